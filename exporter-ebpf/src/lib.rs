@@ -1,0 +1,109 @@
+//! The programs that run in the kernel: what they share.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![expect(unsafe_code, reason = "the kernel's structures are read through raw pointers")]
+
+use core::{ffi::c_void, marker::PhantomData};
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+
+/// A structure of the kernel, and how it may be read.
+pub struct Pointer<A>(pub *const c_void, PhantomData<A>);
+
+/// How a structure of the kernel may be read.
+pub trait Access {
+    /// The member of type `T` that lies `offset` bytes behind `base`.
+    ///
+    /// # Safety
+    ///
+    /// The pointer must be one that this access is for.
+    unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T;
+}
+
+/// For pointers whose type the verifier knows: arguments of the program, and what was read
+/// from there. It proves that a member of this size lies there, and turns a read through a
+/// bad pointer into a zero. As cheap as a load.
+pub enum Typed {}
+
+impl Access for Typed {
+    #[inline(always)]
+    unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T {
+        // SAFETY: the verifier checks the read; volatile, lest it is merged with another.
+        unsafe { base.byte_add(offset as usize).cast::<T>().read_volatile() }
+    }
+}
+
+/// For any address, such as one that was kept in a map; a bad one reads as zero.
+pub enum Copied {}
+
+impl Access for Copied {
+    #[inline(always)]
+    unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T {
+        // SAFETY: the helper copies from anywhere, or fails.
+        unsafe { bpf_probe_read_kernel(base.wrapping_byte_add(offset as usize).cast()) }
+            .unwrap_or_default()
+    }
+}
+
+impl<A: Access> Pointer<A> {
+    /// A structure that `A` may read.
+    #[inline(always)]
+    pub const fn new(address: *const c_void) -> Self {
+        Self(address, PhantomData)
+    }
+
+    /// The member that lies `offset` bytes into the structure.
+    #[inline(always)]
+    pub fn member<T: Copy + Default>(self, offset: u32) -> T {
+        // SAFETY: who made the pointer chose how to read it; the verifier has the last word.
+        unsafe { A::member(self.0, offset) }
+    }
+
+    /// The structure that a member points to.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Self {
+        Self::new(self.member::<u64>(offset) as *const c_void)
+    }
+}
+
+impl<A> Clone for Pointer<A> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for Pointer<A> {}
+
+/// Adds to a number in a map, whatever other processors do to it at the same time.
+///
+/// Rust has no atomic addition for this target; the instruction is as old as BPF.
+///
+/// # Safety
+///
+/// `number` must lie in a value of a map.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub unsafe fn add(number: *mut u64, n: i64) {
+    // SAFETY: the verifier checks the write.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({number} + 0) += {n}",
+            number = in(reg) number,
+            n = in(reg) n,
+        );
+    }
+}
+
+/// The kernel gives some helpers only to programs under a license that it knows to be
+/// compatible with its own.
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,211 @@
+//! The programs in the kernel: loading them, and reading what they count.
+//!
+//! Whether they can run is found out by trying. A refusal is an [`Error`] that says in one
+//! sentence what is missing and what to grant, never the end of the exporter: another source
+//! serves then. Needed are Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the
+//! capabilities `CAP_BPF` and `CAP_PERFMON`; nothing of tracefs, perf, kprobes or trampolines.
+
+mod btf;
+mod neighbour;
+mod sys;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfError,
+    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint},
+};
+use rustix::thread::{CapabilitySet, capabilities};
+
+pub use self::{
+    neighbour::{Counts, Key, Neighbours, Options},
+    sys::Runs,
+};
+
+/// Why programs in the kernel cannot be had, or cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line forbids it.
+    #[error("--no-bpf")]
+    Off,
+    /// The process may not load programs.
+    #[error("not permitted to load programs: grant {0}")]
+    Capability(&'static str),
+    /// The process cannot tell its network namespace.
+    #[error("{}: {source}", path.display())]
+    NoNamespace {
+        /// The file that stands for it.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel does not describe its types.
+    #[error("the kernel has no type information (CONFIG_DEBUG_INFO_BTF): {0}")]
+    NoBtf(io::Error),
+    /// The kernel's description of its types is broken.
+    #[error("the kernel's type information: {0}")]
+    BadBtf(&'static str),
+    /// The kernel lacks what the programs read.
+    #[error("the kernel has no {structure}.{member}")]
+    NoMember {
+        /// The structure.
+        structure: &'static str,
+        /// The member, or a path of them.
+        member: String,
+    },
+    /// The kernel refuses the programs' maps.
+    #[error("maps: {0}")]
+    Object(Box<EbpfError>),
+    /// The kernel refuses a program.
+    #[error("program {program}: {source}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A map cannot be read or written.
+    #[error("map {map}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The table could not be dumped.
+    #[error(transparent)]
+    Netlink(#[from] crate::netlink::Error),
+    /// So much comes and goes that the counts could not be set against the table.
+    #[error("the neighbours of {0} interfaces change too fast to take stock")]
+    Unsettled(usize),
+    /// The map has no room for more interfaces.
+    #[error("{0} events could not be counted")]
+    Lost(u64),
+}
+
+/// The programs, for all that want them: each subject is loaded by the first that asks.
+#[derive(Clone, Debug)]
+pub struct Bpf(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// The kernel's type information; `None` where programs are not wanted.
+    btf: Option<PathBuf>,
+    /// This thread's network namespace.
+    netns: PathBuf,
+    neighbours: OnceLock<Result<Mutex<Neighbours>, Error>>,
+}
+
+impl Bpf {
+    /// Programs for the kernel that describes its types in the file `btf`; they report on the
+    /// network namespace of the file `netns`, which must be this process's. Nothing is loaded
+    /// yet.
+    #[must_use]
+    pub fn new(btf: PathBuf, netns: PathBuf) -> Self {
+        Self(Arc::new(Shared { btf: Some(btf), netns, neighbours: OnceLock::new() }))
+    }
+
+    /// No programs: who asks is told [`Error::Off`].
+    #[must_use]
+    pub fn off() -> Self {
+        Self(Arc::new(Shared { btf: None, netns: PathBuf::new(), neighbours: OnceLock::new() }))
+    }
+
+    /// The counts of neighbours; loads and attaches the programs at the first call.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be had; found out once.
+    pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
+        self.0.neighbours.get_or_init(|| self.0.start().map(Mutex::new)).as_ref()
+    }
+}
+
+impl Shared {
+    fn start(&self) -> Result<Neighbours, Error> {
+        let btf = self.btf.as_deref().ok_or(Error::Off)?;
+        let netns = rustix::fs::stat(&self.netns).map_err(|errno| Error::NoNamespace {
+            path: self.netns.clone(),
+            source: errno.into(),
+        })?;
+        // The number of a namespace has 32 bits.
+        let netns = u32::try_from(netns.st_ino).unwrap_or_default();
+        Neighbours::start(&Options { btf, netns })
+    }
+}
+
+/// Whether the process has what loading takes.
+fn permitted() -> Result<(), Error> {
+    const BOTH: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
+    let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    if has.contains(CapabilitySet::SYS_ADMIN) || has.contains(BOTH) {
+        Ok(())
+    } else if has.contains(CapabilitySet::BPF) {
+        Err(Error::Capability("CAP_PERFMON"))
+    } else if has.contains(CapabilitySet::PERFMON) {
+        Err(Error::Capability("CAP_BPF"))
+    } else {
+        Err(Error::Capability("CAP_BPF and CAP_PERFMON"))
+    }
+}
+
+/// How a program comes to run.
+#[derive(Clone, Copy)]
+enum Hook {
+    /// At a tracepoint of that name, with typed arguments.
+    Tracepoint(&'static str),
+    /// When the daemon asks for it.
+    OnDemand(&'static str),
+}
+
+impl Hook {
+    /// The program's name in the object.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint(name) | Self::OnDemand(name) => name,
+        }
+    }
+
+    /// Loads and attaches the program; it stays until `ebpf` is dropped.
+    fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
+        let name = self.name();
+        let wrong = |source| program(name, source);
+        match self {
+            Self::Tracepoint(_) => {
+                let hook: &mut BtfTracePoint = find(ebpf, name)?;
+                hook.load(name, btf).map_err(wrong)?;
+                hook.attach().map_err(wrong)?;
+            }
+            Self::OnDemand(_) => find::<RawTracePoint>(ebpf, name)?.load().map_err(wrong)?,
+        }
+        Ok(())
+    }
+}
+
+/// The program of that name.
+fn find<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(<&mut P>::try_from)
+        .map_err(|source| program(name, source))
+}
+
+/// The verifier's reasons fill pages: they are logged, not carried about.
+fn program(program: &'static str, error: ProgramError) -> Error {
+    let source = match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            log::debug!("program {program} refused: {verifier_log}");
+            io_error
+        }
+        ProgramError::SyscallError(error) => error.io_error,
+        other => io::Error::other(other),
+    };
+    Error::Program { program, source }
+}

@@ -1,0 +1,195 @@
+//! Number of IPv4 neighbours by device.
+//!
+//! Three sources agree on what counts: every entry but those of state `NUD_NOARP`. The
+//! programs in the kernel ([`ebpf`]) keep counts, at a cost independent of their number;
+//! [`netlink`] walks the table; [`procfs`] reads `/proc/net/arp`, also from a copied tree.
+//! The last leaves out entries that have no state at all, as they are for a moment.
+
+mod ebpf;
+mod netlink;
+mod procfs;
+
+use crate::prelude::*;
+
+pub const SPEC: Spec = Spec {
+    name: "arp",
+    enabled: true,
+    flags: &[&INCLUDE, &EXCLUDE, &NETLINK],
+    new: |host, flags| {
+        Ok(Box::new(Arp {
+            filter: Filter::new(flags, &INCLUDE, &EXCLUDE)?,
+            sources: sources(host, flags),
+        }))
+    },
+};
+
+const INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.arp.device-include",
+    "Regexp of arp devices to include (mutually exclusive to device-exclude).",
+);
+const EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.arp.device-exclude",
+    "Regexp of arp devices to exclude (mutually exclusive to device-include).",
+);
+const NETLINK: Flag<bool> =
+    switch("collector.arp.netlink", true, "Use netlink to gather stats instead of /proc/net/arp.");
+
+static ENTRIES: Metric<1> = gauge("node_arp_entries", "ARP entries by device").by(["device"]);
+
+struct Arp {
+    filter: Filter,
+    /// The best first; another serves only while those before it fail.
+    sources: Vec<(&'static str, Box<dyn Source>)>,
+}
+
+/// Where the numbers come from.
+trait Source: Send {
+    /// Gives `each` the devices that have neighbours, and how many.
+    ///
+    /// Nothing is given before an error.
+    fn count(&mut self, each: &mut dyn FnMut(&str, u64)) -> Result;
+}
+
+impl Collector for Arp {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let mut result = Err(Error::NoData);
+        for (name, source) in &mut self.sources {
+            result = source.count(&mut |device, n| {
+                if self.filter.keeps(device) {
+                    out.put(&ENTRIES, [&device], n);
+                }
+            });
+            match &result {
+                Ok(()) => {
+                    out.served_by(name);
+                    break;
+                }
+                Err(error) => log::debug!("arp: {name}: {error}"),
+            }
+        }
+        result
+    }
+}
+
+/// The sources there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Ebpf,
+    Netlink,
+    Procfs,
+}
+
+/// Which sources serve, the best first: `netlink` as given on the command line, whether
+/// `--path.procfs` is the running kernel's, whether programs run in it, and whether it
+/// answers over netlink.
+const fn choose(
+    netlink: Option<bool>,
+    running: bool,
+    ebpf: bool,
+    answers: bool,
+) -> &'static [Kind] {
+    match (netlink, running, ebpf, answers) {
+        (Some(true), ..) | (None, true, false, true) => &[Kind::Netlink],
+        (None, true, true, true) => &[Kind::Ebpf, Kind::Netlink],
+        (None, true, true, false) => &[Kind::Ebpf, Kind::Procfs],
+        (Some(false), ..) | (None, false, ..) | (None, true, false, false) => &[Kind::Procfs],
+    }
+}
+
+fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
+    let netlink = flags.gives(&NETLINK).then(|| flags.get(&NETLINK));
+    let running = host.is_running();
+    let undecided = netlink.is_none() && running;
+    let ebpf = undecided && host.bpf.neighbours().is_ok();
+    let answers = undecided && crate::netlink::Socket::open().is_ok();
+    choose(netlink, running, ebpf, answers)
+        .iter()
+        .map(|kind| -> (_, Box<dyn Source>) {
+            match kind {
+                Kind::Ebpf => ("ebpf", Box::new(ebpf::Ebpf::new(host))),
+                Kind::Netlink => ("netlink", Box::new(netlink::Netlink::default())),
+                Kind::Procfs => ("procfs", Box::new(procfs::Procfs::new(host))),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, expect};
+
+    const ARP: &str = "\
+IP address       HW type     Flags       HW address            Mask     Device
+192.168.1.1      0x1         0x2         cc:aa:dd:ee:aa:bb     *        eth0
+192.168.1.2      0x1         0x2         bb:cc:dd:ee:ff:aa     *        eth0
+192.168.1.3      0x1         0x0         00:00:00:00:00:00     *        eth1
+10.0.0.1         0x20        0x2         80:00:00:48:fe:80:00:00:00:00:00:00:00:02:c9:03:00:00:00:01     *        ib0
+";
+
+    fn check(args: &[&str], want: crate::testing::Expect) {
+        let (text, result) = Machine::new().with("proc/net/arp", ARP).collect(&SPEC, args);
+        result.unwrap();
+        want.assert_eq(&text);
+    }
+
+    #[test]
+    fn a_copied_tree_is_read() {
+        check(
+            &[],
+            expect![[r#"
+                # HELP node_arp_entries ARP entries by device
+                # TYPE node_arp_entries gauge
+                node_arp_entries{device="eth0"} 2
+                node_arp_entries{device="eth1"} 1
+                node_arp_entries{device="ib0"} 1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn devices_can_be_chosen() {
+        check(
+            &["--no-collector.arp.netlink", "--collector.arp.device-include=^eth"],
+            expect![[r#"
+                # HELP node_arp_entries ARP entries by device
+                # TYPE node_arp_entries gauge
+                node_arp_entries{device="eth0"} 2
+                node_arp_entries{device="eth1"} 1
+            "#]],
+        );
+        check(
+            &["--collector.arp.device-exclude=^eth"],
+            expect![[r#"
+                # HELP node_arp_entries ARP entries by device
+                # TYPE node_arp_entries gauge
+                node_arp_entries{device="ib0"} 1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_flag_decides_where_it_is_given() {
+        for facts in 0..8 {
+            let (running, ebpf, answers) = (facts & 1 != 0, facts & 2 != 0, facts & 4 != 0);
+            assert_eq!(choose(Some(true), running, ebpf, answers), [Kind::Netlink]);
+            assert_eq!(choose(Some(false), running, ebpf, answers), [Kind::Procfs]);
+        }
+    }
+
+    #[test]
+    fn the_cheapest_source_that_is_right_is_chosen() {
+        use Kind::{Ebpf, Netlink, Procfs};
+        for (running, ebpf, answers, want) in [
+            (true, true, true, &[Ebpf, Netlink][..]),
+            (true, true, false, &[Ebpf, Procfs]),
+            (true, false, true, &[Netlink]),
+            (true, false, false, &[Procfs]),
+            (false, true, true, &[Procfs]),
+            (false, false, true, &[Procfs]),
+            (false, false, false, &[Procfs]),
+        ] {
+            assert_eq!(choose(None, running, ebpf, answers), want, "{running} {ebpf} {answers}");
+        }
+    }
+}

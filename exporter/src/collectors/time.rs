@@ -1,0 +1,148 @@
+//! The clock, the exporter's time zone, and what drives the clock, from
+//! `/sys/devices/system/clocksource`.
+//!
+//! The time zone is that of the process (`TZ`, else `/etc/localtime`), found once at the start;
+//! the changes between summer and winter within it are followed.
+
+use crate::prelude::*;
+use jiff::{Timestamp, tz::TimeZone};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+pub const SPEC: Spec = Spec {
+    name: "time",
+    enabled: true,
+    flags: &[],
+    new: |host, _| {
+        Ok(Box::new(Time {
+            zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            clocksources: host.sys.folder("devices/system/clocksource"),
+        }))
+    },
+};
+
+static SECONDS: Metric = gauge("node_time_seconds", "System time in seconds since epoch (1970).");
+static ZONE: Metric<1> =
+    gauge("node_time_zone_offset_seconds", "System time zone offset in seconds.").by(["time_zone"]);
+static AVAILABLE: Metric<2> = gauge(
+    "node_time_clocksource_available_info",
+    "Available clocksources read from '/sys/devices/system/clocksource'.",
+)
+.by(["clocksource", "device"]);
+static CURRENT: Metric<2> = gauge(
+    "node_time_clocksource_current_info",
+    "Current clocksource read from '/sys/devices/system/clocksource'.",
+)
+.by(["clocksource", "device"]);
+
+struct Time {
+    zone: TimeZone,
+    clocksources: Folder,
+}
+
+impl Collector for Time {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        put_time(&self.zone, clock_gettime(ClockId::Realtime), out);
+        let entries = match self.clocksources.list() {
+            Ok(entries) => entries,
+            Err(error) if error.is_absent() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // The device is its place in alphabetical order, as in node_exporter.
+        for (device, entry) in entries.filter(|entry| is_clocksource(entry.bytes())).enumerate() {
+            let Some(dir) = entry.dir()? else { continue };
+            if let Some(names) = dir.text("available_clocksource")? {
+                for name in names.split_ascii_whitespace() {
+                    out.put(&AVAILABLE, [&name, &device], 1);
+                }
+            }
+            if let Some(name) = dir.text("current_clocksource")? {
+                out.put(&CURRENT, [&&*name, &device], 1);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put_time(zone: &TimeZone, now: Timespec, out: &mut Sink) {
+    let nanoseconds = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
+    out.put(&SECONDS, [], nanoseconds as f64 / 1e9);
+    let now = Timestamp::from_second(now.tv_sec).unwrap_or_default();
+    let local = zone.to_offset_info(now);
+    out.put(&ZONE, [&local.abbreviation()], i64::from(local.offset().seconds()));
+}
+
+/// `clocksource[0-9]*`
+fn is_clocksource(name: &[u8]) -> bool {
+    name.strip_prefix(b"clocksource").and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Expect, Machine, collect, expect, fixture};
+
+    /// What does not depend on the hour.
+    fn steady(text: &str) -> String {
+        text.lines()
+            .filter(|line| {
+                !line.starts_with("node_time_seconds ") && !line.starts_with("node_time_zone")
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect()
+    }
+
+    #[test]
+    fn baseline() {
+        let (text, result) = collect(&SPEC, &fixture("baseline"), &[]);
+        result.unwrap();
+        let want: Expect = expect![[r#"
+            # HELP node_time_clocksource_available_info Available clocksources read from '/sys/devices/system/clocksource'.
+            # TYPE node_time_clocksource_available_info gauge
+            node_time_clocksource_available_info{clocksource="acpi_pm",device="0"} 1
+            node_time_clocksource_available_info{clocksource="hpet",device="0"} 1
+            node_time_clocksource_available_info{clocksource="tsc",device="0"} 1
+            # HELP node_time_clocksource_current_info Current clocksource read from '/sys/devices/system/clocksource'.
+            # TYPE node_time_clocksource_current_info gauge
+            node_time_clocksource_current_info{clocksource="tsc",device="0"} 1
+            # HELP node_time_seconds System time in seconds since epoch (1970).
+            # TYPE node_time_seconds gauge
+            # HELP node_time_zone_offset_seconds System time zone offset in seconds.
+            # TYPE node_time_zone_offset_seconds gauge
+        "#]];
+        want.assert_eq(&steady(&text));
+    }
+
+    #[test]
+    fn a_machine_without_clocksources_still_has_a_time() {
+        let (text, result) = Machine::new().collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains("\nnode_time_seconds 1."), "{text}");
+        assert!(!text.contains("clocksource_"), "{text}");
+    }
+
+    #[test]
+    fn summer_and_winter_have_their_names_and_offsets() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let at = |tv_sec, tv_nsec| {
+            let mut sink = Sink::default();
+            sink.begin(1);
+            put_time(&zone, Timespec { tv_sec, tv_nsec }, &mut sink);
+            let mut body = Vec::new();
+            crate::exposition::append(&[&sink], None, &mut body);
+            String::from_utf8(body).unwrap()
+        };
+        let winter = at(1_700_000_000, 500_000_000);
+        assert!(winter.contains("\nnode_time_seconds 1.7000000005e+09\n"), "{winter}");
+        assert!(winter.contains("{time_zone=\"CET\"} 3600\n"), "{winter}");
+        assert!(at(1_720_000_000, 0).contains("{time_zone=\"CEST\"} 7200\n"));
+        let far = at(i64::MAX, 0);
+        assert!(far.contains("{time_zone=\"CET\"} 3600\n"), "{far}");
+    }
+
+    #[test]
+    fn only_numbered_folders_are_clocksources() {
+        assert!(is_clocksource(b"clocksource0") && is_clocksource(b"clocksource10"));
+        assert!(!is_clocksource(b"clocksource") && !is_clocksource(b"clocksourcex"));
+        assert!(!is_clocksource(b"power"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Why a collector could not deliver.
+
+use std::{io, path::PathBuf};
+
+/// The result of everything a collector does.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, and with what.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This machine has nothing of the kind; logged at debug, all else at error.
+    #[error("collector returned no data")]
+    NoData,
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file does not have the form it should have.
+    #[error("{}: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The part that is wrong.
+        source: Malformed,
+    },
+    /// A system call failed.
+    #[error("{call}: {source}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Netlink failed.
+    #[error("netlink: {0}")]
+    Netlink(#[from] crate::netlink::Error),
+    /// The kernel side of this program failed.
+    #[error("ebpf: {0}")]
+    Bpf(#[from] crate::bpf::Error),
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Flag(String),
+}
+
+impl Error {
+    /// Whether the file or call failed because what it names does not exist.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Text from the kernel that does not have the expected form. All a parser may return.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad {what}: {text:?}")]
+pub struct Malformed {
+    /// What was expected.
+    pub what: &'static str,
+    /// What was there, shortened.
+    pub text: Box<str>,
+}
+
+impl Malformed {
+    /// Says that `text` is not the `what` it should be; at most 80 characters of it are kept.
+    #[must_use]
+    pub fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: text.chars().take(80).collect() }
+    }
+}

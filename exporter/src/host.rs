@@ -1,0 +1,144 @@
+//! Everything a collector may see of the machine.
+//!
+//! The paths below are the only ones in the exporter that begin at the root: a test host puts
+//! a folder of its own in their place.
+
+use crate::{
+    bpf::Bpf,
+    cli,
+    error::Result,
+    flag::{AnyFlag, Flag, Flags},
+    tree::{File, Tree},
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+const PROC: Flag<PathBuf> = Flag::value("path.procfs", &["/proc"], "procfs mountpoint.");
+const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoint.");
+const ROOT: Flag<PathBuf> = Flag::value("path.rootfs", &["/"], "rootfs mountpoint.");
+const UDEV: Flag<PathBuf> = Flag::value("path.udev.data", &["/run/udev/data"], "udev data path.");
+
+/// The flags that say where the machine is.
+pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV];
+
+/// The machine.
+#[derive(Clone)]
+pub struct Host {
+    /// `--path.procfs`.
+    pub proc: Tree,
+    /// `--path.sysfs`.
+    pub sys: Tree,
+    /// `--path.rootfs`.
+    pub root: Tree,
+    /// `--path.udev.data`.
+    pub udev: Tree,
+    /// `/proc/stat`, which costs the kernel a walk over all interrupts of all processors.
+    pub stat: Shared<File>,
+    /// Programs in the kernel; off for a machine that is a folder of files.
+    pub bpf: Bpf,
+}
+
+impl Host {
+    /// The machine that the flags point to.
+    #[must_use]
+    pub fn new(flags: &Flags) -> Self {
+        let proc = Tree::new(flags.get(&PROC));
+        let sys = Tree::new(flags.get(&SYS));
+        let bpf = if flags.get(&cli::BPF) && is_procfs(&proc) {
+            Bpf::new(sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"))
+        } else {
+            Bpf::off()
+        };
+        Self {
+            bpf,
+            stat: Shared::new(proc.file("stat")),
+            proc,
+            sys,
+            root: Tree::new(flags.get(&ROOT)),
+            udev: Tree::new(flags.get(&UDEV)),
+        }
+    }
+
+    /// Whether `--path.procfs` is a procfs, so that it is the running kernel's (its own or the
+    /// host's, seen from a container), and not a folder of files.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        is_procfs(&self.proc)
+    }
+}
+
+fn is_procfs(tree: &Tree) -> bool {
+    /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    rustix::fs::statfs(tree.root()).is_ok_and(|at| u64::try_from(at.f_type) == Ok(PROC_SUPER_MAGIC))
+}
+
+/// An answer of the kernel that several collectors use, asked for once a scrape.
+pub struct Shared<T>(Arc<Mutex<Answer<T>>>);
+
+struct Answer<T> {
+    scrape: u64,
+    value: T,
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Shared<T> {
+    /// An answer that has not been asked for.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(Mutex::new(Answer { scrape: 0, value })))
+    }
+
+    /// Calls `refresh` where the answer is not of this scrape or a later one, then `read`.
+    ///
+    /// # Errors
+    /// What `refresh` says (it is called again for the next that asks) and what `read` says.
+    pub fn with<R>(
+        &self,
+        scrape: u64,
+        refresh: impl FnOnce(&mut T) -> Result,
+        read: impl FnOnce(&T) -> Result<R>,
+    ) -> Result<R> {
+        let mut answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.scrape < scrape || scrape == 0 {
+            answer.scrape = 0; // should `refresh` fail or panic
+            refresh(&mut answer.value)?;
+            answer.scrape = scrape;
+        }
+        read(&answer.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use std::cell::Cell;
+
+    #[test]
+    fn what_is_shared_is_asked_for_once_a_scrape() {
+        let shared = Shared::new(0);
+        let asked = Cell::new(0);
+        let ask = |scrape| {
+            shared.with(
+                scrape,
+                |value| {
+                    asked.set(asked.get() + 1);
+                    *value = asked.get();
+                    if asked.get() == 2 { Err(Error::NoData) } else { Ok(()) }
+                },
+                |value| Ok(*value),
+            )
+        };
+        assert_eq!((ask(1).ok(), ask(1).ok()), (Some(1), Some(1)));
+        assert!(ask(2).is_err());
+        assert_eq!(ask(2).ok(), Some(3), "a failure is not kept");
+        assert_eq!(ask(1).ok(), Some(3), "an older scrape may have a newer answer");
+    }
+}

@@ -1,0 +1,96 @@
+use super::*;
+use crate::error::Result;
+use std::sync::{
+    atomic::{AtomicUsize, Ordering},
+    mpsc,
+};
+
+static VALUE: Metric = gauge("value", "A value.");
+
+struct Steady;
+impl Collector for Steady {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        out.put(&VALUE, [], 1);
+        Ok(())
+    }
+}
+
+struct Panics;
+impl Collector for Panics {
+    fn collect(&mut self, _: &mut Sink) -> Result {
+        panic!("on purpose")
+    }
+}
+
+/// Answers once it is told to.
+struct Hangs(mpsc::Receiver<()>, Arc<AtomicUsize>);
+impl Collector for Hangs {
+    fn collect(&mut self, _: &mut Sink) -> Result {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        let _ = self.0.recv();
+        Ok(())
+    }
+}
+
+fn scrape(engine: &Arc<Engine>, request: Request) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    String::from_utf8(runtime.block_on(engine.scrape(request))).unwrap()
+}
+
+#[test]
+fn a_panic_is_one_collectors_failure() {
+    let engine = Engine::start(
+        vec![("panics", Box::new(Panics)), ("steady", Box::new(Steady))],
+        1,
+        Own::new(false),
+    );
+    for _ in 0..3 {
+        let text = scrape(&engine, Request::default());
+        assert!(text.contains("node_scrape_collector_success{collector=\"panics\"} 0\n"));
+        assert!(text.contains("node_scrape_collector_success{collector=\"steady\"} 1\n"));
+        assert!(text.contains("\nvalue 1\n"));
+    }
+}
+
+#[test]
+fn a_collector_that_hangs_is_late_until_it_comes_back() {
+    let (release, hold) = mpsc::channel();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let engine = Engine::start(
+        vec![("hangs", Box::new(Hangs(hold, Arc::clone(&runs)))), ("steady", Box::new(Steady))],
+        1,
+        Own::new(false),
+    );
+    let deadline = Some(Duration::from_millis(200));
+    for _ in 0..3 {
+        let text = scrape(&engine, Request { deadline, ..Request::default() });
+        assert!(text.contains("node_scrape_collector_timeout{collector=\"hangs\"} 1\n"), "{text}");
+        assert!(text.contains("node_scrape_collector_success{collector=\"hangs\"} 0\n"));
+    }
+    // The thread that it holds has been replaced, so all else is served, deadline or not.
+    let text = scrape(&engine, Request::default());
+    assert!(text.contains("node_scrape_collector_success{collector=\"steady\"} 1\n"), "{text}");
+    assert!(text.contains("\nvalue 1\n"));
+    assert_eq!(runs.load(Ordering::SeqCst), 1, "it is not started again while it hangs");
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    while lock(&engine.state).slots[0].collector.is_none() {
+        thread::yield_now();
+    }
+    let text = scrape(&engine, Request { deadline, ..Request::default() });
+    assert!(text.contains("node_scrape_collector_success{collector=\"hangs\"} 1\n"), "{text}");
+    assert!(!text.contains("node_scrape_collector_timeout"));
+}
+
+#[test]
+fn what_is_compressed_is_what_was_rendered() {
+    use std::io::Read as _;
+    let body: Vec<u8> = (0..300_000_u32).flat_map(|i| (i % 251).to_le_bytes()).collect();
+    let mut compress = Compress::new_gzip(Compression::fast(), 15);
+    for body in [&body[..], b"", &body[..1000]] {
+        let mut unpacked = Vec::new();
+        let packed = gzip(&mut compress, body);
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, body);
+    }
+}

@@ -1,0 +1,197 @@
+//! What tests share: machines to run collectors on, and comparing what they expose.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on panics"
+)]
+
+use crate::{
+    collector::Spec,
+    collectors::ALL,
+    error::{Malformed, Result},
+    exposition,
+    flag::{AnyFlag, Flags, Form},
+    host::{self, Host},
+    sink::Sink,
+};
+pub use expect_test::{Expect, expect};
+use std::path::{Path, PathBuf};
+
+/// The folder of a fixture machine: `fixtures/<name>`.
+#[must_use]
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
+}
+
+/// The flags that make `root` the machine: its folders `proc`, `sys`, `root` and `udev`.
+#[must_use]
+pub fn paths(root: &Path) -> Vec<String> {
+    ["procfs=proc", "sysfs=sys", "rootfs=root", "udev.data=udev"]
+        .iter()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(flag, folder)| format!("--path.{flag}={}", root.join(folder).display()))
+        .collect()
+}
+
+/// Reads `--name`, `--no-name` and `--name=value` for any flag that exists.
+///
+/// # Panics
+/// A flag does not exist or its value is wrong.
+#[must_use]
+pub fn flags(args: &[String]) -> Flags {
+    let all = || host::FLAGS.iter().chain(ALL.iter().flat_map(|spec| spec.flags)).copied();
+    let mut flags = Flags::default();
+    for arg in args {
+        let arg = arg.strip_prefix("--").expect("a flag begins with two dashes");
+        let (name, value) = match (arg.split_once('='), arg.strip_prefix("no-")) {
+            (Some((name, value)), _) => (name, value),
+            (None, Some(name)) => (name, "false"),
+            (None, None) => (arg, "true"),
+        };
+        let flag: &dyn AnyFlag =
+            all().find(|flag| flag.name() == name).unwrap_or_else(|| panic!("no flag --{name}"));
+        let mut given = vec![value.to_owned()];
+        if flag.form() == Form::Repeated {
+            given.extend(args.iter().filter_map(|other| {
+                let (other_name, other_value) = other.strip_prefix("--")?.split_once('=')?;
+                (other_name == name && other_value != value).then(|| other_value.to_owned())
+            }));
+        }
+        flags.give(flag, given).unwrap_or_else(|e| panic!("--{name}: {e}"));
+    }
+    flags
+}
+
+/// A machine made of files in a temporary folder.
+#[derive(Debug)]
+pub struct Machine(tempfile::TempDir);
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Machine {
+    /// An empty machine.
+    ///
+    /// # Panics
+    /// No temporary folder can be made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The same machine with this file, for example `proc/loadavg`.
+    ///
+    /// # Panics
+    /// The file cannot be written.
+    #[must_use]
+    pub fn with(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a path below the folder"))
+            .and_then(|()| std::fs::write(&path, content))
+            .expect("a file in a temporary folder");
+        self
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// What one collector exposes on this machine, and whether it failed.
+    ///
+    /// # Panics
+    /// The flags are wrong.
+    #[must_use]
+    pub fn collect(&self, spec: &Spec, args: &[&str]) -> (String, Result) {
+        collect(spec, self.path(), args)
+    }
+}
+
+/// What one collector exposes on the machine in `root`, and whether it failed.
+///
+/// # Panics
+/// The flags are wrong.
+#[must_use]
+pub fn collect(spec: &Spec, root: &Path, args: &[&str]) -> (String, Result) {
+    let mut all = paths(root);
+    all.extend(args.iter().map(|&arg| arg.to_owned()));
+    let flags = flags(&all);
+    let mut collector =
+        (spec.new)(&Host::new(&flags), &flags).expect("a collector that can be made");
+    let mut sink = Sink::default();
+    sink.begin(1);
+    let result = collector.collect(&mut sink);
+    let mut body = Vec::new();
+    exposition::append(&[&sink], None, &mut body);
+    (String::from_utf8(body).expect("UTF-8"), result)
+}
+
+/// Runs one collector on the machine `baseline` and compares what it exposes.
+///
+/// # Panics
+/// It fails, or exposes something else.
+#[track_caller]
+pub fn check(spec: &Spec, args: &[&str], want: Expect) {
+    let (text, result) = collect(spec, &fixture("baseline"), args);
+    result.expect("no error");
+    want.assert_eq(&text);
+}
+
+/// The text of the error that a parser returned.
+///
+/// # Panics
+/// It returned none.
+#[must_use]
+#[track_caller]
+pub fn malformed<T>(result: Result<T, Malformed>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[cfg(test)]
+mod registry {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_unique() {
+        assert!(ALL.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn flags_carry_their_collectors_name() {
+        for spec in ALL {
+            for flag in spec.flags {
+                let own = format!("collector.{}.", spec.name);
+                assert!(flag.name().starts_with(&own), "{}", flag.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value() {
+        for flag in ALL
+            .iter()
+            .flat_map(|spec| spec.flags)
+            .chain(crate::cli::GLOBAL.iter().copied().flatten())
+        {
+            assert_eq!(flag.check(flag.default()), Ok(()), "--{}", flag.name());
+        }
+    }
+
+    #[test]
+    fn every_file_is_registered() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/collectors");
+        let mut files: Vec<String> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|name| name.trim_end_matches(".rs").to_owned())
+            .filter(|name| name != "mod")
+            .collect();
+        files.sort();
+        assert_eq!(files, ALL.iter().map(|spec| spec.name).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,403 @@
+//! Rooted, read-only views of the kernel's file trees.
+//!
+//! Files read at every scrape stay open and are read again in place; directories are listed
+//! again in place; attributes are opened relative to their directory. None of it allocates in
+//! a steady scrape.
+
+use crate::error::{Error, Malformed, Result};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{Mode, OFlags, RawDir, SeekFrom},
+    io::Errno,
+};
+use std::{
+    borrow::Cow,
+    mem::MaybeUninit,
+    ops::Deref,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+/// Where a tree is mounted: `--path.procfs` and its like.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: Arc<Path>,
+}
+
+impl Tree {
+    /// The tree below `root`. Nothing is opened yet.
+    pub fn new(root: impl AsRef<Path>) -> Self {
+        Self { root: root.as_ref().into() }
+    }
+
+    /// Where the tree begins.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where `path` is, below the root.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// A file that is read at every scrape: opened at first use, then read again in place.
+    #[must_use]
+    pub fn file(&self, path: &str) -> File {
+        File { path: self.path(path), fd: None, bytes: Vec::new(), len: 0 }
+    }
+
+    /// A directory that is listed at every scrape.
+    #[must_use]
+    pub fn folder(&self, path: &str) -> Folder {
+        Folder { path: self.path(path), fd: None, names: Vec::new(), ends: Vec::new() }
+    }
+}
+
+/// A file that is read whole, again and again.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    fd: Option<OwnedFd>,
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl File {
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole file as it is now.
+    ///
+    /// # Errors
+    /// It cannot be opened or read. It is opened anew next time.
+    pub fn bytes(&mut self) -> Result<&[u8]> {
+        if let Err(source) = self.fill() {
+            self.fd = None; // gone or replaced
+            self.len = 0;
+            return Err(Error::Read { path: self.path.clone(), source: source.into() });
+        }
+        Ok(self.last())
+    }
+
+    /// The whole file as it is now, which must be UTF-8.
+    ///
+    /// # Errors
+    /// As [`File::bytes`], or it is not UTF-8.
+    pub fn read(&mut self) -> Result<&str> {
+        self.bytes()?;
+        text(self.last(), &self.path)
+    }
+
+    /// Reads and parses, naming this file in whatever goes wrong.
+    ///
+    /// # Errors
+    /// As [`File::read`], or what `parse` says.
+    pub fn parse<T>(&mut self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
+        self.bytes()?;
+        self.parse_last(parse)
+    }
+
+    /// Parses what was read last, without reading again.
+    ///
+    /// # Errors
+    /// It is not UTF-8, or what `parse` says.
+    pub fn parse_last<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
+        parse(text(self.last(), &self.path)?)
+            .map_err(|source| Error::Parse { path: self.path.clone(), source })
+    }
+
+    fn last(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Reads until the kernel says 0: a short read is not the end of a sequence file.
+    fn fill(&mut self) -> Result<(), Errno> {
+        const ROOM: usize = 1024;
+        let fd = match &mut self.fd {
+            Some(fd) => fd,
+            none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty())?),
+        };
+        let mut len = 0;
+        loop {
+            if self.bytes.len() - len < ROOM {
+                self.bytes.resize((self.bytes.len() * 2).max(4 * ROOM), 0);
+            }
+            let Some(room) = self.bytes.get_mut(len..) else { break };
+            match rustix::io::pread(&*fd, room, len as u64) {
+                Ok(0) => break,
+                Ok(n) => len += n,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.len = len;
+        Ok(())
+    }
+}
+
+fn open(at: impl AsFd, path: impl rustix::path::Arg, more: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC | more, Mode::empty())
+}
+
+fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|error| Error::Parse {
+        path: path.into(),
+        source: Malformed::new(
+            "text",
+            &String::from_utf8_lossy(bytes.get(error.valid_up_to()..).unwrap_or_default()),
+        ),
+    })
+}
+
+/// A directory that is listed again and again.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    fd: Option<OwnedFd>,
+    /// All names in a row, each ended by a NUL, in the order the kernel gave them …
+    names: Vec<u8>,
+    /// … and where each begins and ends, in alphabetical order.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Folder {
+    /// Where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The entries as they are now, in alphabetical order.
+    ///
+    /// # Errors
+    /// The directory cannot be opened or listed; see [`Error::is_absent`].
+    pub fn list(&mut self) -> Result<impl Iterator<Item = Entry<'_>>> {
+        if let Err(source) = self.fill() {
+            self.fd = None;
+            return Err(Error::Read { path: self.path.clone(), source: source.into() });
+        }
+        let Self { path, fd, names, ends } = &*self;
+        Ok((ends.iter()).filter_map(move |&(begin, end)| {
+            let name = names.get(begin as usize..end as usize)?;
+            Some(Entry { folder: path, at: fd.as_ref()?, name })
+        }))
+    }
+
+    fn fill(&mut self) -> Result<(), Errno> {
+        self.names.clear();
+        self.ends.clear();
+        let fd = match &mut self.fd {
+            Some(fd) => {
+                rustix::fs::seek(&*fd, SeekFrom::Start(0))?;
+                fd
+            }
+            none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::DIRECTORY)?),
+        };
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(&*fd, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let (Ok(begin), Ok(len)) = (u32::try_from(self.names.len()), u32::try_from(name.len()))
+            else {
+                break; // 4 GiB of names
+            };
+            self.names.extend_from_slice(name);
+            self.ends.push((begin, begin + len));
+        }
+        let names = &self.names;
+        let name = |&(begin, end): &(u32, u32)| names.get(begin as usize..end as usize);
+        self.ends.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+        Ok(())
+    }
+}
+
+/// One name in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    folder: &'a Path,
+    at: &'a OwnedFd,
+    name: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// The name, which need not be UTF-8.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.name
+    }
+
+    /// The name, with U+FFFD for what is not UTF-8.
+    #[must_use]
+    pub fn name(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.name)
+    }
+
+    /// The directory of that name; `None` where it is none, or gone.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn dir(&self) -> Result<Option<Dir<'a>>> {
+        let dir = Dir { folder: self.folder, name: self.name, fd: None };
+        match open(self.at, self.name, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(fd) => Ok(Some(Dir { fd: Some(fd), ..dir })),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(Error::Read { path: dir.path(""), source: error.into() }),
+        }
+    }
+}
+
+/// A directory whose name is only known at run time, such as one device in sysfs.
+#[derive(Debug)]
+pub struct Dir<'a> {
+    folder: &'a Path,
+    name: &'a [u8],
+    fd: Option<OwnedFd>,
+}
+
+/// The largest value of an attribute: sysfs gives one page.
+const ATTRIBUTE: usize = 4096;
+
+impl Dir<'_> {
+    fn path(&self, file: &str) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut path = self.folder.join(std::ffi::OsStr::from_bytes(self.name));
+        if !file.is_empty() {
+            path.push(file);
+        }
+        path
+    }
+
+    /// The text of one attribute without white space around it; `None` where this device does
+    /// not have it (`ENOENT`, `ENOTDIR`, `ENODEV`, `ENXIO`, `EINVAL`, `ENODATA`, `EOPNOTSUPP`).
+    ///
+    /// # Errors
+    /// It cannot be read, or is not UTF-8.
+    pub fn text(&self, file: &str) -> Result<Option<Attribute>> {
+        match self.read(file) {
+            Ok(attribute) => match std::str::from_utf8(attribute.bytes()) {
+                Ok(_) => Ok(Some(attribute)),
+                Err(_) => text(attribute.bytes(), &self.path(file)).map(|_| None),
+            },
+            Err(
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::NODEV
+                | Errno::NXIO
+                | Errno::INVAL
+                | Errno::NODATA
+                | Errno::OPNOTSUPP,
+            ) => Ok(None),
+            Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
+        }
+    }
+
+    /// One attribute as a number; `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is no number of that type.
+    pub fn number<T: FromStr>(&self, file: &'static str) -> Result<Option<T>> {
+        let Some(text) = self.text(file)? else { return Ok(None) };
+        match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => {
+                Err(Error::Parse { path: self.path(file), source: Malformed::new("number", &text) })
+            }
+        }
+    }
+
+    fn read(&self, file: &str) -> Result<Attribute, Errno> {
+        let Some(fd) = &self.fd else { return Err(Errno::NOENT) };
+        let fd = open(fd, file, OFlags::empty())?;
+        let mut attribute = Attribute { bytes: [0; ATTRIBUTE], len: 0 };
+        while let Some(room) = attribute.bytes.get_mut(attribute.len..)
+            && !room.is_empty()
+        {
+            match rustix::io::read(&fd, room) {
+                Ok(0) => break,
+                Ok(n) => attribute.len += n,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(attribute)
+    }
+}
+
+/// An attribute's text, on the stack.
+pub struct Attribute {
+    bytes: [u8; ATTRIBUTE],
+    len: usize,
+}
+
+impl Attribute {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default().trim_ascii()
+    }
+}
+
+impl Deref for Attribute {
+    type Target = str;
+    fn deref(&self) -> &str {
+        std::str::from_utf8(self.bytes()).unwrap_or_default() // checked when it was read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn files_are_read_again_in_place_and_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        let mut file = tree.file("a");
+        assert!(file.read().unwrap_err().is_absent());
+        fs::write(dir.path().join("a"), "x".repeat(10_000)).unwrap();
+        assert_eq!(file.read().unwrap().len(), 10_000);
+        fs::write(dir.path().join("a"), "short").unwrap();
+        assert_eq!(file.read().unwrap(), "short");
+        fs::write(dir.path().join("a"), b"not \xff text").unwrap();
+        assert!(file.read().unwrap_err().to_string().ends_with("/a: bad text: \"\u{fffd} text\""));
+    }
+
+    #[test]
+    fn folders_list_in_order_and_attributes_are_optional() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        let mut folder = tree.folder("class");
+        assert!(folder.list().err().unwrap().is_absent());
+        for name in ["b", "a", "c"] {
+            fs::create_dir_all(dir.path().join("class").join(name)).unwrap();
+            fs::write(dir.path().join("class").join(name).join("value"), " 12\n").unwrap();
+        }
+        fs::write(dir.path().join("class/file"), "").unwrap();
+        fs::write(dir.path().join("class/b/value"), "twelve").unwrap();
+        let mut seen = Vec::new();
+        for entry in folder.list().unwrap() {
+            let Some(dir) = entry.dir().unwrap() else { continue };
+            assert!(dir.text("absent").unwrap().is_none());
+            seen.push((
+                entry.name().into_owned(),
+                dir.number::<u64>("value").map_err(|e| e.to_string()),
+            ));
+        }
+        assert_eq!(seen[0], ("a".into(), Ok(Some(12))));
+        assert!(
+            seen[1].1.as_ref().unwrap_err().ends_with("/class/b/value: bad number: \"twelve\"")
+        );
+        assert_eq!(seen[2].0, "c");
+        fs::remove_dir_all(dir.path().join("class/a")).unwrap();
+        assert_eq!(folder.list().unwrap().count(), 3);
+    }
+}

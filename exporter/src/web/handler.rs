@@ -1,0 +1,162 @@
+//! What each path answers.
+
+use super::query;
+use crate::scrape::{Engine, Request};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use std::{sync::Arc, time::Duration};
+
+const PLAIN: (HeaderName, HeaderValue) =
+    (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+const NO_SNIFF: (HeaderName, HeaderValue) =
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+/// What is served, and how.
+pub struct Site {
+    /// Runs the scrapes.
+    pub engine: Arc<Engine>,
+    /// Collectors that exist and are not enabled.
+    pub disabled: Vec<&'static str>,
+    /// `--web.telemetry-path`.
+    pub path: String,
+    /// `--web.max-requests`; 0 is no limit.
+    pub max_requests: u64,
+    /// `--web.scrape-timeout-offset`.
+    pub offset: Duration,
+}
+
+/// Answers a request; its method does not matter, as in node_exporter.
+pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
+    let path = request.uri().path();
+    if path == site.path || (site.path.ends_with('/') && path.starts_with(&site.path)) {
+        let query = request.uri().query().unwrap_or_default();
+        metrics(site, query, request.headers()).await
+    } else if path == "/" {
+        ([(header::CONTENT_TYPE, "text/html; charset=UTF-8")], landing(site)).into_response()
+    } else {
+        (StatusCode::NOT_FOUND, [PLAIN, NO_SNIFF], "404 page not found\n").into_response()
+    }
+}
+
+async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
+    let collectors = match wanted(site, query) {
+        Ok(collectors) => collectors,
+        Err(text) => return (StatusCode::BAD_REQUEST, [PLAIN, NO_SNIFF], text).into_response(),
+    };
+    let get = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let gzip = query::takes_gzip(get("accept-encoding"));
+    let own = site.engine.own();
+    let under_way = own.begin();
+    let mut ended = Ended(own, true);
+    if site.max_requests > 0 && under_way.unsigned_abs() > site.max_requests {
+        ended.1 = false;
+        let text = format!(
+            "Limit of concurrent requests reached ({}), try again later.\n",
+            site.max_requests
+        );
+        return (StatusCode::SERVICE_UNAVAILABLE, [PLAIN, NO_SNIFF], text).into_response();
+    }
+    let names = Some(query::values(query, "name[]")).filter(|names| !names.is_empty());
+    let deadline = deadline(get("x-prometheus-scrape-timeout-seconds"), site.offset);
+    let request = Request { collectors, names, deadline, gzip };
+    let body = site.engine.scrape(request).await;
+    drop(ended);
+    let content_type = format!(
+        "text/plain; version=0.0.4; charset=utf-8; escaping={}",
+        query::escaping(get("accept"))
+    );
+    let mut response = Body::from(body).into_response();
+    if let Ok(value) = HeaderValue::from_str(&content_type) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    if gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Counts the end of a scrape, also where the client has gone.
+struct Ended<'a>(&'a crate::own::Own, bool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end(self.1);
+    }
+}
+
+/// The time left for collectors, from the header that Prometheus sends.
+fn deadline(header: &str, offset: Duration) -> Option<Duration> {
+    let timeout = Duration::try_from_secs_f64(header.parse().ok()?).ok()?;
+    // An offset that leaves nothing is not applied, as in other exporters.
+    Some(timeout.checked_sub(offset).filter(|left| !left.is_zero()).unwrap_or(timeout))
+}
+
+/// Which collectors the query selects, or node_exporter's text of why it is refused.
+fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
+    let collect = query::values(query, "collect[]");
+    let exclude = query::values(query, "exclude[]");
+    let all = site.engine.names();
+    match (collect.is_empty(), exclude.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Err("Combined collect and exclude queries are not allowed.".into()),
+        (true, false) => {
+            let kept: Vec<usize> = (0..all.len())
+                .filter(|&i| all.get(i).is_some_and(|n| !exclude.iter().any(|e| e == n)))
+                .collect();
+            // Nothing left is no filter, as in node_exporter.
+            Ok(Some(kept).filter(|kept| !kept.is_empty()))
+        }
+        (false, true) => {
+            let mut slots = Vec::with_capacity(collect.len());
+            for name in &collect {
+                let Some(slot) = all.iter().position(|other| other == name) else {
+                    let known = site.disabled.iter().any(|other| other == name);
+                    let why = if known { "disabled" } else { "missing" };
+                    return Err(format!(
+                        "Couldn't create filtered metrics handler: couldn't create collector: {why} collector: {name}"
+                    ));
+                };
+                if !slots.contains(&slot) {
+                    slots.push(slot);
+                }
+            }
+            Ok(Some(slots))
+        }
+    }
+}
+
+fn landing(site: &Site) -> String {
+    let path = site.path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let collectors = site.engine.names().join(" · ");
+    format!(
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="UTF-8">
+<meta name="viewport" content="width=device-width, initial-scale=1.0">
+<title>Node Exporter</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: #1c2733; background: #f7f8fa; }}
+header {{ background: #0b5c55; color: #fff; padding: 1rem 2rem; }}
+h1 {{ font-size: 1.4rem; margin: 0; }}
+main {{ padding: 1rem 2rem; max-width: 50rem; }}
+a {{ color: #0b5c55; font-weight: 600; }}
+small {{ color: #5b6773; }}
+</style>
+</head>
+<body>
+<header><h1>Node Exporter</h1></header>
+<main>
+<p>Prometheus Node Exporter, as bpf_node_exporter {version}</p>
+<ul><li><a href="{path}">Metrics</a></li></ul>
+<p><small>Collectors: {collectors}</small></p>
+</main>
+</body>
+</html>
+"#,
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}

@@ -1,0 +1,302 @@
+//! Counts of neighbours on the running kernel: the programs, netlink, `/proc/net/arp` and
+//! `ip neigh` must agree, in network namespaces that the test makes.
+//!
+//! Needs root, `ip` and a kernel that takes the programs; does nothing elsewhere, unless
+//! `BPF_REQUIRED` is set: then it fails.
+#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::UdpSocket,
+    os::linux::fs::MetadataExt as _,
+    path::Path,
+    process::Command,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use exporter::{
+    bpf::{Counts, Neighbours, Options},
+    netlink::{Links, Socket, Step},
+};
+use nix::sched::{CloneFlags, unshare};
+
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+
+/// Neighbours by name of the interface and family; those without are left out.
+type Entries = BTreeMap<(String, u8), u64>;
+
+#[test]
+fn all_sources_agree_while_neighbours_come_and_go() {
+    // In a thread of its own: a namespace is a thread's.
+    thread::spawn(|| match Namespace::new() {
+        Ok(namespace) => agree(namespace),
+        Err(reason) => skip(&reason),
+    })
+    .join()
+    .unwrap();
+}
+
+fn skip(reason: &str) {
+    assert!(std::env::var_os("BPF_REQUIRED").is_none(), "{reason}");
+    println!("nothing tested: {reason}");
+}
+
+fn agree(mut at: Namespace) {
+    // Older than the programs: counted by the dump.
+    ip("neigh add 10.1.0.1 lladdr 02:00:00:00:00:01 dev va nud permanent");
+    ip("neigh add 10.1.0.2 lladdr 02:00:00:00:00:02 dev va nud noarp");
+    let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
+    let netns = u32::try_from(netns).unwrap();
+    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns };
+    let mut neighbours = match Neighbours::start(&options) {
+        Ok(neighbours) => neighbours,
+        Err(reason) => return skip(&reason.to_string()),
+    };
+    at.expect(&mut neighbours, &[(("va", IPV4), 1)], "older than the programs");
+
+    ip("neigh change 10.1.0.2 lladdr 02:00:00:00:00:02 dev va nud permanent");
+    at.expect(&mut neighbours, &[(("va", IPV4), 2)], "NUD_NOARP taken away");
+    ip("neigh change 10.1.0.1 lladdr 02:00:00:00:00:01 dev va nud noarp");
+    at.expect(&mut neighbours, &[(("va", IPV4), 1)], "NUD_NOARP given");
+    ip("neigh del 10.1.0.1 dev va");
+    ip("neigh del 10.1.0.2 dev va");
+    at.expect(&mut neighbours, &[], "none");
+
+    // Resolved, or not; multicast and broadcast are no neighbours.
+    for address in ["10.1.0.77:9", "10.1.255.255:9", "239.1.2.3:9", "[fd00:1::77]:9", "127.0.0.1:9"]
+    {
+        send(address);
+    }
+    let one = [(("va", IPV4), 1), (("va", IPV6), 1)];
+    at.expect(&mut neighbours, &one, "one, not resolved");
+    ip("neigh flush dev va nud all");
+    ip("-6 neigh flush dev va nud all");
+
+    let many = |what: &str, n: u32| {
+        (0..n).fold(String::new(), |lines, n| {
+            let (high, low) = (n / 250 + 1, n % 250 + 1);
+            lines
+                + &format!(
+                    "neigh {what} 10.1.{high}.{low} lladdr 02:00:00:00:00:01 dev va nud permanent\n"
+                )
+        })
+    };
+    batch(&many("replace", 1000));
+    at.expect(&mut neighbours, &[(("va", IPV4), 1000)], "1,000");
+    batch(&many("del", 400));
+    at.expect(&mut neighbours, &[(("va", IPV4), 600)], "400 removed");
+    let counts = at.counts(&mut neighbours)[&("va".to_owned(), IPV4)];
+    assert!(counts.created >= 1000 && counts.removed >= 400, "{counts:?}");
+
+    // Held by a socket while the interface goes down: a stray.
+    let socket = send("10.1.1.240:9");
+    ip("link set va down");
+    at.expect(&mut neighbours, &[], "the link is down");
+    drop(socket);
+    ip("link set va up");
+    batch(&many("replace", 10));
+    ip("link set va name vc");
+    at.expect(&mut neighbours, &[(("vc", IPV4), 10)], "renamed");
+
+    follow(&mut neighbours, another(), 3);
+    ip("link del vc");
+    at.expect(&mut neighbours, &[], "the link is gone");
+}
+
+/// Makes the kernel look for a neighbour.
+fn send(address: &str) -> Option<UdpSocket> {
+    let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.set_broadcast(true).unwrap();
+    // Multicast has no route where nobody has set one.
+    socket.connect(address).ok()?;
+    let _ = socket.send(b"x");
+    Some(socket)
+}
+
+/// A network namespace, the thread's own from here on: it ends with the thread.
+struct Namespace {
+    socket: Socket,
+    links: Links,
+}
+
+impl Namespace {
+    /// Enters a new namespace, with the interfaces `va` and `vb` as the ends of one wire.
+    fn new() -> Result<Self, String> {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("no namespace: {errno}"))?;
+        let namespace = Self { socket: Socket::open().unwrap(), links: Links::new() };
+        Command::new("ip").arg("-V").output().map_err(|error| format!("no ip: {error}"))?;
+        for command in [
+            "link set lo up",
+            "link add va type veth peer name vb",
+            "addr add 10.1.0.254/16 dev va",
+            "addr add fd00:1::1/64 dev va nodad",
+            "link set va up",
+            "link set vb up",
+        ] {
+            ip(command);
+        }
+        Ok(namespace)
+    }
+
+    fn name(&mut self, ifindex: u32) -> String {
+        self.socket.links(&mut self.links).unwrap();
+        let name = self.links.get(ifindex).map(|link| link.name.as_slice()).unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+
+    /// What the programs say of this namespace, all of it.
+    fn counts(&mut self, neighbours: &mut Neighbours) -> BTreeMap<(String, u8), Counts> {
+        let mut all = Vec::new();
+        let netns = neighbours.netns();
+        neighbours.counts(|key, counts| all.push((key, counts))).unwrap();
+        all.retain(|(key, _)| key.netns == netns);
+        all.into_iter()
+            .map(|(key, counts)| {
+                ((self.name(key.ifindex), u8::try_from(key.family).unwrap()), counts)
+            })
+            .collect()
+    }
+
+    /// What a dump shows.
+    fn dump(&mut self) -> Entries {
+        let mut all = Vec::new();
+        for family in [IPV4, IPV6] {
+            let each = |step| {
+                if let Step::Item(neighbour) = step {
+                    all.push(neighbour);
+                }
+            };
+            self.socket.neighbours(family, each).unwrap();
+        }
+        all.retain(|neighbour| !neighbour.is_noarp());
+        let mut entries = Entries::new();
+        for neighbour in all {
+            *entries.entry((self.name(neighbour.ifindex), neighbour.family)).or_default() += 1;
+        }
+        entries
+    }
+
+    /// Waits until the programs tell `want`, then asks all the others.
+    #[track_caller]
+    fn expect(&mut self, neighbours: &mut Neighbours, want: &[((&str, u8), u64)], when: &str) {
+        let want: Entries =
+            want.iter().map(|((name, family), n)| (((*name).to_owned(), *family), *n)).collect();
+        let start = Instant::now();
+        loop {
+            let mut counted: Entries = self
+                .counts(neighbours)
+                .into_iter()
+                .map(|(key, counts)| (key, counts.entries))
+                .collect();
+            counted.retain(|_, n| *n > 0);
+            let seen = [counted, self.dump(), shown()];
+            let mut ipv4 = want.clone();
+            ipv4.retain(|(_, family), _| *family == IPV4);
+            let file = file();
+            if seen.iter().all(|entries| *entries == want) && file == ipv4 {
+                return;
+            }
+            // The kernel removes entries in its own time.
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{when}: want {want:?}, programs, netlink, ip: {seen:?}, file {file:?}"
+            );
+            thread::yield_now();
+        }
+    }
+}
+
+/// A namespace in another thread.
+struct Other {
+    number: Receiver<u64>,
+    end: Sender<()>,
+}
+
+/// Runs `ip` with these words; some flushes fail where nothing is left to flush.
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).output().unwrap();
+    let failed = String::from_utf8_lossy(&status.stderr);
+    assert!(status.status.success() || words.contains("flush"), "ip {words}: {failed}");
+}
+
+fn batch(lines: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), lines).unwrap();
+    ip(&format!("-batch {}", file.path().display()));
+}
+
+/// What `/proc/net/arp` shows.
+fn file() -> Entries {
+    let text = fs::read_to_string("/proc/thread-self/net/arp").unwrap();
+    let mut entries = Entries::new();
+    for line in text.lines().skip(1) {
+        let device = line.split_whitespace().last().unwrap().to_owned();
+        *entries.entry((device, IPV4)).or_default() += 1;
+    }
+    entries
+}
+
+/// What `ip neigh` shows.
+fn shown() -> Entries {
+    let mut entries = Entries::new();
+    for (option, family) in [("-4", IPV4), ("-6", IPV6)] {
+        let output = Command::new("ip").args([option, "neigh"]).output().unwrap();
+        // Without a state given, `ip` leaves out what is NUD_NOARP, as we do.
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            let device = line.split(" dev ").nth(1).unwrap().split(' ').next().unwrap();
+            *entries.entry((device.to_owned(), family)).or_default() += 1;
+        }
+    }
+    entries
+}
+
+/// Another namespace with three neighbours, in a thread that ends when told to.
+fn another() -> Other {
+    let (number, here) = channel();
+    let (end, told) = channel::<()>();
+    thread::spawn(move || {
+        let _there = Namespace::new().unwrap();
+        for n in 1..=3 {
+            ip(&format!("neigh add 10.1.0.{n} lladdr 02:00:00:00:00:01 dev va nud permanent"));
+        }
+        number.send(fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino()).unwrap();
+        let _ = told.recv();
+    });
+    Other { number: here, end }
+}
+
+/// Waits until the other namespace's neighbours are counted, and are gone with it.
+fn follow(neighbours: &mut Neighbours, other: Other, want: u64) {
+    let netns = u32::try_from(other.number.recv().unwrap()).unwrap();
+    let mut reach = |want: u64| {
+        let start = Instant::now();
+        loop {
+            let mut sum = 0;
+            let each = |key: exporter::bpf::Key, counts: Counts| {
+                if key.netns == netns && key.family == u32::from(IPV4) {
+                    sum += counts.entries;
+                }
+            };
+            neighbours.counts(each).unwrap();
+            if sum == want {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "want {want}, have {sum}");
+            thread::yield_now();
+        }
+    };
+    reach(want);
+    drop(other.end);
+    reach(0);
+}
