@@ -2,6 +2,7 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "the kernel's structures are read through raw pointers")]
+#![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
 
 use core::{ffi::c_void, marker::PhantomData};
 
@@ -48,12 +49,14 @@ impl Access for Copied {
 impl<A: Access> Pointer<A> {
     /// A structure that `A` may read.
     #[inline(always)]
+    #[must_use]
     pub const fn new(address: *const c_void) -> Self {
         Self(address, PhantomData)
     }
 
     /// The member that lies `offset` bytes into the structure.
     #[inline(always)]
+    #[must_use]
     pub fn member<T: Copy + Default>(self, offset: u32) -> T {
         // SAFETY: who made the pointer chose how to read it; the verifier has the last word.
         unsafe { A::member(self.0, offset) }
@@ -61,6 +64,7 @@ impl<A: Access> Pointer<A> {
 
     /// The structure that a member points to.
     #[inline(always)]
+    #[must_use]
     pub fn follow(self, offset: u32) -> Self {
         Self::new(self.member::<u64>(offset) as *const c_void)
     }
@@ -104,6 +108,6 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+const fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }

@@ -1,1 +1,130 @@
-//! What the tests over the whole exporter share.
+//! What the tests over the whole exporter share: the built program, run on a machine.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
+#![expect(clippy::disallowed_methods, reason = "tests run the program")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+/// The program, built by cargo in the profile of the tests.
+pub fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--offline", "--package", "bpf_node_exporter"])
+            .current_dir(root)
+            .status()
+            .expect("cargo");
+        assert!(built.success(), "the program does not build");
+        let tests = std::env::current_exe().expect("a path"); // target/<profile>/deps/<test>
+        let folder = tests.parent().and_then(|deps| deps.parent()).expect("a target folder");
+        folder.join("bpf_node_exporter")
+    })
+}
+
+/// Runs the program to its end.
+///
+/// # Panics
+/// It cannot be started.
+pub fn run(args: &[&str]) -> Output {
+    Command::new(program()).args(args).output().expect("the program starts")
+}
+
+/// The program, serving on a free port; stopped when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Server {
+    /// Starts it and waits until it says where it listens.
+    ///
+    /// # Panics
+    /// It ends instead.
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(args)
+            .arg("--web.listen-address=127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut seen = String::new();
+        loop {
+            let begin = seen.len();
+            if log.read_line(&mut seen).expect("a line") == 0 {
+                panic!("the program ended: {seen}");
+            }
+            let line = seen.split_at(begin).1;
+            if let Some((_, address)) = line.trim().split_once("msg=\"Listening on\" address=") {
+                let address = address.to_owned();
+                std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+                return Self { child, address };
+            }
+        }
+    }
+
+    /// A connection to it.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        stream
+    }
+
+    /// Sends a request and returns the head and the body of the answer.
+    ///
+    /// # Panics
+    /// There is no answer.
+    pub fn request(&self, method: &str, target: &str, headers: &str) -> (String, Vec<u8>) {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+        )
+        .expect("the request is taken");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let (head, body) = answer.split_at(end + 4);
+        (String::from_utf8_lossy(head).to_lowercase(), body.to_vec())
+    }
+
+    /// The status and the text of a GET.
+    ///
+    /// # Panics
+    /// There is no answer.
+    pub fn get(&self, target: &str) -> (String, String) {
+        let (head, body) = self.request("GET", target, "");
+        let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        (status, String::from_utf8(body).expect("UTF-8"))
+    }
+
+    /// Asks it to stop and returns its exit status.
+    ///
+    /// # Panics
+    /// It cannot be waited for.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
+        assert!(killed.success());
+        self.child.wait().expect("its end").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

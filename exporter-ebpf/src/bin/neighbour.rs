@@ -20,6 +20,7 @@
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "helpers take raw pointers")]
+#![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
 
 use core::ffi::c_void;
 
@@ -75,8 +76,8 @@ static OFFSETS: Offsets = Offsets {
 
 /// The offset of a member; volatile, since the daemon sets what the compiler sees as zero.
 macro_rules! offset {
-    // SAFETY: a read of a static.
     ($member:ident) => {
+        // SAFETY: a read of a static.
         unsafe { (&raw const OFFSETS.$member).read_volatile() }
     };
 }
@@ -111,6 +112,7 @@ const PATIENCE: u64 = 1000;
 
 /// What an entry is, at one moment.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Entry {
     /// Of its `struct neighbour`.
     address: u64,
@@ -126,7 +128,7 @@ struct Entry {
 impl Entry {
     /// Reads a `struct neighbour`.
     ///
-    /// Without branches: the verifier searches all types of the kernel for each pointer that
+    /// Without branches between the reads: the verifier searches all types of the kernel for each pointer that
     /// is read, on each path.
     #[inline(always)]
     fn read<A: Access>(n: Pointer<A>) -> Self {
@@ -136,7 +138,7 @@ impl Entry {
             address: n.0 as u64,
             dead: n.member::<u8>(offset!(neighbour_dead)) != 0,
             noarp: n.member::<u8>(offset!(neighbour_nud_state)) & NUD_NOARP != 0,
-            group: (kind == RTN_MULTICAST) | (kind == RTN_BROADCAST),
+            group: matches!(kind, RTN_MULTICAST | RTN_BROADCAST),
             noarp_device: (device.member::<u32>(offset!(device_flags)) & IFF_WITHOUT_ARP != 0)
                 | (device.member::<u64>(offset!(device_header_ops)) == 0),
         }
@@ -181,7 +183,7 @@ fn counts(key: &Key) -> Option<*mut Counts> {
     };
     let counts = COUNTS.get_ptr_mut(key).or_else(|| {
         // Another processor may be first: then its entry serves.
-        let _ = COUNTS.insert(key, &ZERO, BPF_NOEXIST.into());
+        let _ = COUNTS.insert(key, ZERO, BPF_NOEXIST.into());
         COUNTS.get_ptr_mut(key)
     });
     if counts.is_none() {

@@ -100,8 +100,10 @@ pub struct Neighbours {
     links: Links,
     netns: u32,
     known: HashMap<Key, Known>,
-    /// Whether every interface of the namespace has been compared with a dump.
-    settled: bool,
+    /// Whether every interface of the namespace is to be compared with a dump.
+    fresh: bool,
+    /// Index and family of those that changed meanwhile, to be compared again.
+    open: Vec<(u32, u8)>,
     /// Events lost and runs missed at the time of that comparison.
     doubts: u64,
     keys: Vec<Key>,
@@ -147,7 +149,8 @@ impl Neighbours {
             links,
             netns: options.netns,
             known: HashMap::new(),
-            settled: false,
+            fresh: true,
+            open: Vec::new(),
             doubts: 0,
             keys: Vec::new(),
             changes: Vec::new(),
@@ -168,10 +171,9 @@ impl Neighbours {
     pub fn counts(&mut self, mut each: impl FnMut(Key, Counts)) -> Result<(), Error> {
         let doubts = self.doubts()?;
         if doubts != self.doubts {
-            self.settled = false;
-            self.known.values_mut().for_each(|known| known.before = None);
+            self.fresh = true;
         }
-        if !self.settled {
+        if self.fresh || !self.open.is_empty() {
             self.settle()?;
         }
         self.read()?;
@@ -179,7 +181,7 @@ impl Neighbours {
             let known = self.known.entry(*key).or_default();
             let entries = known.before.unwrap_or_default().saturating_add(changes.entries);
             if entries < 0 && key.netns == self.netns {
-                self.settled = false;
+                self.fresh = true;
             }
             let counts = Counts {
                 entries: u64::try_from(entries).unwrap_or_default(),
@@ -192,7 +194,7 @@ impl Neighbours {
             each(*key, counts);
         }
         self.prune()?;
-        if self.settled { Ok(()) } else { Err(Error::Unsettled(1)) }
+        if self.fresh { Err(Error::Unsettled(1)) } else { Ok(()) }
     }
 
     /// The inode number of the namespace whose counts are exact.
@@ -246,22 +248,24 @@ impl Neighbours {
             .map_err(|source| Error::Map { map: "COUNTS", source })
     }
 
-    /// Compares every interface of the namespace that is not known with a dump.
+    /// Takes stock of the namespace, or of the interfaces that were left open.
     fn settle(&mut self) -> Result<(), Error> {
-        self.doubts = self.doubts()?;
-        let mut left = 0;
         for _ in 0..TRIES {
-            left = self.compare()?;
-            if left == 0 {
-                self.settled = true;
+            if self.fresh {
+                self.doubts = self.doubts()?;
+                self.known.clear();
+            }
+            self.compare()?;
+            self.fresh = false;
+            if self.open.is_empty() {
                 return Ok(());
             }
         }
-        Err(Error::Unsettled(left))
+        Err(Error::Unsettled(self.open.len()))
     }
 
-    /// One dump; says how many interfaces changed meanwhile.
-    fn compare(&mut self) -> Result<usize, Error> {
+    /// Compares the interfaces with a dump; those that change meanwhile are left open.
+    fn compare(&mut self) -> Result<(), Error> {
         self.read()?;
         for (key, changes) in self.keys.iter().zip(&self.changes) {
             self.known.entry(*key).or_default().events = changes.events;
@@ -270,44 +274,55 @@ impl Neighbours {
         thread::sleep(GRACE);
         self.dump()?;
         thread::sleep(GRACE);
-        // Interfaces of which the programs have not heard get a place in the map.
+        self.introduce();
+        self.read()?;
+        self.open.clear();
+        for (key, changes) in self.keys.iter().zip(&self.changes) {
+            let known = self.known.entry(*key).or_default();
+            if known.before.is_some() {
+                continue;
+            }
+            if key.netns != self.netns {
+                known.before = Some(0);
+            } else if known.events == changes.events {
+                let dumped = self.dumped.get(&(key.ifindex, key.family)).copied();
+                known.before = Some(dumped.unwrap_or_default() - changes.entries);
+            } else {
+                self.open.push((key.ifindex, u8::try_from(key.family).unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives interfaces of which the programs have not heard a place in the map.
+    fn introduce(&mut self) {
+        /// The kernel refuses what is there already: the programs were first, theirs stays.
+        const NOEXIST: u64 = 1;
         for &(ifindex, family) in self.dumped.keys() {
             let key = Key { netns: self.netns, ifindex, family };
-            let new = self.known.get(&key).is_none_or(|known| known.events == 0);
-            if new && self.map.get(&key, 0).is_err() {
-                // Where the programs are first, theirs stays: the kernel refuses this one.
-                const NOEXIST: u64 = 1;
+            if !self.known.contains_key(&key) {
                 let flags = self.links.get(ifindex).map_or(0, |link| link.flags);
                 let noarp = u64::from(flags & IFF_WITHOUT_ARP != 0);
                 let nothing = Changes { noarp, ..bytemuck::Zeroable::zeroed() };
                 let _ = self.map.insert(key, nothing, NOEXIST);
             }
         }
-        self.read()?;
-        let mut left = 0;
-        for (key, changes) in self.keys.iter().zip(&self.changes) {
-            let known = self.known.entry(*key).or_default();
-            if key.netns != self.netns {
-                known.before = Some(0);
-            } else if known.events != changes.events {
-                left += usize::from(known.before.is_none());
-            } else if known.before.is_none() {
-                let dumped = self.dumped.get(&(key.ifindex, key.family)).copied();
-                known.before = Some(dumped.unwrap_or_default() - changes.entries);
-            }
-        }
-        Ok(left)
     }
 
-    /// Counts the neighbours of the namespace by walking them.
+    /// Counts the neighbours of the namespace by walking them: all, or of what is open.
     fn dump(&mut self) -> Result<(), Error> {
-        for family in FAMILIES {
+        let whole = FAMILIES.map(|family| (None, family));
+        let parts = self.open.iter().map(|&(ifindex, family)| (Some(ifindex), family));
+        let asked = whole.into_iter().filter(|_| self.fresh).chain(parts.filter(|_| !self.fresh));
+        for (only, family) in asked {
             let dumped = &mut self.dumped;
-            self.socket.neighbours(family, |step| match step {
-                Step::Start => dumped.retain(|key, _| key.1 != u32::from(family)),
+            self.socket.neighbours_of(family, only, |step| match step {
+                Step::Start => dumped.retain(|&(ifindex, other), _| {
+                    other != u32::from(family) || only.is_some_and(|only| only != ifindex)
+                }),
                 Step::Item(Neighbour { ifindex, state, .. }) => {
-                    let noarp = state & NUD_NOARP != 0;
-                    *dumped.entry((ifindex, family.into())).or_default() += i64::from(!noarp);
+                    let n = dumped.entry((ifindex, family.into())).or_default();
+                    *n += i64::from(state & NUD_NOARP == 0);
                 }
             })?;
         }

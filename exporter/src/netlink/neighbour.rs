@@ -1,7 +1,7 @@
 //! Neighbours: `RTM_GETNEIGH`, `struct ndmsg`.
 
 use bytemuck::{Pod, Zeroable};
-use libc::{RTM_GETNEIGH, RTM_NEWNEIGH};
+use libc::{NDA_IFINDEX, RTM_GETNEIGH, RTM_NEWNEIGH};
 
 use super::{
     Error, Request, Socket, Step,
@@ -20,6 +20,15 @@ struct NdMsg {
     state: u16,
     flags: u8,
     kind: u8,
+}
+
+/// The attribute that limits a dump to an interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct Filter {
+    length: u16,
+    kind: u16,
+    ifindex: u32,
 }
 
 /// An entry of the ARP table or of its counterpart for IPv6.
@@ -58,22 +67,34 @@ impl Socket {
     pub fn neighbours(
         &mut self,
         family: u8,
+        each: impl FnMut(Step<Neighbour>),
+    ) -> Result<(), Error> {
+        self.neighbours_of(family, None, each)
+    }
+
+    /// As [`Socket::neighbours`], of one interface only, where one is given: the kernel walks
+    /// all of them, but tells of few.
+    pub fn neighbours_of(
+        &mut self,
+        family: u8,
+        ifindex: Option<u32>,
         mut each: impl FnMut(Step<Neighbour>),
     ) -> Result<(), Error> {
-        let body = NdMsg { family, ..NdMsg::zeroed() };
-        let request = Request {
-            name: "RTM_GETNEIGH",
-            kind: RTM_GETNEIGH,
-            answer: RTM_NEWNEIGH,
-            body: bytemuck::bytes_of(&body),
-        };
+        let head = NdMsg { family, ..NdMsg::zeroed() };
+        let filter = Filter { length: 8, kind: NDA_IFINDEX, ifindex: ifindex.unwrap_or_default() };
+        let (head, filter) = (bytemuck::bytes_of(&head), bytemuck::bytes_of(&filter));
+        let body = if ifindex.is_some() { &[head, filter].concat() } else { head };
+        let request =
+            Request { name: "RTM_GETNEIGH", kind: RTM_GETNEIGH, answer: RTM_NEWNEIGH, body };
         self.dump(&request, |step| {
             match step {
                 Step::Start => each(Step::Start),
                 Step::Item(payload) => {
                     let neighbour = Neighbour::parse(payload)?;
-                    // The kernel has filtered already; one of another family would be counted wrongly.
-                    if neighbour.family == family {
+                    // The kernel has filtered already, save that older ones knew no filter.
+                    if neighbour.family == family
+                        && ifindex.is_none_or(|ifindex| ifindex == neighbour.ifindex)
+                    {
                         each(Step::Item(neighbour));
                     }
                 }

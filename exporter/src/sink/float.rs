@@ -173,8 +173,8 @@ mod tests {
             let exponent_sign = if exponent < 0 { '-' } else { '+' };
             return format!(
                 "{sign}{}{point}{}e{exponent_sign}{:02}",
-                &digits[..1],
-                &digits[1..],
+                digits.split_at(1).0,
+                digits.split_at(1).1,
                 exponent.abs()
             );
         }

@@ -1,0 +1,124 @@
+//! HTTP as node_exporter speaks it, over a real socket.
+
+use std::io::{Read as _, Write as _};
+use tests::Server;
+
+fn two() -> Server {
+    Server::start(&[
+        "--collector.disable-defaults",
+        "--collector.loadavg",
+        "--collector.uname",
+        "--no-bpf",
+    ])
+}
+
+#[test]
+fn collectors_are_filtered() {
+    let server = two();
+    let (status, all) = server.get("/metrics");
+    assert_eq!(status, "200");
+    assert!(all.contains("\nnode_load1 ") && all.contains("\nnode_uname_info{"));
+    let (_, only) = server.get("/metrics?collect%5B%5D=loadavg&collect[]=loadavg");
+    assert!(only.contains("\nnode_load1 ") && !only.contains("node_uname_info"));
+    let (_, without) = server.get("/metrics?exclude[]=loadavg");
+    assert!(!without.contains("node_load1") && without.contains("\nnode_uname_info{"));
+    let (_, named) = server.get("/metrics?name[]=node_load1");
+    assert_eq!(named.lines().count(), 3, "{named}");
+}
+
+#[test]
+fn what_is_refused_is_refused_in_node_exporters_words() {
+    let server = two();
+    let prefix = "Couldn't create filtered metrics handler: couldn't create collector: ";
+    for (query, text) in [
+        ("collect[]=x", format!("{prefix}missing collector: x")),
+        ("collect[]=arp", format!("{prefix}disabled collector: arp")),
+        ("collect[]=", format!("{prefix}missing collector: ")),
+        (
+            "collect[]=loadavg&exclude[]=x",
+            "Combined collect and exclude queries are not allowed.".into(),
+        ),
+    ] {
+        assert_eq!(server.get(&format!("/metrics?{query}")), ("400".into(), text));
+    }
+    assert_eq!(server.get("/x"), ("404".into(), "404 page not found\n".into()));
+    assert_eq!(server.get("/metrics/").0, "404");
+    assert_eq!(server.get("/metrics?%zz&collect[]=%zz").0, "200");
+}
+
+#[test]
+fn heads_are_node_exporters() {
+    let server = two();
+    let (head, _) = server.request("GET", "/metrics", "Accept-Encoding: gzip\r\n");
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    assert!(
+        head.contains(
+            "content-type: text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+        ),
+        "{head}"
+    );
+    let (head, _) = server.request("GET", "/metrics", "Accept-Encoding: gzip;q=0\r\n");
+    assert!(!head.contains("content-encoding"), "{head}");
+    let (head, body) = server.request("HEAD", "/metrics", "");
+    assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
+    let (head, body) = server.request("POST", "/metrics", "Content-Length: 0\r\n");
+    assert!(head.starts_with("http/1.1 200") && !body.is_empty(), "{head}");
+    let (head, _) = server.request("GET", "/", "");
+    assert!(head.contains("content-type: text/html"), "{head}");
+}
+
+#[test]
+fn requests_past_the_limit_are_refused_and_counted() {
+    let server = Server::start(&["--web.max-requests=1", "--no-bpf"]);
+    let answers: Vec<(String, String)> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..40).map(|_| scope.spawn(|| server.get("/metrics"))).collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    for (status, text) in &answers {
+        match status.as_str() {
+            "200" => assert!(text.contains("node_load1")),
+            "503" => {
+                assert_eq!(text, "Limit of concurrent requests reached (1), try again later.\n");
+            }
+            other => panic!("status {other}"),
+        }
+    }
+    let refused = answers.iter().filter(|(status, _)| status == "503").count();
+    let (_, text) = server.get("/metrics");
+    let counted = format!("promhttp_metric_handler_requests_total{{code=\"503\"}} {refused}\n");
+    assert!(text.contains(&counted), "{text}");
+}
+
+#[test]
+fn clients_that_misbehave_cost_only_their_connection() {
+    let server = two();
+    let mut silent = server.connect();
+    let mut partial = server.connect();
+    partial.write_all(b"GET /metrics HT").unwrap();
+    let mut endless = server.connect();
+    let line = format!("X-Long: {}\r\n", "x".repeat(1000));
+    endless.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+    for _ in 0..1000 {
+        if endless.write_all(line.as_bytes()).is_err() {
+            break; // refused already
+        }
+    }
+    let mut answer = Vec::new();
+    let _ = endless.read_to_end(&mut answer); // a reset is an answer too
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    let mut nonsense = server.connect();
+    nonsense.write_all(b"\0\xff\r\n\r\n").unwrap();
+    let _ = nonsense.read_to_end(&mut answer);
+    assert_eq!(server.get("/metrics").0, "200");
+    silent.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    silent.read_to_string(&mut text).unwrap();
+    assert!(text.contains("node_load1"), "a client may take its time");
+    partial.write_all(b"TP/1.0\r\n\r\n").unwrap();
+    partial.read_to_string(&mut text).unwrap();
+}
+
+#[test]
+fn sigterm_ends_with_0() {
+    assert_eq!(two().stop(), Some(0));
+}
