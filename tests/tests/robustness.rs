@@ -1,5 +1,7 @@
 //! No collector may panic, whatever the files contain.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use exporter::{
     collectors::ALL,
     testing::{collect, fixture},

@@ -802,7 +802,7 @@ mod tests {
         let put = |ip: &str, prefix_length| {
             let ip = ip.parse().unwrap();
             exposed(|out| {
-                put_address(b"x", &Address { ifindex: 1, scope: 0, prefix_length, ip }, out)
+                put_address(b"x", &Address { ifindex: 1, scope: 0, prefix_length, ip }, out);
             })
         };
         assert_eq!(
