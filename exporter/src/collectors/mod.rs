@@ -1,12 +1,30 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod cpu;
+mod filefd;
 mod loadavg;
+mod meminfo;
 mod netdev;
+mod stat;
+mod textfile;
 mod time;
 mod uname;
+mod vmstat;
 
 use crate::collector::Spec;
 
 /// Every collector, in alphabetical order.
-pub static ALL: &[&Spec] = &[&arp::SPEC, &loadavg::SPEC, &netdev::SPEC, &time::SPEC, &uname::SPEC];
+pub static ALL: &[&Spec] = &[
+    &arp::SPEC,
+    &cpu::SPEC,
+    &filefd::SPEC,
+    &loadavg::SPEC,
+    &meminfo::SPEC,
+    &netdev::SPEC,
+    &stat::SPEC,
+    &textfile::SPEC,
+    &time::SPEC,
+    &uname::SPEC,
+    &vmstat::SPEC,
+];

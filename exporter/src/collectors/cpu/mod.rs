@@ -1,0 +1,459 @@
+//! Time of each processor, from `/proc/stat`; what it is, from `/proc/cpuinfo`; throttling,
+//! isolation and whether it is online, from `/sys/devices/system/cpu`.
+//!
+//! A processor's ten numbers (`fs/proc/stat.c`) are in ticks of 1/100 s, whatever the kernel's
+//! own tick. They can fall a little (idle and iowait are computed without a lock), which a
+//! counter may not: the highest value seen is kept. Where idle time falls by three seconds or
+//! more, the processor was taken away and came back, and begins anew.
+
+mod cpuinfo;
+
+use crate::{host::Shared, parse::number, prelude::*};
+use cpuinfo::Arch;
+use std::cmp::Ordering;
+
+pub const SPEC: Spec = Spec {
+    name: "cpu",
+    enabled: true,
+    flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE],
+    new: |host, flags| Ok(Box::new(Cpu::new(host, flags)?)),
+};
+
+static GUEST: Flag<bool> =
+    switch("collector.cpu.guest", true, "Enables metric node_cpu_guest_seconds_total");
+static INFO: Flag<bool> = switch("collector.cpu.info", false, "Enables metric cpu_info");
+static FLAGS_INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.cpu.info.flags-include",
+    "Filter the `flags` field in cpuInfo with a value that must be a regular expression",
+);
+static BUGS_INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.cpu.info.bugs-include",
+    "Filter the `bugs` field in cpuInfo with a value that must be a regular expression",
+);
+
+static SECONDS: Metric<2> =
+    counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.").by(["cpu", "mode"]);
+static GUEST_SECONDS: Metric<2> = counter(
+    "node_cpu_guest_seconds_total",
+    "Seconds the CPUs spent in guests (VMs) for each mode.",
+)
+.by(["cpu", "mode"]);
+static CPU_INFO: Metric<10> = gauge("node_cpu_info", "CPU information from /proc/cpuinfo.").by([
+    "cachesize",
+    "core",
+    "cpu",
+    "family",
+    "microcode",
+    "model",
+    "model_name",
+    "package",
+    "stepping",
+    "vendor",
+]);
+static FREQUENCY: Metric<3> =
+    gauge("node_cpu_frequency_hertz", "CPU frequency in hertz from /proc/cpuinfo.")
+        .by(["core", "cpu", "package"]);
+static FLAG_INFO: Metric<1> = gauge(
+    "node_cpu_flag_info",
+    "The `flags` field of CPU information from /proc/cpuinfo taken from the first core.",
+)
+.by(["flag"]);
+static BUG_INFO: Metric<1> = gauge(
+    "node_cpu_bug_info",
+    "The `bugs` field of CPU information from /proc/cpuinfo taken from the first core.",
+)
+.by(["bug"]);
+static CORE_THROTTLES: Metric<2> =
+    counter("node_cpu_core_throttles_total", "Number of times this CPU core has been throttled.")
+        .by(["core", "package"]);
+static PACKAGE_THROTTLES: Metric<1> = counter(
+    "node_cpu_package_throttles_total",
+    "Number of times this CPU package has been throttled.",
+)
+.by(["package"]);
+static ISOLATED: Metric<1> = gauge(
+    "node_cpu_isolated",
+    "Whether each core is isolated, information from /sys/devices/system/cpu/isolated.",
+)
+.by(["cpu"]);
+static ONLINE: Metric<1> =
+    gauge("node_cpu_online", "CPUs that are online and being scheduled.").by(["cpu"]);
+
+/// `USER_HZ`, the same on all architectures of Linux that matter here.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Three seconds.
+const JUMP_BACK: u64 = 300;
+
+/// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
+/// guest and guest nice.
+type Times = (u32, [u64; 10]);
+
+struct Cpu {
+    stat: Shared<File>,
+    /// What is exposed, ordered as labels are.
+    times: Vec<Times>,
+    /// What the kernel says now; between scrapes, room for it.
+    fresh: Vec<Times>,
+    guest: bool,
+    cpuinfo: Option<File>,
+    flags: Option<Pattern>,
+    bugs: Option<Pattern>,
+    isolated: Vec<u16>,
+    folder: Folder,
+    packages: Vec<u64>,
+    cores: Vec<(u64, u64)>,
+}
+
+impl Cpu {
+    fn new(host: &Host, flags: &Flags) -> Result<Self> {
+        let isolated = match host.sys.file("devices/system/cpu/isolated").parse(list) {
+            Err(error) if error.is_absent() => Vec::new(),
+            isolated => isolated?,
+        };
+        let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
+        let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();
+        Ok(Self {
+            stat: host.stat.clone(),
+            times: Vec::new(),
+            fresh: Vec::new(),
+            guest: flags.get(&GUEST),
+            cpuinfo: info.then(|| host.proc.file("cpuinfo")),
+            flags: cpu_flags,
+            bugs,
+            isolated,
+            folder: host.sys.folder("devices/system/cpu"),
+            packages: Vec::new(),
+            cores: Vec::new(),
+        })
+    }
+
+    fn info(&mut self, out: &mut Sink) -> Result {
+        let Self { cpuinfo: Some(file), flags, bugs, .. } = self else { return Ok(()) };
+        file.parse(|text| {
+            let infos = cpuinfo::parse(Arch::HERE, text)?;
+            for info in &infos {
+                out.put(
+                    &CPU_INFO,
+                    [
+                        &info.cache_size,
+                        &info.core,
+                        &info.processor,
+                        &info.family,
+                        &info.microcode,
+                        &info.model,
+                        &info.model_name,
+                        &info.package,
+                        &info.stepping,
+                        &info.vendor,
+                    ],
+                    true,
+                );
+                out.put(&FREQUENCY, [&info.core, &info.processor, &info.package], info.mhz * 1e6);
+            }
+            if let Some(first) = infos.first() {
+                words(out, &FLAG_INFO, flags.as_ref(), first.flags);
+                words(out, &BUG_INFO, bugs.as_ref(), first.bugs);
+            }
+            Ok(())
+        })
+    }
+
+    fn seconds(&mut self, out: &mut Sink) -> Result {
+        let Self { stat, times, fresh, .. } = self;
+        stat.with(
+            out.scrape(),
+            |file| file.bytes().map(drop),
+            |file| file.parse_last(|text| parse(text, fresh)),
+        )?;
+        update(times, fresh);
+        out.served_by("procfs");
+        for (cpu, ticks) in &*times {
+            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] =
+                ticks.map(|ticks| ticks as f64 / TICKS_PER_SECOND);
+            out.put(&SECONDS, [cpu, &"idle"], idle);
+            out.put(&SECONDS, [cpu, &"iowait"], iowait);
+            out.put(&SECONDS, [cpu, &"irq"], irq);
+            out.put(&SECONDS, [cpu, &"nice"], nice);
+            out.put(&SECONDS, [cpu, &"softirq"], softirq);
+            out.put(&SECONDS, [cpu, &"steal"], steal);
+            out.put(&SECONDS, [cpu, &"system"], system);
+            out.put(&SECONDS, [cpu, &"user"], user);
+            if self.guest {
+                out.put(&GUEST_SECONDS, [cpu, &"nice"], guest_nice);
+                out.put(&GUEST_SECONDS, [cpu, &"user"], guest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Throttling is counted by core and package, and told by each of their processors; the
+    /// first that tells it is heard. No processor has `online` where the first has not.
+    fn folders(&mut self, out: &mut Sink) -> Result {
+        let Self { folder, packages, cores, .. } = self;
+        packages.clear();
+        cores.clear();
+        let entries = match folder.list() {
+            Err(error) if error.is_absent() => return Ok(()),
+            entries => entries?,
+        };
+        let mut told = None;
+        for entry in entries {
+            let name = entry.name();
+            let Some(cpu) = name.strip_prefix("cpu") else { continue };
+            if !cpu.starts_with(|c: char| c.is_ascii_digit()) {
+                continue;
+            }
+            let Some(dir) = entry.dir()? else { continue };
+            let online = dir.text("online");
+            if *told.get_or_insert(!matches!(online, Ok(None))) {
+                out.put(&ONLINE, [&cpu], online.is_ok_and(|text| text.as_deref() == Some("1")));
+            }
+            // What is not there or no number is left out.
+            let number = |file| dir.number::<u64>(file).ok().flatten();
+            let (Some(package), Some(core)) =
+                (number("topology/physical_package_id"), number("topology/core_id"))
+            else {
+                continue;
+            };
+            if !cores.contains(&(package, core))
+                && let Some(count) = number("thermal_throttle/core_throttle_count")
+            {
+                cores.push((package, core));
+                out.put(&CORE_THROTTLES, [&core, &package], count);
+            }
+            if !packages.contains(&package)
+                && let Some(count) = number("thermal_throttle/package_throttle_count")
+            {
+                packages.push(package);
+                out.put(&PACKAGE_THROTTLES, [&package], count);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Cpu {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        self.info(out)?;
+        self.seconds(out)?;
+        for cpu in &self.isolated {
+            out.put(&ISOLATED, [cpu], true);
+        }
+        self.folders(out)
+    }
+}
+
+fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: &str) {
+    let Some(wanted) = wanted else { return };
+    for word in words.split_ascii_whitespace().filter(|word| wanted.matches(word)) {
+        out.put(metric, [&word], true);
+    }
+}
+
+/// Puts the processors' lines of `/proc/stat` into `times`. Old kernels have fewer columns.
+fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
+    times.clear();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace().peekable();
+        let (Some(keyword), Some(_)) = (words.next(), words.peek()) else { continue };
+        let Some(cpu) = keyword.strip_prefix("cpu").filter(|cpu| !cpu.is_empty()) else { continue };
+        let mut ticks = [0; 10];
+        for (ticks, word) in ticks.iter_mut().zip(words) {
+            *ticks = number("ticks", word)?;
+        }
+        times.push((number("processor", cpu)?, ticks));
+    }
+    Ok(())
+}
+
+/// Replaces `times` by `fresh`, whose numbers do not fall save at a jump.
+fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
+    for (cpu, ticks) in &mut *fresh {
+        let Ok(i) = times.binary_search_by(|(old, _)| as_labels(*old, *cpu)) else { continue };
+        let Some((_, old)) = times.get(i) else { continue };
+        let ([_, _, _, idle, ..], [_, _, _, old_idle, ..]) = (&*ticks, old);
+        if old_idle.saturating_sub(*idle) >= JUMP_BACK {
+            continue;
+        }
+        for (ticks, old) in ticks.iter_mut().zip(old) {
+            *ticks = (*ticks).max(*old);
+        }
+    }
+    fresh.sort_unstable_by(|(a, _), (b, _)| as_labels(*a, *b));
+    std::mem::swap(times, fresh);
+}
+
+/// `10` comes before `9`.
+fn as_labels(a: u32, b: u32) -> Ordering {
+    itoa::Buffer::new().format(a).cmp(itoa::Buffer::new().format(b))
+}
+
+/// The kernel's lists of processors, such as `1,4-6`.
+fn list(text: &str) -> Result<Vec<u16>, Malformed> {
+    let mut cpus = Vec::new();
+    for part in text.trim_end_matches('\n').split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse()) else {
+            return Err(Malformed::new("list of processors", part));
+        };
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, check, expect, malformed};
+
+    #[test]
+    fn baseline() {
+        check(
+            &SPEC,
+            &[
+                "--collector.cpu.info.flags-include=^(fpu|sse.*)$",
+                "--collector.cpu.info.bugs-include=^spectre",
+            ],
+            expect![[r##"
+                # HELP node_cpu_bug_info The `bugs` field of CPU information from /proc/cpuinfo taken from the first core.
+                # TYPE node_cpu_bug_info gauge
+                node_cpu_bug_info{bug="spectre_v1"} 1
+                node_cpu_bug_info{bug="spectre_v2"} 1
+                # HELP node_cpu_core_throttles_total Number of times this CPU core has been throttled.
+                # TYPE node_cpu_core_throttles_total counter
+                node_cpu_core_throttles_total{core="0",package="0"} 2
+                node_cpu_core_throttles_total{core="1",package="0"} 5
+                # HELP node_cpu_flag_info The `flags` field of CPU information from /proc/cpuinfo taken from the first core.
+                # TYPE node_cpu_flag_info gauge
+                node_cpu_flag_info{flag="fpu"} 1
+                node_cpu_flag_info{flag="sse"} 1
+                node_cpu_flag_info{flag="sse2"} 1
+                node_cpu_flag_info{flag="sse4_1"} 1
+                # HELP node_cpu_frequency_hertz CPU frequency in hertz from /proc/cpuinfo.
+                # TYPE node_cpu_frequency_hertz gauge
+                node_cpu_frequency_hertz{core="0",cpu="0",package="0"} 2.10025e+09
+                node_cpu_frequency_hertz{core="1",cpu="1",package="0"} 2.10125e+09
+                # HELP node_cpu_guest_seconds_total Seconds the CPUs spent in guests (VMs) for each mode.
+                # TYPE node_cpu_guest_seconds_total counter
+                node_cpu_guest_seconds_total{cpu="0",mode="nice"} 0.03
+                node_cpu_guest_seconds_total{cpu="0",mode="user"} 0.2
+                node_cpu_guest_seconds_total{cpu="1",mode="nice"} 0.04
+                node_cpu_guest_seconds_total{cpu="1",mode="user"} 0.1
+                # HELP node_cpu_info CPU information from /proc/cpuinfo.
+                # TYPE node_cpu_info gauge
+                node_cpu_info{cachesize="22528 KB",core="0",cpu="0",family="6",microcode="0x2006e05",model="85",model_name="Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz",package="0",stepping="4",vendor="GenuineIntel"} 1
+                node_cpu_info{cachesize="22528 KB",core="1",cpu="1",family="6",microcode="0x2006e05",model="85",model_name="Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz",package="0",stepping="4",vendor="GenuineIntel"} 1
+                # HELP node_cpu_isolated Whether each core is isolated, information from /sys/devices/system/cpu/isolated.
+                # TYPE node_cpu_isolated gauge
+                node_cpu_isolated{cpu="1"} 1
+                # HELP node_cpu_online CPUs that are online and being scheduled.
+                # TYPE node_cpu_online gauge
+                node_cpu_online{cpu="0"} 1
+                node_cpu_online{cpu="1"} 1
+                # HELP node_cpu_package_throttles_total Number of times this CPU package has been throttled.
+                # TYPE node_cpu_package_throttles_total counter
+                node_cpu_package_throttles_total{package="0"} 11
+                # HELP node_cpu_seconds_total Seconds the CPUs spent in each mode.
+                # TYPE node_cpu_seconds_total counter
+                node_cpu_seconds_total{cpu="0",mode="idle"} 8645.38
+                node_cpu_seconds_total{cpu="0",mode="iowait"} 8.61
+                node_cpu_seconds_total{cpu="0",mode="irq"} 0.01
+                node_cpu_seconds_total{cpu="0",mode="nice"} 0.05
+                node_cpu_seconds_total{cpu="0",mode="softirq"} 0.36
+                node_cpu_seconds_total{cpu="0",mode="steal"} 1.11
+                node_cpu_seconds_total{cpu="0",mode="system"} 104.95
+                node_cpu_seconds_total{cpu="0",mode="user"} 415.44
+                node_cpu_seconds_total{cpu="1",mode="idle"} 8588.23
+                node_cpu_seconds_total{cpu="1",mode="iowait"} 30.95
+                node_cpu_seconds_total{cpu="1",mode="irq"} 0.03
+                node_cpu_seconds_total{cpu="1",mode="nice"} 0.07
+                node_cpu_seconds_total{cpu="1",mode="softirq"} 1.31
+                node_cpu_seconds_total{cpu="1",mode="steal"} 1.02
+                node_cpu_seconds_total{cpu="1",mode="system"} 118.79
+                node_cpu_seconds_total{cpu="1",mode="user"} 440.55
+            "##]],
+        );
+    }
+
+    #[test]
+    fn guests_can_be_left_out_and_info_is_by_default() {
+        let machine = Machine::new().with("proc/stat", "cpu  1 2 3\ncpu3 100 2 3 4\n");
+        let (text, result) = machine.collect(&SPEC, &["--no-collector.cpu.guest"]);
+        assert!(result.is_ok(), "neither cpuinfo nor sysfs is needed: {result:?}");
+        assert!(text.contains("node_cpu_seconds_total{cpu=\"3\",mode=\"user\"} 1\n"));
+        assert!(!text.contains("guest") && !text.contains("info"));
+    }
+
+    #[test]
+    fn times_do_not_fall_save_at_a_jump() {
+        let mut times = Vec::new();
+        let mut see = |fresh: &[(u32, u64, u64)]| {
+            let mut fresh = fresh
+                .iter()
+                .map(|&(cpu, user, idle)| (cpu, [user, 0, 0, idle, 0, 0, 0, 0, 0, 0]))
+                .collect();
+            update(&mut times, &mut fresh);
+            times.iter().map(|(cpu, ticks)| (*cpu, ticks[0], ticks[3])).collect::<Vec<_>>()
+        };
+        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6, 1000), (9, 5, 1000)]);
+        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7, 700), (9, 5, 1000)]);
+        assert_eq!(
+            see(&[(9, 6, 1001), (10, 1, 1)]),
+            [(10, 1, 1), (9, 6, 1001)],
+            "a jump resets all"
+        );
+        assert_eq!(see(&[(10, 1, 1)]), [(10, 1, 1)], "offline");
+        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1, 1), (9, 0, 5)], "and back");
+    }
+
+    #[test]
+    fn refuses_what_is_no_processor() {
+        let parse = |text| {
+            let mut times = Vec::new();
+            parse(text, &mut times).map(|()| times)
+        };
+        assert_eq!(
+            parse("cpu 1\ncpu0\ncpu1 7\nintr x"),
+            Ok(vec![(1, [7, 0, 0, 0, 0, 0, 0, 0, 0, 0])])
+        );
+        assert_eq!(malformed(parse("cpux 1")), "bad processor: \"x\"");
+        assert_eq!(malformed(parse("cpu0 1 x")), "bad ticks: \"x\"");
+        assert_eq!(
+            malformed(parse("cpu0 18446744073709551616")),
+            "bad ticks: \"18446744073709551616\""
+        );
+    }
+
+    #[test]
+    fn lists_of_processors() {
+        assert_eq!(list("\n"), Ok(vec![]));
+        assert_eq!(list("1,3-5,9\n"), Ok(vec![1, 3, 4, 5, 9]));
+        for wrong in ["x", "1-", "-1", "1-2-3", "1 ", "70000"] {
+            assert_eq!(malformed(list(wrong)), format!("bad list of processors: {wrong:?}"));
+        }
+    }
+
+    #[test]
+    fn folders_without_a_counter_are_left_out() {
+        let cpu = |n, file: &str| format!("sys/devices/system/cpu/cpu{n}/{file}");
+        let machine = Machine::new()
+            .with("proc/stat", "")
+            .with("sys/devices/system/cpu/cpufreq/online", "1\n")
+            .with(&cpu(0, "topology/physical_package_id"), "0\n")
+            .with(&cpu(0, "topology/core_id"), "0\n")
+            .with(&cpu(1, "online"), "1\n")
+            .with(&cpu(1, "topology/physical_package_id"), "0\n")
+            .with(&cpu(1, "topology/core_id"), "0\n")
+            .with(&cpu(1, "thermal_throttle/core_throttle_count"), "4\n")
+            .with(&cpu(2, "topology/physical_package_id"), "-1\n")
+            .with(&cpu(2, "topology/core_id"), "0\n")
+            .with(&cpu(2, "thermal_throttle/package_throttle_count"), "5\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(result.is_ok());
+        assert!(
+            text.ends_with("\nnode_cpu_core_throttles_total{core=\"0\",package=\"0\"} 4\n"),
+            "{text}"
+        );
+        assert!(!text.contains("node_cpu_online") && !text.contains("package_throttles"));
+    }
+}

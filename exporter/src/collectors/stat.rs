@@ -1,0 +1,175 @@
+//! Interrupts, context switches, forks and boot time, from `/proc/stat`.
+//!
+//! A keyword and its numbers a line (`fs/proc/stat.c`); the processors' lines are for the
+//! collector `cpu`. A line that is not there counts as 0.
+
+use crate::{host::Shared, prelude::*};
+
+pub const SPEC: Spec = Spec {
+    name: "stat",
+    enabled: true,
+    flags: &[&SOFTIRQ],
+    new: |host, flags| Ok(Box::new(Stat { file: host.stat.clone(), softirq: flags.get(&SOFTIRQ) })),
+};
+
+static SOFTIRQ: Flag<bool> =
+    switch("collector.stat.softirq", false, "Export softirq calls per vector");
+
+static INTR: Metric = counter("node_intr_total", "Total number of interrupts serviced.");
+static CONTEXT_SWITCHES: Metric =
+    counter("node_context_switches_total", "Total number of context switches.");
+static FORKS: Metric = counter("node_forks_total", "Total number of forks.");
+static BOOT_TIME: Metric = gauge("node_boot_time_seconds", "Node boot time, in unixtime.");
+static RUNNING: Metric = gauge("node_procs_running", "Number of processes in runnable state.");
+static BLOCKED: Metric =
+    gauge("node_procs_blocked", "Number of processes blocked waiting for I/O to complete.");
+static SOFTIRQS: Metric<1> =
+    counter("node_softirqs_total", "Number of softirq calls.").by(["vector"]);
+
+/// The kernel's order (`include/linux/interrupt.h`).
+const VECTORS: [&str; 10] = [
+    "hi",
+    "timer",
+    "net_tx",
+    "net_rx",
+    "block",
+    "block_iopoll",
+    "tasklet",
+    "sched",
+    "hrtimer",
+    "rcu",
+];
+
+struct Stat {
+    file: Shared<File>,
+    softirq: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Numbers {
+    intr: u64,
+    ctxt: u64,
+    btime: u64,
+    processes: u64,
+    running: u64,
+    blocked: u64,
+    softirq: [u64; VECTORS.len()],
+}
+
+impl Collector for Stat {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let numbers = self.file.with(
+            out.scrape(),
+            |file| file.bytes().map(drop),
+            |file| file.parse_last(parse),
+        )?;
+        out.put(&INTR, [], numbers.intr);
+        out.put(&CONTEXT_SWITCHES, [], numbers.ctxt);
+        out.put(&FORKS, [], numbers.processes);
+        out.put(&BOOT_TIME, [], numbers.btime);
+        out.put(&RUNNING, [], numbers.running);
+        out.put(&BLOCKED, [], numbers.blocked);
+        if self.softirq {
+            for (vector, calls) in VECTORS.iter().zip(numbers.softirq) {
+                out.put(&SOFTIRQS, [vector], calls);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Result<Numbers, Malformed> {
+    let mut numbers = Numbers::default();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace().peekable();
+        let (Some(keyword), Some(_)) = (words.next(), words.peek()) else { continue };
+        match keyword {
+            "intr" => numbers.intr = words.number("intr")?,
+            "ctxt" => numbers.ctxt = words.number("ctxt")?,
+            "btime" => numbers.btime = words.number("btime")?,
+            "processes" => numbers.processes = words.number("processes")?,
+            "procs_running" => numbers.running = words.number("procs_running")?,
+            "procs_blocked" => numbers.blocked = words.number("procs_blocked")?,
+            "softirq" => {
+                let _all: u64 = words.number("softirq")?;
+                for calls in &mut numbers.softirq {
+                    *calls = words.number("softirq")?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, check, expect, malformed};
+
+    #[test]
+    fn baseline() {
+        check(
+            &SPEC,
+            &["--collector.stat.softirq"],
+            expect![[r##"
+            # HELP node_boot_time_seconds Node boot time, in unixtime.
+            # TYPE node_boot_time_seconds gauge
+            node_boot_time_seconds 1.795426026e+09
+            # HELP node_context_switches_total Total number of context switches.
+            # TYPE node_context_switches_total counter
+            node_context_switches_total 1.297515e+06
+            # HELP node_forks_total Total number of forks.
+            # TYPE node_forks_total counter
+            node_forks_total 28244
+            # HELP node_intr_total Total number of interrupts serviced.
+            # TYPE node_intr_total counter
+            node_intr_total 885620
+            # HELP node_procs_blocked Number of processes blocked waiting for I/O to complete.
+            # TYPE node_procs_blocked gauge
+            node_procs_blocked 1
+            # HELP node_procs_running Number of processes in runnable state.
+            # TYPE node_procs_running gauge
+            node_procs_running 2
+            # HELP node_softirqs_total Number of softirq calls.
+            # TYPE node_softirqs_total counter
+            node_softirqs_total{vector="block"} 63238
+            node_softirqs_total{vector="block_iopoll"} 2
+            node_softirqs_total{vector="hi"} 3
+            node_softirqs_total{vector="hrtimer"} 1
+            node_softirqs_total{vector="net_rx"} 19169
+            node_softirqs_total{vector="net_tx"} 96
+            node_softirqs_total{vector="rcu"} 174027
+            node_softirqs_total{vector="sched"} 183078
+            node_softirqs_total{vector="tasklet"} 557
+            node_softirqs_total{vector="timer"} 126871
+        "##]],
+        );
+    }
+
+    #[test]
+    fn softirqs_are_off_by_default() {
+        let machine =
+            Machine::new().with("proc/stat", "ctxt 1\nsoftirq 55 1 2 3 4 5 6 7 8 9 10 11\n");
+        assert!(!machine.collect(&SPEC, &[]).0.contains("softirqs"));
+        assert!(machine.collect(&SPEC, &["--collector.stat.softirq"]).0.contains("\"rcu\"} 10\n"));
+    }
+
+    #[test]
+    fn what_is_missing_is_zero_and_what_is_new_is_skipped() {
+        assert_eq!(parse(""), Ok(Numbers::default()));
+        let numbers = parse("intr\nnovel x\nctxt 5\nintr 3 y\n").unwrap();
+        assert_eq!(numbers, Numbers { ctxt: 5, intr: 3, ..Numbers::default() });
+    }
+
+    #[test]
+    fn refuses_what_is_no_number() {
+        assert_eq!(malformed(parse("ctxt x")), "bad ctxt: \"x\"");
+        assert_eq!(malformed(parse("btime -1")), "bad btime: \"-1\"");
+        assert_eq!(malformed(parse("softirq 3 1 2")), "bad softirq: \"\"");
+        assert_eq!(
+            malformed(parse("intr 18446744073709551616")),
+            "bad intr: \"18446744073709551616\""
+        );
+    }
+}

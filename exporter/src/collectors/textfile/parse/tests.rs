@@ -1,0 +1,137 @@
+use super::*;
+
+fn refused(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+fn one(text: &str) -> Family {
+    let mut content = parse(text).unwrap();
+    assert_eq!(content.families.len(), 1, "{text}");
+    content.families.remove(0)
+}
+
+#[test]
+fn numbers_are_gos() {
+    for (text, want) in [
+        ("1", 1.0),
+        ("+1.", 1.0),
+        (".5", 0.5),
+        ("-1e-3", -0.001),
+        ("1E+2", 100.0),
+        ("Inf", f64::INFINITY),
+        ("+inf", f64::INFINITY),
+        ("-INFINITY", f64::NEG_INFINITY),
+        ("1e-999", 0.0),
+    ] {
+        assert_eq!(float(text), Some(want), "{text}");
+    }
+    assert!(float("NaN").unwrap().is_nan() && float("nan").unwrap().is_nan());
+    for text in
+        ["", "+", ".", "e5", "1_0", "0x1p3", "0x10", "1e400", "-nan", "+NaN", "1\r", "infin", "1f"]
+    {
+        assert_eq!(float(text), None, "{text}");
+    }
+}
+
+#[test]
+fn odd_but_right() {
+    for text in [
+        "x 1\n",
+        " \t x\t1\n",
+        "x{}1\n",
+        "x{a=\"b\",} 1\n",
+        "x { a = \"b\" , } 1\n",
+        "\n\n# c\n#\n#c \nx 1\n  ",
+        "# HELP x\n# TYPE x\n# HELP x \nx 1\n",
+        "#HELP x a\n#\tTYPE x GaUGe\nx 1\n",
+        "\"x\" 1\n",
+        "{\"x\"} 1\n",
+        "{\"x\",a=\"b\"} 1\n",
+        "{a=\"b\",\"x\"} 1\n",
+        "x{\"a\"=\"b\"} 1\n",
+        "# HELPx \\y\nx 1\n",
+    ] {
+        assert_eq!(one(text).name, "x", "{text:?}");
+    }
+    assert_eq!(one("{\"x\"} 1\n").kind(), Kind::Counter);
+    assert_eq!(one("x 1\n").kind(), Kind::Untyped);
+    assert_eq!(one("# HELP x a\\\\b\\nc\\\"d \nx 1\n").help.unwrap(), "a\\b\nc\"d ");
+    assert_eq!(
+        one("x{a=\"\\\\\\n\\\"é}\"} 1\n").samples[0].labels,
+        [("a".into(), "\\\n\"é}".into())]
+    );
+    assert!(
+        parse("").unwrap().families.is_empty()
+            && parse("# TYPE x gauge\n").unwrap().families.is_empty()
+    );
+    assert!(parse("x 1 -5\n").unwrap().timestamps && !parse("x 1\n").unwrap().timestamps);
+}
+
+#[test]
+fn wrong() {
+    for (text, want) in [
+        ("x 1", "line 1: bad last line, which has no end: \"x 1\""),
+        ("x 1\n# c", "line 2: bad last line, which has no end: \"# c\""),
+        ("x 1 \n", "line 1: bad timestamp: \"\""),
+        ("x 1 2.5\n", "line 1: bad timestamp: \"2.5\""),
+        ("x 1 2 \n", "line 1: bad end of line: \" \""),
+        ("x\n", "line 1: bad value: \"\""),
+        ("x 1\r\n", "line 1: bad value: \"1\\r\""),
+        ("\n9x 1\n", "line 2: bad metric name: \"9x 1\""),
+        ("\"x.y\" 1\n", "line 1: bad name: \"\\\"x.y\\\" 1\""),
+        ("x.y 1\n", "line 1: bad value: \".y\""),
+        ("{a=\"b\"} 1\n", "line 1: bad metric name: \"{a=\\\"b\\\"} 1\""),
+        ("{} 1\n", "line 1: bad metric name: \"{} 1\""),
+        ("x{a:b=\"\"} 1\n", "line 1: bad label without =: \"a:b=\\\"\\\"} 1\""),
+        ("x{__name__=\"y\"} 1\n", "line 1: bad label name: \"__name__\""),
+        (
+            "x{a=\"1\",a=\"2\"} 1\n",
+            "line 1: bad labels, two of one name: \"{a=\\\"1\\\",a=\\\"2\\\"} 1\"",
+        ),
+        ("x{a=b} 1\n", "line 1: bad label value, not in quotes: \"b} 1\""),
+        ("x{a=\"b\nc\"} 1\n", "line 1: bad label value, with a line's end: \"b\""),
+        ("x{a=\"\\t\"} 1\n", "line 1: bad escape: \"\\\\t\\\"} 1\""),
+        ("x{a=\"b\" c=\"d\"} 1\n", "line 1: bad end of label value: \"c=\\\"d\\\"} 1\""),
+        ("x{,} 1\n", "line 1: bad label name: \",} 1\""),
+        ("# HELP x a\n# HELP x a\n", "line 2: bad second HELP line: \"x\""),
+        (
+            "# TYPE x gauge\n# TYPE x gauge\n",
+            "line 2: bad TYPE line, second or after samples: \"x\"",
+        ),
+        ("x 1\n# TYPE x gauge\n", "line 2: bad TYPE line, second or after samples: \"x\""),
+        ("# TYPE x gauge \n", "line 1: bad metric type: \"gauge \""),
+        ("# TYPE x gauge_histogram\n", "line 1: bad metric type: \"gauge_histogram\""),
+        ("# HELP x.y a\n", "line 1: bad metric name in a comment: \"x.y a\""),
+        ("# TYPE s summary\ns{quantile=\"a\"} 1\n", "line 2: bad le or quantile: \"a\""),
+    ] {
+        assert_eq!(refused(text), want, "{text:?}");
+    }
+}
+
+#[test]
+fn histograms_and_summaries_are_assembled() {
+    let h = one(
+        "# TYPE h histogram\nh_bucket{a=\"1\",le=\"2\"} 3\nh_sum{a=\"1\"} 4\nh_count{a=\"1\"} 5\nh_count 6\nh 7\n",
+    );
+    let [first, second] = &h.samples[..] else { panic!("{h:?}") };
+    assert_eq!((&first.points[..], first.sum, first.count), (&[(2.0, 3.0)][..], 4.0, 5.0));
+    assert_eq!((second.points.len(), second.count), (0, 6.0));
+    let content = parse("# TYPE s summary\ns_bucket 1\ns_count 2\n_sum 3\n").unwrap();
+    let names: Vec<&str> = content.families.iter().map(|family| family.name.as_str()).collect();
+    assert_eq!(names, ["s", "s_bucket", "_sum"]);
+}
+
+#[test]
+fn no_truncation_or_changed_byte_panics() {
+    let text = "# HELP h é\\n\\\\\n# TYPE h histogram\nh_bucket{a=\"é\\\"\",le=\"+Inf\"} 1e3\nh_sum 1\n\
+        # TYPE s summary\ns{quantile=\"0.5\"} NaN\n{\"x\",b=\"\"} 1 17\ny { } 2\n";
+    assert!(parse(text).is_ok());
+    for end in 0..text.len() {
+        let Some(part) = text.get(..end) else { continue };
+        assert_eq!(parse(part).is_ok(), part.is_empty() || part.ends_with('\n'), "{part:?}");
+        for byte in ["\n", "\"", "\\", "{", "}", " ", "#", "=", ",", "é", ""] {
+            let after = text.get(end + 1..).unwrap_or_default();
+            drop(parse(&format!("{part}{byte}{after}")));
+        }
+    }
+}
