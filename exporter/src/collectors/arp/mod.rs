@@ -100,7 +100,7 @@ fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
     let netlink = flags.gives(&NETLINK).then(|| flags.get(&NETLINK));
     let running = host.is_running();
     let undecided = netlink.is_none() && running;
-    let ebpf = undecided && host.bpf.neighbours().is_ok();
+    let ebpf = undecided && served_by_ebpf(host);
     let answers = undecided && crate::netlink::Socket::open().is_ok();
     choose(netlink, running, ebpf, answers)
         .iter()
@@ -112,6 +112,18 @@ fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
             }
         })
         .collect()
+}
+
+/// Whether the programs run; where they were wanted and do not, one line says what is missing.
+fn served_by_ebpf(host: &Host) -> bool {
+    match host.bpf.neighbours() {
+        Ok(_) => true,
+        Err(crate::bpf::Error::Off) => false,
+        Err(error) => {
+            tracing::warn!("neighbours are not counted by eBPF, another source serves: {error}");
+            false
+        }
+    }
 }
 
 #[cfg(test)]
