@@ -107,8 +107,13 @@ struct Cpu {
 impl Cpu {
     fn new(host: &Host, flags: &Flags) -> Result<Self> {
         let isolated = match host.sys.file("devices/system/cpu/isolated").parse(list) {
-            Err(error) if error.is_absent() => Vec::new(),
-            isolated => isolated?,
+            Ok(isolated) => isolated,
+            Err(error) => {
+                if !error.is_absent() {
+                    tracing::warn!("node_cpu_isolated is left out: {error}");
+                }
+                Vec::new()
+            }
         };
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();

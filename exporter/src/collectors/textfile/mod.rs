@@ -102,7 +102,7 @@ impl Gathered {
         };
         if differs || name.disputed {
             // As upstream, an empty text is no dispute for those that follow.
-            name.disputed = family.help.as_ref().is_some_and(|help| !help.is_empty());
+            name.disputed = family.help.as_ref().is_none_or(|help| !help.is_empty());
             self.failed = true;
             error!(
                 metric = family.name,
