@@ -16,7 +16,7 @@ pub const SPEC: Spec = Spec {
     name: "cpu",
     enabled: true,
     flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE],
-    new: |host, flags| Ok(Box::new(Cpu::new(host, flags)?)),
+    new: |host, flags| Ok(Box::new(Cpu::new(host, flags))),
 };
 
 static GUEST: Flag<bool> =
@@ -105,7 +105,7 @@ struct Cpu {
 }
 
 impl Cpu {
-    fn new(host: &Host, flags: &Flags) -> Result<Self> {
+    fn new(host: &Host, flags: &Flags) -> Self {
         let isolated = match host.sys.file("devices/system/cpu/isolated").parse(list) {
             Ok(isolated) => isolated,
             Err(error) => {
@@ -117,7 +117,7 @@ impl Cpu {
         };
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();
-        Ok(Self {
+        Self {
             stat: host.stat.clone(),
             times: Vec::new(),
             fresh: Vec::new(),
@@ -129,7 +129,7 @@ impl Cpu {
             folder: host.sys.folder("devices/system/cpu"),
             packages: Vec::new(),
             cores: Vec::new(),
-        })
+        }
     }
 
     fn info(&mut self, out: &mut Sink) -> Result {
