@@ -6,7 +6,7 @@
 use crate::{
     bpf::Bpf,
     cli,
-    error::Result,
+    error::{Malformed, Result},
     flag::{AnyFlag, Flag, Flags},
     tree::{File, Tree},
 };
@@ -112,6 +112,20 @@ impl<T> Shared<T> {
             answer.scrape = scrape;
         }
         read(&answer.value)
+    }
+}
+
+impl Shared<File> {
+    /// Parses the file, which is read once a scrape.
+    ///
+    /// # Errors
+    /// It cannot be read, or what `parse` says; the error names the file.
+    pub fn parse<R>(
+        &self,
+        scrape: u64,
+        parse: impl FnOnce(&str) -> Result<R, Malformed>,
+    ) -> Result<R> {
+        self.with(scrape, |file| file.bytes().map(drop), |file| file.parse_last(parse))
     }
 }
 

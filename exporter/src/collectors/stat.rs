@@ -58,11 +58,7 @@ struct Numbers {
 
 impl Collector for Stat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let numbers = self.file.with(
-            out.scrape(),
-            |file| file.bytes().map(drop),
-            |file| file.parse_last(parse),
-        )?;
+        let numbers = self.file.parse(out.scrape(), parse)?;
         out.put(&INTR, [], numbers.intr);
         out.put(&CONTEXT_SWITCHES, [], numbers.ctxt);
         out.put(&FORKS, [], numbers.processes);

@@ -165,11 +165,7 @@ impl Cpu {
 
     fn seconds(&mut self, out: &mut Sink) -> Result {
         let Self { stat, times, fresh, .. } = self;
-        stat.with(
-            out.scrape(),
-            |file| file.bytes().map(drop),
-            |file| file.parse_last(|text| parse(text, fresh)),
-        )?;
+        stat.parse(out.scrape(), |text| parse(text, fresh))?;
         update(times, fresh);
         out.served_by("procfs");
         for (cpu, ticks) in &*times {
