@@ -88,21 +88,19 @@ pub fn clean(path: &str) -> String {
 /// A sentence that names the file.
 pub fn read(path: &str) -> Result<(i64, Vec<Family>), String> {
     fn wrong<E: Display>(what: &str, path: &str) -> impl Fn(E) -> String {
-        move |e| format!("failed to {what} {path:?}: {e}")
+        move |e| format!("{path}: {what}: {e}")
     }
     // Not blocking: a pipe of that name would stop the collector for good.
     let mut file = (OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path))
-        .map_err(wrong("open textfile data file", path))?;
+        .map_err(wrong("open", path))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(wrong("read textfile data file", path))?;
+    file.read_to_end(&mut bytes).map_err(wrong("read", path))?;
     let text = str::from_utf8(&bytes)
         .map_err(|_| Malformed::new("UTF-8", &String::from_utf8_lossy(&bytes)))
-        .map_err(wrong("parse textfile data from", path))?;
-    let content = parse(text).map_err(wrong("parse textfile data from", path))?;
+        .map_err(wrong("parse", path))?;
+    let content = parse(text).map_err(wrong("parse", path))?;
     if content.timestamps {
-        return Err(format!(
-            "textfile {path:?} contains unsupported client-side timestamps, skipping entire file"
-        ));
+        return Err(format!("{path}: samples with timestamps are not supported, none is taken"));
     }
     let mtime = file.metadata().map_err(wrong("stat", path))?.mtime();
     Ok((mtime, content.families))

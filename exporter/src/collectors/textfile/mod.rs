@@ -72,7 +72,7 @@ impl Gathered {
             Ok(files) => files,
             Err(e) => {
                 self.failed = true;
-                error!(path, "failed to read textfile collector directory: {e}");
+                error!(path, "cannot list the folder: {e}");
                 return;
             }
         };
@@ -87,7 +87,7 @@ impl Gathered {
                 }
                 Err(e) => {
                     self.failed = true;
-                    error!(file = path, "failed to collect textfile data: {e}");
+                    error!(file = path, "textfile left out: {e}");
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Gathered {
                 original_help_text = name.help,
                 new_help_text = family.help,
                 file = name.files.first(),
-                "inconsistent metric help text"
+                "family left out: its help text differs from that of a file before"
             );
             return;
         }
