@@ -12,8 +12,10 @@ use rustix::{
 };
 use std::{
     borrow::Cow,
+    ffi::OsStr,
     mem::MaybeUninit,
     ops::Deref,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -52,7 +54,7 @@ impl Tree {
     /// A directory that is listed at every scrape.
     #[must_use]
     pub fn folder(&self, path: &str) -> Folder {
-        Folder { path: self.path(path), fd: None, names: Vec::new(), ends: Vec::new() }
+        Folder { path: self.path(path), fd: None, names: Names::default() }
     }
 }
 
@@ -77,8 +79,14 @@ impl File {
     /// # Errors
     /// It cannot be opened or read. It is opened anew next time.
     pub fn bytes(&mut self) -> Result<&[u8]> {
-        if let Err(source) = self.fill() {
-            self.fd = None; // gone or replaced
+        let was_open = self.fd.is_some();
+        let mut filled = self.fill();
+        if filled.is_err() && was_open {
+            self.fd = None; // perhaps removed, and another put in its place
+            filled = self.fill();
+        }
+        if let Err(source) = filled {
+            self.fd = None;
             self.len = 0;
             return Err(Error::Read { path: self.path.clone(), source: source.into() });
         }
@@ -160,10 +168,7 @@ fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
 pub struct Folder {
     path: PathBuf,
     fd: Option<OwnedFd>,
-    /// All names in a row, each ended by a NUL, in the order the kernel gave them …
-    names: Vec<u8>,
-    /// … and where each begins and ends, in alphabetical order.
-    ends: Vec<(u32, u32)>,
+    names: Names,
 }
 
 impl Folder {
@@ -182,49 +187,99 @@ impl Folder {
             self.fd = None;
             return Err(Error::Read { path: self.path.clone(), source: source.into() });
         }
-        let Self { path, fd, names, ends } = &*self;
-        Ok((ends.iter()).filter_map(move |&(begin, end)| {
-            let name = names.get(begin as usize..end as usize)?;
-            Some(Entry { folder: path, at: fd.as_ref()?, name })
-        }))
+        let Self { path, fd, names } = &*self;
+        let place = Place::Folder(path);
+        Ok(fd.iter().flat_map(move |at| names.iter().map(move |name| Entry { place, at, name })))
     }
 
+    /// The directory itself, to read attributes in it; `None` where it is not there.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn dir(&self) -> Result<Option<Dir<'_>>> {
+        open_dir(rustix::fs::CWD, self.path.as_path(), Place::Folder(&self.path), b"")
+    }
+
+    /// Lists. What stays open may have been removed, and another put in its place (a module
+    /// loaded again): such a directory is empty, or says that it is no more.
     fn fill(&mut self) -> Result<(), Errno> {
-        self.names.clear();
-        self.ends.clear();
-        let fd = match &mut self.fd {
-            Some(fd) => {
-                rustix::fs::seek(&*fd, SeekFrom::Start(0))?;
-                fd
+        if let Some(fd) = &self.fd {
+            rustix::fs::seek(fd, SeekFrom::Start(0))?;
+            if self.names.fill(fd) == Ok(()) && !self.names.ends.is_empty() {
+                return Ok(());
             }
-            none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::DIRECTORY)?),
-        };
+            self.fd = None;
+        }
+        let fd = open(rustix::fs::CWD, self.path.as_path(), OFlags::DIRECTORY)?;
+        self.names.fill(&fd)?;
+        self.fd = Some(fd);
+        Ok(())
+    }
+}
+
+/// Room for the names in a directory, kept between scrapes.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// All names in a row, in the order the kernel gave them …
+    bytes: Vec<u8>,
+    /// … and where each begins and ends, in alphabetical order.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Names {
+    fn fill(&mut self, fd: impl AsFd) -> Result<(), Errno> {
+        let Self { bytes, ends } = self;
+        bytes.clear();
+        ends.clear();
         let mut buffer = [MaybeUninit::uninit(); 8192];
-        let mut entries = RawDir::new(&*fd, &mut buffer);
+        let mut entries = RawDir::new(fd, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
             }
-            let (Ok(begin), Ok(len)) = (u32::try_from(self.names.len()), u32::try_from(name.len()))
+            let (Ok(begin), Ok(len)) = (u32::try_from(bytes.len()), u32::try_from(name.len()))
             else {
                 break; // 4 GiB of names
             };
-            self.names.extend_from_slice(name);
-            self.ends.push((begin, begin + len));
+            bytes.extend_from_slice(name);
+            ends.push((begin, begin + len));
         }
-        let names = &self.names;
-        let name = |&(begin, end): &(u32, u32)| names.get(begin as usize..end as usize);
-        self.ends.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+        let name = |&(begin, end): &(u32, u32)| bytes.get(begin as usize..end as usize);
+        ends.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
         Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.ends.iter().filter_map(|&(begin, end)| self.bytes.get(begin as usize..end as usize))
+    }
+}
+
+/// What a name is in; only needed to say where an error was.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    Folder(&'a Path),
+    Dir(&'a Dir<'a>),
+}
+
+impl Place<'_> {
+    fn join(self, name: &[u8]) -> PathBuf {
+        let mut path = match self {
+            Self::Folder(path) => path.into(),
+            Self::Dir(dir) => dir.place.join(dir.name),
+        };
+        if !name.is_empty() {
+            path.push(OsStr::from_bytes(name));
+        }
+        path
     }
 }
 
 /// One name in a directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    folder: &'a Path,
+    place: Place<'a>,
     at: &'a OwnedFd,
     name: &'a [u8],
 }
@@ -247,34 +302,44 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// It cannot be opened.
     pub fn dir(&self) -> Result<Option<Dir<'a>>> {
-        let dir = Dir { folder: self.folder, name: self.name, fd: None };
-        match open(self.at, self.name, OFlags::PATH | OFlags::DIRECTORY) {
-            Ok(fd) => Ok(Some(Dir { fd: Some(fd), ..dir })),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(Error::Read { path: dir.path(""), source: error.into() }),
-        }
+        open_dir(self.at, self.name, self.place, self.name)
+    }
+
+    /// The text of the file of that name, as [`Dir::text`].
+    ///
+    /// # Errors
+    /// As [`Dir::text`].
+    pub fn text(&self) -> Result<Option<Attribute>> {
+        attribute(self.at, self.place, self.name)
     }
 }
 
 /// A directory whose name is only known at run time, such as one device in sysfs.
 #[derive(Debug)]
 pub struct Dir<'a> {
-    folder: &'a Path,
+    place: Place<'a>,
     name: &'a [u8],
-    fd: Option<OwnedFd>,
+    fd: OwnedFd,
 }
 
-/// The largest value of an attribute: sysfs gives one page.
-const ATTRIBUTE: usize = 4096;
+fn open_dir<'a>(
+    at: impl AsFd,
+    path: impl rustix::path::Arg,
+    place: Place<'a>,
+    name: &'a [u8],
+) -> Result<Option<Dir<'a>>> {
+    match open(at, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(fd) => Ok(Some(Dir { place, name, fd })),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+    }
+}
 
 impl Dir<'_> {
-    fn path(&self, file: &str) -> PathBuf {
-        use std::os::unix::ffi::OsStrExt as _;
-        let mut path = self.folder.join(std::ffi::OsStr::from_bytes(self.name));
-        if !file.is_empty() {
-            path.push(file);
-        }
-        path
+    /// Where a file in it is.
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
+        Place::Dir(self).join(file.as_bytes())
     }
 
     /// The text of one attribute without white space around it; `None` where this device does
@@ -283,29 +348,14 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be read, or is not UTF-8.
     pub fn text(&self, file: &str) -> Result<Option<Attribute>> {
-        match self.read(file) {
-            Ok(attribute) => match std::str::from_utf8(attribute.bytes()) {
-                Ok(_) => Ok(Some(attribute)),
-                Err(_) => text(attribute.bytes(), &self.path(file)).map(|_| None),
-            },
-            Err(
-                Errno::NOENT
-                | Errno::NOTDIR
-                | Errno::NODEV
-                | Errno::NXIO
-                | Errno::INVAL
-                | Errno::NODATA
-                | Errno::OPNOTSUPP,
-            ) => Ok(None),
-            Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
-        }
+        attribute(&self.fd, Place::Dir(self), file.as_bytes())
     }
 
     /// One attribute as a number; `None` as for [`Dir::text`].
     ///
     /// # Errors
     /// It cannot be read, or is no number of that type.
-    pub fn number<T: FromStr>(&self, file: &'static str) -> Result<Option<T>> {
+    pub fn number<T: FromStr>(&self, file: &str) -> Result<Option<T>> {
         let Some(text) = self.text(file)? else { return Ok(None) };
         match text.parse() {
             Ok(number) => Ok(Some(number)),
@@ -315,23 +365,78 @@ impl Dir<'_> {
         }
     }
 
-    fn read(&self, file: &str) -> Result<Attribute, Errno> {
-        let Some(fd) = &self.fd else { return Err(Errno::NOENT) };
-        let fd = open(fd, file, OFlags::empty())?;
-        let mut attribute = Attribute { bytes: [0; ATTRIBUTE], len: 0 };
-        while let Some(room) = attribute.bytes.get_mut(attribute.len..)
-            && !room.is_empty()
-        {
-            match rustix::io::read(&fd, room) {
-                Ok(0) => break,
-                Ok(n) => attribute.len += n,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
+    /// The directory of that name in it; `None` where it is none, or gone.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn dir<'a>(&'a self, name: &'a str) -> Result<Option<Dir<'a>>> {
+        open_dir(&self.fd, name, Place::Dir(self), name.as_bytes())
+    }
+
+    /// The entries as they are now, in alphabetical order; `names` is room for them.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub fn list<'a>(&'a self, names: &'a mut Names) -> Result<impl Iterator<Item = Entry<'a>>> {
+        open(&self.fd, c".", OFlags::DIRECTORY)
+            .and_then(|fd| names.fill(fd))
+            .map_err(|source| Error::Read { path: self.path(""), source: source.into() })?;
+        let place = Place::Dir(self);
+        Ok(names.iter().map(move |name| Entry { place, at: &self.fd, name }))
+    }
+
+    /// Where the symbolic link of that name points, as it is written; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn link(&self, name: &str) -> Result<Option<PathBuf>> {
+        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
+            Ok(target) => Ok(Some(OsStr::from_bytes(target.as_bytes()).into())),
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(Error::Read { path: self.path(name), source: error.into() }),
         }
-        Ok(attribute)
     }
 }
+
+/// Reads a file of at most a page; `None` as for [`Dir::text`].
+fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
+    match read_attribute(at, name) {
+        Ok(attribute) => match std::str::from_utf8(attribute.bytes()) {
+            Ok(_) => Ok(Some(attribute)),
+            Err(_) => text(attribute.bytes(), &place.join(name)).map(|_| None),
+        },
+        Err(
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::NODEV
+            | Errno::NXIO
+            | Errno::INVAL
+            | Errno::NODATA
+            | Errno::OPNOTSUPP,
+        ) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+    }
+}
+
+/// One read is enough for what does not fill the room: sysfs gives an attribute whole
+/// (`kernfs_fop_read_iter()`), and so do a process's files.
+fn read_attribute(at: &OwnedFd, name: &[u8]) -> Result<Attribute, Errno> {
+    let fd = open(at, name, OFlags::empty())?;
+    let mut attribute = Attribute { bytes: [0; ATTRIBUTE], len: 0 };
+    loop {
+        match rustix::io::read(&fd, &mut attribute.bytes) {
+            Ok(n) => {
+                attribute.len = n;
+                return Ok(attribute);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The largest value of an attribute: sysfs gives one page.
+const ATTRIBUTE: usize = 4096;
 
 /// An attribute's text, on the stack.
 pub struct Attribute {
@@ -399,5 +504,47 @@ mod tests {
         assert_eq!(seen[2].0, "c");
         fs::remove_dir_all(dir.path().join("class/a")).unwrap();
         assert_eq!(folder.list().unwrap().count(), 3);
+    }
+
+    #[test]
+    fn directories_nest_and_errors_give_the_whole_path() {
+        let root = tempfile::tempdir().unwrap();
+        let ports = root.path().join("class/mlx0/ports");
+        for port in ["2", "1"] {
+            fs::create_dir_all(ports.join(port)).unwrap();
+            fs::write(ports.join(port).join("state"), format!("{port}: up\n")).unwrap();
+        }
+        std::os::unix::fs::symlink("../../driver/mlx", ports.join("driver")).unwrap();
+        let mut folder = Tree::new(root.path()).folder("class");
+        let mut names = Names::default();
+        let mut seen = Vec::new();
+        for device in folder.list().unwrap() {
+            let device = device.dir().unwrap().unwrap();
+            assert!(device.dir("absent").unwrap().is_none());
+            let ports = device.dir("ports").unwrap().unwrap();
+            let driver = ports.link("driver").unwrap().unwrap();
+            assert_eq!(driver.file_name().unwrap(), "mlx");
+            assert!(ports.link("1").unwrap().is_none());
+            for port in ports.list(&mut names).unwrap() {
+                let Some(port) = port.dir().unwrap() else { continue };
+                seen.push(port.text("state").unwrap().unwrap().to_owned());
+                let error = port.number::<u8>("state").unwrap_err().to_string();
+                assert!(error.contains("/class/mlx0/ports/"), "{error}");
+            }
+        }
+        assert_eq!(seen, ["1: up", "2: up"]);
+    }
+
+    #[test]
+    fn what_was_replaced_while_it_was_open_is_opened_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("class");
+        let mut folder = Tree::new(root.path()).folder("class");
+        for name in ["a", "b"] {
+            fs::create_dir_all(path.join(name)).unwrap();
+            let names: Vec<_> = folder.list().unwrap().map(|entry| entry.name()).collect();
+            assert_eq!(names, [name]);
+            fs::remove_dir_all(&path).unwrap();
+        }
     }
 }
