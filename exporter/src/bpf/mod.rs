@@ -201,7 +201,7 @@ where
 fn program(program: &'static str, error: ProgramError) -> Error {
     let source = match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            log::debug!("program {program} refused: {verifier_log}");
+            tracing::debug!("program {program} refused: {verifier_log}");
             io_error
         }
         ProgramError::SyscallError(error) => error.io_error,

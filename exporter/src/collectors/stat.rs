@@ -101,47 +101,7 @@ fn parse(text: &str) -> Result<Numbers, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, check, expect, malformed};
-
-    #[test]
-    fn baseline() {
-        check(
-            &SPEC,
-            &["--collector.stat.softirq"],
-            expect![[r##"
-            # HELP node_boot_time_seconds Node boot time, in unixtime.
-            # TYPE node_boot_time_seconds gauge
-            node_boot_time_seconds 1.795426026e+09
-            # HELP node_context_switches_total Total number of context switches.
-            # TYPE node_context_switches_total counter
-            node_context_switches_total 1.297515e+06
-            # HELP node_forks_total Total number of forks.
-            # TYPE node_forks_total counter
-            node_forks_total 28244
-            # HELP node_intr_total Total number of interrupts serviced.
-            # TYPE node_intr_total counter
-            node_intr_total 885620
-            # HELP node_procs_blocked Number of processes blocked waiting for I/O to complete.
-            # TYPE node_procs_blocked gauge
-            node_procs_blocked 1
-            # HELP node_procs_running Number of processes in runnable state.
-            # TYPE node_procs_running gauge
-            node_procs_running 2
-            # HELP node_softirqs_total Number of softirq calls.
-            # TYPE node_softirqs_total counter
-            node_softirqs_total{vector="block"} 63238
-            node_softirqs_total{vector="block_iopoll"} 2
-            node_softirqs_total{vector="hi"} 3
-            node_softirqs_total{vector="hrtimer"} 1
-            node_softirqs_total{vector="net_rx"} 19169
-            node_softirqs_total{vector="net_tx"} 96
-            node_softirqs_total{vector="rcu"} 174027
-            node_softirqs_total{vector="sched"} 183078
-            node_softirqs_total{vector="tasklet"} 557
-            node_softirqs_total{vector="timer"} 126871
-        "##]],
-        );
-    }
+    use crate::testing::{Machine, malformed};
 
     #[test]
     fn softirqs_are_off_by_default() {

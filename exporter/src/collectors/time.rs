@@ -79,38 +79,7 @@ fn is_clocksource(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Expect, Machine, collect, expect, fixture};
-
-    /// What does not depend on the hour.
-    fn steady(text: &str) -> String {
-        text.lines()
-            .filter(|line| {
-                !line.starts_with("node_time_seconds ") && !line.starts_with("node_time_zone")
-            })
-            .flat_map(|line| [line, "\n"])
-            .collect()
-    }
-
-    #[test]
-    fn baseline() {
-        let (text, result) = collect(&SPEC, &fixture("baseline"), &[]);
-        result.unwrap();
-        let want: Expect = expect![[r#"
-            # HELP node_time_clocksource_available_info Available clocksources read from '/sys/devices/system/clocksource'.
-            # TYPE node_time_clocksource_available_info gauge
-            node_time_clocksource_available_info{clocksource="acpi_pm",device="0"} 1
-            node_time_clocksource_available_info{clocksource="hpet",device="0"} 1
-            node_time_clocksource_available_info{clocksource="tsc",device="0"} 1
-            # HELP node_time_clocksource_current_info Current clocksource read from '/sys/devices/system/clocksource'.
-            # TYPE node_time_clocksource_current_info gauge
-            node_time_clocksource_current_info{clocksource="tsc",device="0"} 1
-            # HELP node_time_seconds System time in seconds since epoch (1970).
-            # TYPE node_time_seconds gauge
-            # HELP node_time_zone_offset_seconds System time zone offset in seconds.
-            # TYPE node_time_zone_offset_seconds gauge
-        "#]];
-        want.assert_eq(&steady(&text));
-    }
+    use crate::testing::Machine;
 
     #[test]
     fn a_machine_without_clocksources_still_has_a_time() {

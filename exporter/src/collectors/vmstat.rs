@@ -73,37 +73,6 @@ mod tests {
     use crate::testing::{Machine, check, expect, malformed};
 
     #[test]
-    fn baseline() {
-        check(
-            &SPEC,
-            &[],
-            expect![[r#"
-            # HELP node_vmstat_oom_kill /proc/vmstat information field oom_kill.
-            # TYPE node_vmstat_oom_kill untyped
-            node_vmstat_oom_kill 0
-            # HELP node_vmstat_pgfault /proc/vmstat information field pgfault.
-            # TYPE node_vmstat_pgfault untyped
-            node_vmstat_pgfault 5.4506426e+07
-            # HELP node_vmstat_pgmajfault /proc/vmstat information field pgmajfault.
-            # TYPE node_vmstat_pgmajfault untyped
-            node_vmstat_pgmajfault 16742
-            # HELP node_vmstat_pgpgin /proc/vmstat information field pgpgin.
-            # TYPE node_vmstat_pgpgin untyped
-            node_vmstat_pgpgin 2.1728901e+07
-            # HELP node_vmstat_pgpgout /proc/vmstat information field pgpgout.
-            # TYPE node_vmstat_pgpgout untyped
-            node_vmstat_pgpgout 1.1994016e+07
-            # HELP node_vmstat_pswpin /proc/vmstat information field pswpin.
-            # TYPE node_vmstat_pswpin untyped
-            node_vmstat_pswpin 0
-            # HELP node_vmstat_pswpout /proc/vmstat information field pswpout.
-            # TYPE node_vmstat_pswpout untyped
-            node_vmstat_pswpout 0
-        "#]],
-        );
-    }
-
-    #[test]
     fn fields_are_chosen_by_pattern() {
         check(
             &SPEC,

@@ -64,7 +64,7 @@ impl Collector for Arp {
                     out.served_by(name);
                     break;
                 }
-                Err(error) => log::debug!("arp: {name}: {error}"),
+                Err(error) => tracing::debug!("arp: {name}: {error}"),
             }
         }
         result

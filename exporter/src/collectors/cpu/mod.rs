@@ -305,76 +305,7 @@ fn list(text: &str) -> Result<Vec<u16>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, check, expect, malformed};
-
-    #[test]
-    fn baseline() {
-        check(
-            &SPEC,
-            &[
-                "--collector.cpu.info.flags-include=^(fpu|sse.*)$",
-                "--collector.cpu.info.bugs-include=^spectre",
-            ],
-            expect![[r##"
-                # HELP node_cpu_bug_info The `bugs` field of CPU information from /proc/cpuinfo taken from the first core.
-                # TYPE node_cpu_bug_info gauge
-                node_cpu_bug_info{bug="spectre_v1"} 1
-                node_cpu_bug_info{bug="spectre_v2"} 1
-                # HELP node_cpu_core_throttles_total Number of times this CPU core has been throttled.
-                # TYPE node_cpu_core_throttles_total counter
-                node_cpu_core_throttles_total{core="0",package="0"} 2
-                node_cpu_core_throttles_total{core="1",package="0"} 5
-                # HELP node_cpu_flag_info The `flags` field of CPU information from /proc/cpuinfo taken from the first core.
-                # TYPE node_cpu_flag_info gauge
-                node_cpu_flag_info{flag="fpu"} 1
-                node_cpu_flag_info{flag="sse"} 1
-                node_cpu_flag_info{flag="sse2"} 1
-                node_cpu_flag_info{flag="sse4_1"} 1
-                # HELP node_cpu_frequency_hertz CPU frequency in hertz from /proc/cpuinfo.
-                # TYPE node_cpu_frequency_hertz gauge
-                node_cpu_frequency_hertz{core="0",cpu="0",package="0"} 2.10025e+09
-                node_cpu_frequency_hertz{core="1",cpu="1",package="0"} 2.10125e+09
-                # HELP node_cpu_guest_seconds_total Seconds the CPUs spent in guests (VMs) for each mode.
-                # TYPE node_cpu_guest_seconds_total counter
-                node_cpu_guest_seconds_total{cpu="0",mode="nice"} 0.03
-                node_cpu_guest_seconds_total{cpu="0",mode="user"} 0.2
-                node_cpu_guest_seconds_total{cpu="1",mode="nice"} 0.04
-                node_cpu_guest_seconds_total{cpu="1",mode="user"} 0.1
-                # HELP node_cpu_info CPU information from /proc/cpuinfo.
-                # TYPE node_cpu_info gauge
-                node_cpu_info{cachesize="22528 KB",core="0",cpu="0",family="6",microcode="0x2006e05",model="85",model_name="Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz",package="0",stepping="4",vendor="GenuineIntel"} 1
-                node_cpu_info{cachesize="22528 KB",core="1",cpu="1",family="6",microcode="0x2006e05",model="85",model_name="Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz",package="0",stepping="4",vendor="GenuineIntel"} 1
-                # HELP node_cpu_isolated Whether each core is isolated, information from /sys/devices/system/cpu/isolated.
-                # TYPE node_cpu_isolated gauge
-                node_cpu_isolated{cpu="1"} 1
-                # HELP node_cpu_online CPUs that are online and being scheduled.
-                # TYPE node_cpu_online gauge
-                node_cpu_online{cpu="0"} 1
-                node_cpu_online{cpu="1"} 1
-                # HELP node_cpu_package_throttles_total Number of times this CPU package has been throttled.
-                # TYPE node_cpu_package_throttles_total counter
-                node_cpu_package_throttles_total{package="0"} 11
-                # HELP node_cpu_seconds_total Seconds the CPUs spent in each mode.
-                # TYPE node_cpu_seconds_total counter
-                node_cpu_seconds_total{cpu="0",mode="idle"} 8645.38
-                node_cpu_seconds_total{cpu="0",mode="iowait"} 8.61
-                node_cpu_seconds_total{cpu="0",mode="irq"} 0.01
-                node_cpu_seconds_total{cpu="0",mode="nice"} 0.05
-                node_cpu_seconds_total{cpu="0",mode="softirq"} 0.36
-                node_cpu_seconds_total{cpu="0",mode="steal"} 1.11
-                node_cpu_seconds_total{cpu="0",mode="system"} 104.95
-                node_cpu_seconds_total{cpu="0",mode="user"} 415.44
-                node_cpu_seconds_total{cpu="1",mode="idle"} 8588.23
-                node_cpu_seconds_total{cpu="1",mode="iowait"} 30.95
-                node_cpu_seconds_total{cpu="1",mode="irq"} 0.03
-                node_cpu_seconds_total{cpu="1",mode="nice"} 0.07
-                node_cpu_seconds_total{cpu="1",mode="softirq"} 1.31
-                node_cpu_seconds_total{cpu="1",mode="steal"} 1.02
-                node_cpu_seconds_total{cpu="1",mode="system"} 118.79
-                node_cpu_seconds_total{cpu="1",mode="user"} 440.55
-            "##]],
-        );
-    }
+    use crate::testing::{Machine, malformed};
 
     #[test]
     fn guests_can_be_left_out_and_info_is_by_default() {

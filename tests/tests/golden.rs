@@ -1,0 +1,82 @@
+//! What every collector exposes of the machine `baseline`, over HTTP, against
+//! `fixtures/golden/<collector>.prom`. `UPDATE_EXPECT=1` writes them anew.
+//!
+//! All collectors are enabled, with the flags in `fixtures/golden/flags`, where `MACHINE` is the
+//! machine's folder.
+
+#![expect(clippy::disallowed_methods, reason = "tests read what they compare with")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use expect_test::expect_file;
+use exporter::{
+    collectors::ALL,
+    testing::{fixture, paths},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tests::Server;
+
+/// Families whose samples are the running machine's: only their heads are compared.
+const LIVE: &[&str] = &["node_time_seconds", "node_time_zone_offset_seconds", "node_uname_info"];
+
+/// Families that say nothing of the machine.
+const OWN: &[&str] = &["node_exporter_build_info", "node_scrape_collector_duration_seconds"];
+
+fn server() -> Server {
+    let machine = fixture("baseline");
+    let mut args = paths(&machine);
+    let flags = std::fs::read_to_string(fixture("golden/flags")).unwrap();
+    args.extend(flags.lines().map(|flag| flag.replace("MACHINE", &machine.display().to_string())));
+    args.extend(ALL.iter().map(|spec| format!("--collector.{}", spec.name)));
+    args.push("--web.disable-exporter-metrics".into());
+    Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Whether a line stays the same from scrape to scrape.
+fn is_steady(line: &str) -> bool {
+    let name = |text: &str| text.split(['{', ' ']).next().unwrap_or_default().to_owned();
+    match line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")) {
+        Some(head) => !OWN.contains(&&*name(head)),
+        None => !OWN.contains(&&*name(line)) && !LIVE.contains(&&*name(line)),
+    }
+}
+
+/// The lines of each family.
+fn families(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut families = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            family = help.split(' ').next().unwrap_or_default();
+        }
+        families.entry(family).or_default().insert(line);
+    }
+    families
+}
+
+#[test]
+fn each_collector_exposes_what_it_should() {
+    let server = server();
+    let mut one_by_one = String::new();
+    for spec in ALL {
+        let (status, text) = server.get(&format!("/metrics?collect[]={}", spec.name));
+        assert_eq!(status, "200", "{}", spec.name);
+        let steady: String = text.split_inclusive('\n').filter(|line| is_steady(line)).collect();
+        expect_file![fixture(&format!("golden/{}.prom", spec.name))].assert_eq(&steady);
+        one_by_one.push_str(&steady);
+    }
+    let (_, all) = server.get("/metrics");
+    let all: String = all.split_inclusive('\n').filter(|line| is_steady(line)).collect();
+    assert_eq!(families(&all), families(&one_by_one), "together they expose what each does");
+    let order: Vec<&str> =
+        (all.lines()).filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    assert!(order.is_sorted_by(|a, b| a < b), "each family once, in order: {order:?}");
+}
+
+#[test]
+fn every_golden_file_is_a_collectors() {
+    for entry in std::fs::read_dir(fixture("golden")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(collector) = name.strip_suffix(".prom") else { continue };
+        assert!(ALL.iter().any(|spec| spec.name == collector), "{name}");
+    }
+}
