@@ -1,10 +1,14 @@
 //! What the exporter counts of itself: `promhttp_*`, `process_*` and its build.
 
 use crate::{
+    error::Malformed,
     metric::{Metric, counter, gauge},
+    parse,
     sink::Sink,
+    tree::{File, Tree},
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use std::sync::{Arc, Mutex, PoisonError};
 
 static BUILD: Metric<7> = gauge(
     "node_exporter_build_info",
@@ -45,10 +49,11 @@ static SENT: Metric = counter(
 );
 
 /// Counters of the handler; cheap to clone, all clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Own {
     /// Whether `process_*` and `promhttp_*` are exposed.
     exposed: bool,
+    process: Arc<Mutex<Option<Process>>>,
     in_flight: Gauge,
     ok: Counter,
     unavailable: Counter,
@@ -59,7 +64,11 @@ impl Own {
     /// `exposed` is false with `--web.disable-exporter-metrics`.
     #[must_use]
     pub fn new(exposed: bool) -> Self {
-        Self { exposed, ..Self::default() }
+        let process = exposed.then(Process::new).transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
+            None
+        });
+        Self { exposed, process: Arc::new(Mutex::new(process)), ..Self::default() }
     }
 
     /// A scrape begins; the number of those under way, this one included.
@@ -100,34 +109,74 @@ impl Own {
         out.put(&REQUESTS, [&"200"], self.ok.get());
         out.put(&REQUESTS, [&"500"], 0);
         out.put(&REQUESTS, [&"503"], self.unavailable.get());
-        if let Err(error) = process(out) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = process.as_mut().map(|process| process.collect(out)) {
             tracing::debug!(%error, "cannot read this process's own figures");
         }
     }
 }
 
-fn process(out: &mut Sink) -> procfs::ProcResult<()> {
-    use procfs::{CurrentSI as _, WithCurrentSystemInfo as _};
-    let own = procfs::process::Process::myself()?;
-    let stat = own.stat()?;
-    let ticks = procfs::ticks_per_second() as f64;
-    out.put(&CPU, [], (stat.utime + stat.stime) as f64 / ticks);
-    out.put(&VIRTUAL, [], stat.vsize);
-    out.put(&RESIDENT, [], stat.rss_bytes().get());
-    let boot = procfs::KernelStats::current()?.btime as f64;
-    out.put(&START, [], boot + stat.starttime as f64 / ticks);
-    let limits = own.limits()?;
-    out.put(&MAX_FDS, [], limit(limits.max_open_files.soft_limit));
-    out.put(&VIRTUAL_MAX, [], limit(limits.max_address_space.soft_limit));
-    out.put(&OPEN_FDS, [], own.fd_count()?);
-    let (mut received, mut sent) = (0, 0);
-    for device in own.dev_status()?.values() {
-        received += device.recv_bytes;
-        sent += device.sent_bytes;
+/// This process as `/proc/self` shows it.
+struct Process {
+    /// For the descriptors.
+    folder: procfs::process::Process,
+    stat: File,
+    limits: File,
+    netstat: File,
+    /// Seconds since 1970.
+    start: f64,
+}
+
+impl Process {
+    fn new() -> procfs::ProcResult<Self> {
+        use procfs::CurrentSI as _;
+        let folder = procfs::process::Process::myself()?;
+        // Asked for once: what it takes to know when the machine started is the kernel's
+        // costliest file.
+        let boot = procfs::KernelStats::current()?.btime as f64;
+        let start = boot + folder.stat()?.starttime as f64 / procfs::ticks_per_second() as f64;
+        let own = Tree::new("/proc/self");
+        Ok(Self {
+            folder,
+            stat: own.file("stat"),
+            limits: own.file("limits"),
+            netstat: own.file("net/netstat"),
+            start,
+        })
     }
-    out.put(&RECEIVED, [], received);
-    out.put(&SENT, [], sent);
-    Ok(())
+
+    fn collect(&mut self, out: &mut Sink) -> anyhow::Result<()> {
+        use procfs::{FromBufRead as _, FromRead as _, WithCurrentSystemInfo as _};
+        let stat = procfs::process::Stat::from_read(self.stat.bytes()?)?;
+        out.put(&CPU, [], (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64);
+        out.put(&VIRTUAL, [], stat.vsize);
+        out.put(&RESIDENT, [], stat.rss_bytes().get());
+        out.put(&START, [], self.start);
+        out.put(&OPEN_FDS, [], self.folder.fd_count()?);
+        let limits = procfs::process::Limits::from_buf_read(self.limits.bytes()?)?;
+        out.put(&MAX_FDS, [], limit(limits.max_open_files.soft_limit));
+        out.put(&VIRTUAL_MAX, [], limit(limits.max_address_space.soft_limit));
+        let [received, sent] = self.netstat.parse(octets)?;
+        out.put(&RECEIVED, [], received);
+        out.put(&SENT, [], sent);
+        Ok(())
+    }
+}
+
+/// Bytes received and sent by IP, of the whole network namespace: `IpExt` in `net/netstat`, a
+/// line of names over a line of numbers. 0 where the kernel does not count them.
+fn octets(text: &str) -> Result<[u64; 2], Malformed> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return Ok([0; 2]) };
+    let mut octets = [0; 2];
+    for (name, number) in names.split(' ').zip(numbers.split(' ')) {
+        match name {
+            "InOctets" => octets[0] = parse::number("InOctets", number)?,
+            "OutOctets" => octets[1] = parse::number("OutOctets", number)?,
+            _ => {}
+        }
+    }
+    Ok(octets)
 }
 
 /// `unlimited` is the largest number, as Go's client has it.
@@ -135,5 +184,30 @@ const fn limit(value: procfs::process::LimitValue) -> u64 {
     match value {
         procfs::process::LimitValue::Unlimited => u64::MAX,
         procfs::process::LimitValue::Value(value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::malformed;
+
+    #[test]
+    fn octets_are_ips() {
+        let text = "TcpExt: InOctets\nTcpExt: 1\nIpExt: InNoRoutes InOctets OutOctets New\nIpExt: 3 4 5 x\n";
+        assert_eq!(octets(text), Ok([4, 5]));
+        assert_eq!(octets("TcpExt: InOctets\nTcpExt: 1\n"), Ok([0, 0]));
+        assert_eq!(malformed(octets("IpExt: OutOctets\nIpExt: x\n")), "bad OutOctets: \"x\"");
+    }
+
+    #[test]
+    fn this_process_has_started_and_has_memory() {
+        let mut out = Sink::default();
+        out.begin(1);
+        Own::new(true).collect(&mut out);
+        let names: Vec<&str> = out.families().map(crate::sink::Family::name).collect();
+        for family in [&CPU, &RESIDENT, &START, &OPEN_FDS, &MAX_FDS, &VIRTUAL_MAX, &RECEIVED] {
+            assert!(names.contains(&&*family.name), "{}", family.name);
+        }
     }
 }
