@@ -70,6 +70,8 @@ struct State {
     queue: VecDeque<Task>,
     /// Threads that are counted on: waiting, or at work for less than [`STALLED`].
     workers: usize,
+    /// Threads that wait for a task; without any, nobody needs to be woken.
+    idle: usize,
     scrapes: u64,
     spare: Vec<Sink>,
     compress: Option<Compress>,
@@ -234,8 +236,7 @@ impl Engine {
         for slot in ready {
             state.queue.push_back(Task::Collect(slot, Arc::clone(&scrape)));
         }
-        drop(state);
-        self.changed.notify_all();
+        self.wake(&state);
         scrape
     }
 
@@ -257,8 +258,13 @@ impl Engine {
         if expired {
             self.expire(&mut state, scrape);
         }
-        drop(state);
-        self.changed.notify_all();
+        self.wake(&state);
+    }
+
+    fn wake(&self, state: &State) {
+        if state.idle > 0 {
+            self.changed.notify_all();
+        }
     }
 
     fn expire(&self, state: &mut State, scrape: &Arc<Scrape>) {
@@ -322,7 +328,11 @@ impl Engine {
             };
             let next = state.queue.iter().position(ready).and_then(|i| state.queue.remove(i));
             match next {
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    state.idle += 1;
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.idle -= 1;
+                }
                 Some(Task::Finish(scrape)) => {
                     drop(state);
                     self.finish(&scrape);
@@ -349,7 +359,7 @@ impl Engine {
                     if let Some(finish) = Self::deliver(&mut state, &scrape, outcome) {
                         state.queue.push_front(finish);
                     }
-                    self.changed.notify_all();
+                    self.wake(&state);
                     if replaced && state.workers >= self.threads {
                         return;
                     }
