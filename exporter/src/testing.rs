@@ -34,6 +34,19 @@ pub fn paths(root: &Path) -> Vec<String> {
         .collect()
 }
 
+/// The flags of `fixtures/golden/flags` with those that make `root` the machine: every collector
+/// shows all it has.
+///
+/// # Panics
+/// The file cannot be read.
+#[must_use]
+pub fn golden_flags(root: &Path) -> Vec<String> {
+    #[expect(clippy::disallowed_methods, reason = "not a file of the machine")]
+    let text = std::fs::read_to_string(fixture("golden/flags")).expect("the file of flags");
+    let given = text.lines().map(|flag| flag.replace("MACHINE", &root.display().to_string()));
+    given.chain(paths(root)).collect()
+}
+
 /// Reads `--name`, `--no-name` and `--name=value` for any flag that exists.
 ///
 /// # Panics

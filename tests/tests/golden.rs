@@ -4,13 +4,10 @@
 //! All collectors are enabled, with the flags in `fixtures/golden/flags`, where `MACHINE` is the
 //! machine's folder.
 
-#![expect(clippy::disallowed_methods, reason = "tests read what they compare with")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 use expect_test::expect_file;
 use exporter::{
     collectors::ALL,
-    testing::{fixture, paths},
+    testing::{fixture, golden_flags},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tests::Server;
@@ -23,9 +20,7 @@ const OWN: &[&str] = &["node_exporter_build_info", "node_scrape_collector_durati
 
 fn server() -> Server {
     let machine = fixture("baseline");
-    let mut args = paths(&machine);
-    let flags = std::fs::read_to_string(fixture("golden/flags")).unwrap();
-    args.extend(flags.lines().map(|flag| flag.replace("MACHINE", &machine.display().to_string())));
+    let mut args = golden_flags(&machine);
     args.extend(ALL.iter().map(|spec| format!("--collector.{}", spec.name)));
     args.push("--web.disable-exporter-metrics".into());
     Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>())

@@ -4,7 +4,7 @@
 
 use exporter::{
     collectors::ALL,
-    testing::{collect, fixture},
+    testing::{collect, fixture, golden_flags},
 };
 use std::{fs, path::Path};
 
@@ -39,8 +39,10 @@ fn spoiled_files_are_errors_and_never_panics() {
     for (name, spoil) in SPOILED {
         let machine = tempfile::tempdir().unwrap();
         copy(&fixture("baseline"), machine.path(), *spoil);
+        let flags = golden_flags(machine.path());
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         for spec in ALL {
-            let (text, result) = collect(spec, machine.path(), &[]);
+            let (text, result) = collect(spec, machine.path(), &flags);
             if let Err(error) = result {
                 assert!(!error.to_string().is_empty(), "{name}");
             }

@@ -1,0 +1,75 @@
+//! A steady scrape allocates nothing in any collector: buffers, descriptors and names are kept.
+
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use exporter::{
+    collectors::ALL,
+    host::Host,
+    sink::Sink,
+    testing::{fixture, flags, golden_flags},
+};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+/// Collectors that may allocate, and why.
+const ALLOWED: &[(&str, &str)] = &[
+    ("cpu", "one list of borrowed words for cpu.info, which is off by default"),
+    ("textfile", "files that users write: any number, with any names"),
+];
+
+/// Counts what the thread that collects asks for; other threads do not disturb.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: every call is the system allocator's, with the arguments it was made with.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the promises of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the promises of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the promises of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_steady_scrape_allocates_nothing() {
+    let machine = fixture("baseline");
+    let flags = flags(&golden_flags(&machine));
+    let host = Host::new(&flags);
+    let mut guilty = Vec::new();
+    for spec in ALL {
+        let mut collector = (spec.new)(&host, &flags).unwrap();
+        let mut sink = Sink::default();
+        let mut allocated = 0;
+        for scrape in 1..=3 {
+            sink.begin(scrape);
+            let before = ALLOCATIONS.get();
+            let _ = collector.collect(&mut sink);
+            allocated = ALLOCATIONS.get() - before;
+        }
+        if allocated > 0 && ALLOWED.iter().all(|(name, _)| *name != spec.name) {
+            guilty.push((spec.name, allocated));
+        }
+    }
+    assert!(guilty.is_empty(), "allocations in the third scrape: {guilty:?}");
+}
