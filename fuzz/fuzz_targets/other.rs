@@ -1,0 +1,14 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::cell::OnceCell;
+
+thread_local! {
+    static MACHINE: OnceCell<fuzz::Machine> = const { OnceCell::new() };
+}
+
+fuzz_target!(|data: &[u8]| {
+    MACHINE.with(|machine| {
+        machine.get_or_init(|| fuzz::Machine::new(&["udev", "root", "textfile"])).feed(data)
+    });
+});

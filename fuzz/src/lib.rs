@@ -1,0 +1,139 @@
+//! A machine like `fixtures/baseline`, one file of which is what the fuzzer makes of it.
+
+use exporter::{
+    collector::{Collector, Spec},
+    collectors::ALL,
+    host::Host,
+    sink::Sink,
+    testing::{fixture, flags, golden_flags},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The machine, and which collectors read each of its files.
+pub struct Machine {
+    root: tempfile::TempDir,
+    files: Vec<Target>,
+}
+
+struct Target {
+    path: PathBuf,
+    good: Vec<u8>,
+    readers: Vec<&'static Spec>,
+}
+
+impl Machine {
+    /// Copies the baseline, and finds the readers of each file below `folders` by what changes
+    /// where it is spoiled.
+    pub fn new(folders: &[&str]) -> Self {
+        let root =
+            tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" })
+                .expect("a temporary folder");
+        let mut paths = Vec::new();
+        copy(&fixture("baseline"), root.path(), &mut paths);
+        let mut machine = Self { root, files: Vec::new() };
+        let normal: Vec<_> = ALL.iter().map(|spec| machine.collect(spec)).collect();
+        for path in paths {
+            if !folders.iter().any(|folder| path.starts_with(machine.root.path().join(folder))) {
+                continue;
+            }
+            let good = fs::read(&path).expect("a copied file");
+            let mut readers = Vec::new();
+            for spoiled in [&b"\xff"[..], b"7 x\n"] {
+                fs::write(&path, spoiled).expect("a writable file");
+                for (spec, normal) in ALL.iter().zip(&normal) {
+                    if machine.collect(spec) != *normal
+                        && !readers.iter().any(|reader: &&Spec| reader.name == spec.name)
+                    {
+                        readers.push(*spec);
+                    }
+                }
+            }
+            fs::write(&path, &good).expect("a writable file");
+            // Live clocks differ at every scrape: that is not reading.
+            readers.retain(|spec| machine.collect(spec) == machine.collect(spec));
+            if !readers.is_empty() {
+                machine.files.push(Target { path, good, readers });
+            }
+        }
+        assert!(!machine.files.is_empty(), "no collector reads any file of {folders:?}");
+        machine
+    }
+
+    fn make(&self, spec: &Spec) -> Box<dyn Collector> {
+        let flags = flags(&golden_flags(self.root.path()));
+        (spec.new)(&Host::new(&flags), &flags).expect("a collector")
+    }
+
+    fn collect(&self, spec: &Spec) -> (String, bool) {
+        let mut sink = Sink::default();
+        sink.begin(1);
+        let good = self.make(spec).collect(&mut sink).is_ok();
+        let mut body = Vec::new();
+        exporter::exposition::append(&[&sink], None, &mut body);
+        (String::from_utf8(body).expect("the text is UTF-8"), good)
+    }
+
+    /// The first byte chooses the file, the rest says how its text is spoiled (see [`edit`]).
+    /// What its readers expose of it must be whole lines of UTF-8, and a collector that has seen
+    /// the odd text must read the good one again as if it had not.
+    pub fn feed(&self, data: &[u8]) {
+        let Some((&choice, edits)) = data.split_first() else { return };
+        let target = &self.files[usize::from(choice) % self.files.len()];
+        let text = &edit(&target.good, edits);
+        for spec in &target.readers {
+            let mut collector = self.make(spec);
+            let mut sink = Sink::default();
+            for (scrape, text) in [text, &target.good].into_iter().enumerate() {
+                fs::write(&target.path, text).expect("a writable file");
+                sink.begin(scrape as u64 + 1);
+                let result = collector.collect(&mut sink);
+                let mut body = Vec::new();
+                exporter::exposition::append(&[&sink], None, &mut body);
+                let body = String::from_utf8(body).expect("the text is UTF-8");
+                assert!(body.is_empty() || body.ends_with('\n'));
+                if scrape == 1 {
+                    assert!(result.is_ok(), "{}: {:?} stays", spec.name, result.err());
+                }
+            }
+        }
+    }
+}
+
+/// Each edit of `good`: where (two bytes), how many bytes are cut there, how many are put in
+/// their place, and these. An edit that begins past the end replaces all of it.
+fn edit(good: &[u8], mut edits: &[u8]) -> Vec<u8> {
+    let mut text = good.to_vec();
+    while let [high, low, cut, put, rest @ ..] = edits {
+        let at = usize::from(u16::from_be_bytes([*high, *low]));
+        let (put, rest) = rest.split_at(usize::from(*put).min(rest.len()));
+        let range = if at > text.len() {
+            0..text.len()
+        } else {
+            at..(at + usize::from(*cut)).min(text.len())
+        };
+        text.splice(range, put.iter().copied());
+        edits = rest;
+    }
+    text
+}
+
+fn copy(from: &Path, to: &Path, files: &mut Vec<PathBuf>) {
+    fs::create_dir_all(to).expect("a folder");
+    let mut entries: Vec<_> =
+        fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")).collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if let Ok(target) = fs::read_link(&from) {
+            std::os::unix::fs::symlink(target, to).expect("a link");
+        } else if from.is_dir() {
+            copy(&from, &to, files);
+        } else {
+            fs::copy(&from, &to).expect("a copy");
+            files.push(to);
+        }
+    }
+}
