@@ -58,7 +58,6 @@ pub static COLLECTORS: &[&str] = &[
     "schedstat",
     "selinux",
     "slabinfo",
-    "sockstat",
     "softirqs",
     "softnet",
     "supervisord",

@@ -6,6 +6,7 @@ mod filefd;
 mod loadavg;
 mod meminfo;
 mod netdev;
+mod sockstat;
 mod stat;
 mod textfile;
 mod time;
@@ -22,6 +23,7 @@ pub static ALL: &[&Spec] = &[
     &loadavg::SPEC,
     &meminfo::SPEC,
     &netdev::SPEC,
+    &sockstat::SPEC,
     &stat::SPEC,
     &textfile::SPEC,
     &time::SPEC,
