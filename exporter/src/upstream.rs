@@ -59,7 +59,6 @@ pub static COLLECTORS: &[&str] = &[
     "selinux",
     "slabinfo",
     "softirqs",
-    "softnet",
     "supervisord",
     "swap",
     "sysctl",

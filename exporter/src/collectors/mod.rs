@@ -7,6 +7,7 @@ mod loadavg;
 mod meminfo;
 mod netdev;
 mod sockstat;
+mod softnet;
 mod stat;
 mod textfile;
 mod time;
@@ -24,6 +25,7 @@ pub static ALL: &[&Spec] = &[
     &meminfo::SPEC,
     &netdev::SPEC,
     &sockstat::SPEC,
+    &softnet::SPEC,
     &stat::SPEC,
     &textfile::SPEC,
     &time::SPEC,
