@@ -6,6 +6,7 @@ mod filefd;
 mod loadavg;
 mod meminfo;
 mod netdev;
+mod netstat;
 mod sockstat;
 mod softnet;
 mod stat;
@@ -24,6 +25,7 @@ pub static ALL: &[&Spec] = &[
     &loadavg::SPEC,
     &meminfo::SPEC,
     &netdev::SPEC,
+    &netstat::SPEC,
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
