@@ -1,17 +1,18 @@
-//! What the kernel tells over rtnetlink: links, neighbours, addresses.
+//! What the kernel tells over rtnetlink: links, neighbours, addresses, routes.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the
 //! buffers have grown. Messages are read where they lie, every length checked; what the
 //! kernel sends is never trusted to be whole.
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
-//! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links and
-//! addresses carry that flag, neighbours do not: see `neigh_dump_table()` in
+//! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
+//! addresses and routes carry that flag, neighbours do not: see `neigh_dump_table()` in
 //! net/core/neighbour.c.
 
 mod address;
 mod link;
 mod neighbour;
+mod route;
 mod wire;
 
 use std::{io, time::Duration};
@@ -26,6 +27,7 @@ pub use self::{
     address::Address,
     link::{Link, Links, Stats},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
+    route::{Hop, RTN_UNICAST, Route},
     wire::Malformed,
 };
 use wire::{Header, Messages};

@@ -57,7 +57,7 @@ impl Address {
 }
 
 /// The address in an attribute.
-fn ip(value: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(value: &[u8]) -> Option<IpAddr> {
     let v4 = || <[u8; 4]>::try_from(value).map(IpAddr::from);
     let v6 = || <[u8; 16]>::try_from(value).map(IpAddr::from);
     v4().or_else(|_| v6()).ok()
