@@ -39,7 +39,6 @@ pub static COLLECTORS: &[&str] = &[
     "meminfo_numa",
     "mountstats",
     "netclass",
-    "network_route",
     "nfs",
     "nfsd",
     "ntp",

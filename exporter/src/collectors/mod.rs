@@ -7,6 +7,7 @@ mod loadavg;
 mod meminfo;
 mod netdev;
 mod netstat;
+mod network_route;
 mod sockstat;
 mod softnet;
 mod stat;
@@ -26,6 +27,7 @@ pub static ALL: &[&Spec] = &[
     &meminfo::SPEC,
     &netdev::SPEC,
     &netstat::SPEC,
+    &network_route::SPEC,
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
