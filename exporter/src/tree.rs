@@ -120,8 +120,58 @@ impl File {
             .map_err(|source| Error::Parse { path: self.path.clone(), source })
     }
 
+    /// Gives `each` the lines as they are now, reading piece by piece: for files that have a
+    /// line for each of very many things, and are not worth keeping in memory.
+    ///
+    /// # Errors
+    /// As [`File::parse`]; what was given before stays given.
+    pub fn lines(&mut self, mut each: impl FnMut(&str) -> Result<(), Malformed>) -> Result {
+        self.len = 0;
+        let (mut offset, mut kept) = (0, 0);
+        loop {
+            let read = match self.fill_from(offset, kept) {
+                Err(_) if offset == 0 && self.fd.take().is_some() => self.fill_from(0, 0),
+                read => read,
+            };
+            let read = match read {
+                Ok(read) => read,
+                Err(source) => {
+                    self.fd = None;
+                    return Err(Error::Read { path: self.path.clone(), source: source.into() });
+                }
+            };
+            let filled = kept + read;
+            let bytes = self.bytes.get(..filled).unwrap_or_default();
+            let whole =
+                if read == 0 { filled } else { memchr::memrchr(b'\n', bytes).map_or(0, |i| i + 1) };
+            let bytes = bytes.get(..whole).unwrap_or_default();
+            for line in text(bytes, &self.path)?.lines() {
+                each(line).map_err(|source| Error::Parse { path: self.path.clone(), source })?;
+            }
+            if read == 0 {
+                return Ok(());
+            }
+            self.bytes.copy_within(whole..filled, 0);
+            (offset, kept) = (offset + read as u64, filled - whole);
+        }
+    }
+
     fn last(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Reads once, from `offset` of the file to place `kept` of the buffer.
+    fn fill_from(&mut self, offset: u64, kept: usize) -> Result<usize, Errno> {
+        const ROOM: usize = 4096;
+        if self.bytes.len() - kept < ROOM {
+            self.bytes.resize(kept + 2 * ROOM, 0);
+        }
+        let fd = match &mut self.fd {
+            Some(fd) => fd,
+            none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty())?),
+        };
+        let room = self.bytes.get_mut(kept..).unwrap_or_default();
+        rustix::io::retry_on_intr(|| rustix::io::pread(&*fd, &mut *room, offset))
     }
 
     /// Reads until the kernel says 0: a short read is not the end of a sequence file.
@@ -474,6 +524,35 @@ mod tests {
         assert_eq!(file.read().unwrap(), "short");
         fs::write(dir.path().join("a"), b"not \xff text").unwrap();
         assert!(file.read().unwrap_err().to_string().ends_with("/a: bad text: \"\u{fffd} text\""));
+    }
+
+    #[test]
+    fn lines_are_read_piece_by_piece() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = Tree::new(dir.path()).file("a");
+        assert!(file.lines(|_| Ok(())).unwrap_err().is_absent());
+        let lines: Vec<String> = (0..2_000).map(|n| "x".repeat(n % 23) + "y").collect();
+        for content in [lines.join("\n"), lines.join("\n") + "\n"] {
+            fs::write(dir.path().join("a"), content).unwrap();
+            let mut seen = Vec::new();
+            file.lines(|line| {
+                seen.push(line.to_owned());
+                Ok(())
+            })
+            .unwrap();
+            assert!(seen == lines);
+            assert!(file.bytes.len() < 10_000, "not the whole file");
+        }
+        fs::write(dir.path().join("a"), "x".repeat(20_000)).unwrap();
+        let mut seen = 0;
+        file.lines(|line| {
+            seen = line.len();
+            Err(Malformed::new("line", "x"))
+        })
+        .unwrap_err();
+        assert_eq!(seen, 20_000);
+        fs::write(dir.path().join("a"), b"\xff\n").unwrap();
+        assert!(file.lines(|_| Ok(())).unwrap_err().to_string().contains("/a: bad text: "));
     }
 
     #[test]
