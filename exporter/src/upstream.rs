@@ -65,7 +65,6 @@ pub static COLLECTORS: &[&str] = &[
     "tcpstat",
     "thermal_zone",
     "timex",
-    "udp_queues",
     "watchdog",
     "wifi",
     "xfrm",

@@ -13,6 +13,7 @@ mod softnet;
 mod stat;
 mod textfile;
 mod time;
+mod udp_queues;
 mod uname;
 mod vmstat;
 
@@ -33,6 +34,7 @@ pub static ALL: &[&Spec] = &[
     &stat::SPEC,
     &textfile::SPEC,
     &time::SPEC,
+    &udp_queues::SPEC,
     &uname::SPEC,
     &vmstat::SPEC,
 ];
