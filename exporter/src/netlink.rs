@@ -1,4 +1,4 @@
-//! What the kernel tells over rtnetlink: links, neighbours, addresses, routes.
+//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the
 //! buffers have grown. Messages are read where they lie, every length checked; what the
@@ -10,6 +10,7 @@
 //! net/core/neighbour.c.
 
 mod address;
+mod diag;
 mod link;
 mod neighbour;
 mod route;
@@ -20,11 +21,12 @@ use std::{io, time::Duration};
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
 };
-use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::SocketAddr;
 use rustix::net::sockopt;
 
 pub use self::{
     address::Address,
+    diag::TcpSocket,
     link::{Link, Links, Stats},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
@@ -77,6 +79,24 @@ pub enum Error {
     },
 }
 
+/// Whom a socket asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// Links, neighbours, addresses, routes.
+    Route,
+    /// Sockets.
+    SockDiag,
+}
+
+impl Protocol {
+    const fn number(self) -> isize {
+        match self {
+            Self::Route => netlink_sys::protocols::NETLINK_ROUTE,
+            Self::SockDiag => netlink_sys::protocols::NETLINK_SOCK_DIAG,
+        }
+    }
+}
+
 /// What a dump hands over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step<T> {
@@ -98,13 +118,14 @@ struct Request<'a> {
     body: &'a [u8],
 }
 
-/// A socket to the kernel's routing tables.
+/// A socket to one of the kernel's tables.
 ///
 /// It sees the network namespace of the thread that opens it. After an error it is opened
 /// anew by the next dump, since the rest of the broken answer may still be under way.
 pub struct Socket {
     /// None after an error.
     open: Option<netlink_sys::Socket>,
+    protocol: Protocol,
     sequence: u32,
     message: Vec<u8>,
     buffer: Vec<u8>,
@@ -117,10 +138,16 @@ impl std::fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Opens a socket in the network namespace of this thread.
+    /// Opens a socket to the routing tables in the network namespace of this thread.
     pub fn open() -> Result<Self, Error> {
+        Self::open_to(Protocol::Route)
+    }
+
+    /// Opens a socket in the network namespace of this thread.
+    pub fn open_to(protocol: Protocol) -> Result<Self, Error> {
         Ok(Self {
-            open: Some(connect()?),
+            open: Some(connect(protocol)?),
+            protocol,
             sequence: 0,
             message: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -137,7 +164,7 @@ impl Socket {
         for _ in 0..TRIES {
             let socket = match self.open.take() {
                 Some(socket) => socket,
-                None => connect()?,
+                None => connect(self.protocol)?,
             };
             each(Step::Start).map_err(|what| malformed(request, what))?;
             let consistent = self.answer(&socket, request, &mut each)?;
@@ -198,9 +225,9 @@ impl Socket {
 }
 
 /// A socket that talks to the kernel only.
-fn connect() -> Result<netlink_sys::Socket, Error> {
+fn connect(protocol: Protocol) -> Result<netlink_sys::Socket, Error> {
     let call = |call| move |source| Error::Call { call, source };
-    let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(call("socket"))?;
+    let mut socket = netlink_sys::Socket::new(protocol.number()).map_err(call("socket"))?;
     socket.bind_auto().map_err(call("bind"))?;
     socket.connect(&SocketAddr::new(0, 0)).map_err(call("connect"))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
