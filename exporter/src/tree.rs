@@ -74,6 +74,12 @@ impl File {
         &self.path
     }
 
+    /// Whether there is such a file.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        rustix::fs::access(&self.path, rustix::fs::Access::EXISTS).is_ok()
+    }
+
     /// The whole file as it is now.
     ///
     /// # Errors
@@ -517,8 +523,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = Tree::new(dir.path());
         let mut file = tree.file("a");
-        assert!(file.read().unwrap_err().is_absent());
+        assert!(!file.exists() && file.read().unwrap_err().is_absent());
         fs::write(dir.path().join("a"), "x".repeat(10_000)).unwrap();
+        assert!(file.exists());
         assert_eq!(file.read().unwrap().len(), 10_000);
         fs::write(dir.path().join("a"), "short").unwrap();
         assert_eq!(file.read().unwrap(), "short");

@@ -62,7 +62,6 @@ pub static COLLECTORS: &[&str] = &[
     "sysctl",
     "systemd",
     "tapestats",
-    "tcpstat",
     "thermal_zone",
     "timex",
     "watchdog",

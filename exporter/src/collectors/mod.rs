@@ -11,6 +11,7 @@ mod network_route;
 mod sockstat;
 mod softnet;
 mod stat;
+mod tcpstat;
 mod textfile;
 mod time;
 mod udp_queues;
@@ -32,6 +33,7 @@ pub static ALL: &[&Spec] = &[
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
+    &tcpstat::SPEC,
     &textfile::SPEC,
     &time::SPEC,
     &udp_queues::SPEC,
