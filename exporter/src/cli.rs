@@ -335,7 +335,7 @@ mod tests {
         }
         assert!(
             text.lines()
-                .filter(|line| line.starts_with("    "))
+                .filter(|line| line.starts_with("    ") && !line.trim_start().starts_with("--"))
                 .all(|line| line.chars().count() <= 81)
         );
     }

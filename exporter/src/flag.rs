@@ -303,6 +303,35 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Reads a pair of which the exclude has a default, which gives way to an include, and an
+    /// older name.
+    ///
+    /// # Errors
+    /// Include and exclude, or both names of the exclude, are given.
+    pub fn with_default(
+        flags: &Flags,
+        include: &Flag<Option<Pattern>>,
+        exclude: &Flag<Option<Pattern>>,
+        old_exclude: &Flag<Option<Pattern>>,
+    ) -> Result<Self> {
+        let (name, old_name) = (exclude.name, old_exclude.name);
+        let old = flags.get(old_exclude);
+        if old.is_some() {
+            if flags.gives(exclude) {
+                return Err(Error::Flag(format!(
+                    "--{old_name} and --{name} are mutually exclusive"
+                )));
+            }
+            tracing::warn!("--{old_name} is DEPRECATED and will be removed in 2.0.0, use --{name}");
+        }
+        if flags.gives(exclude) {
+            return Self::new(flags, include, exclude);
+        }
+        let include = flags.get(include);
+        let exclude = if include.is_some() { None } else { old.or_else(|| flags.get(exclude)) };
+        Ok(Self { include, exclude })
+    }
+
     /// Whether what has this name is wanted.
     #[must_use]
     pub fn keeps(&self, name: &str) -> bool {
@@ -346,5 +375,31 @@ mod tests {
         flags.give(&EXCLUDE, vec!["y".into()]).unwrap();
         let error = Filter::new(&flags, &INCLUDE, &EXCLUDE).unwrap_err().to_string();
         assert_eq!(error, "--a.include and --a.exclude are mutually exclusive");
+    }
+
+    #[test]
+    fn a_default_exclude_gives_way() {
+        const INCLUDE: Flag<Option<Pattern>> = pattern("a.include", "");
+        const EXCLUDE: Flag<Option<Pattern>> = Flag::value("a.exclude", &["x"], "");
+        const OLD: Flag<Option<Pattern>> = pattern("a.ignored", "");
+        let kept = |given: &[(&Flag<Option<Pattern>>, &str)]| {
+            let mut flags = Flags::default();
+            for (flag, value) in given {
+                flags.give(*flag, vec![(*value).into()]).unwrap();
+            }
+            let filter = Filter::with_default(&flags, &INCLUDE, &EXCLUDE, &OLD);
+            filter
+                .map(|filter| ["x", "y"].map(|name| filter.keeps(name)))
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(kept(&[]), Ok([false, true]));
+        assert_eq!(kept(&[(&INCLUDE, "x")]), Ok([true, false]));
+        assert_eq!(kept(&[(&EXCLUDE, "")]), Ok([true, true]));
+        assert_eq!(kept(&[(&EXCLUDE, ""), (&INCLUDE, "y")]), Ok([false, true]));
+        assert_eq!(kept(&[(&OLD, "y")]), Ok([true, false]));
+        assert_eq!(kept(&[(&OLD, "y"), (&INCLUDE, "y")]), Ok([false, true]));
+        assert!(kept(&[(&EXCLUDE, "x"), (&INCLUDE, "y")]).is_err());
+        let error = kept(&[(&OLD, "x"), (&EXCLUDE, "y")]).unwrap_err();
+        assert_eq!(error, "--a.ignored and --a.exclude are mutually exclusive");
     }
 }

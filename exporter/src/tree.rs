@@ -407,6 +407,20 @@ impl Dir<'_> {
         attribute(&self.fd, Place::Dir(self), file.as_bytes())
     }
 
+    /// The whole file of that name, which may be longer than an attribute, read into `room`;
+    /// `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer than 16 MiB.
+    pub fn bytes<'a>(&self, file: &str, room: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+        room.clear();
+        match read_whole(&self.fd, file, room) {
+            Ok(()) => Ok(Some(room)),
+            Err(error) if is_missing(error) => Ok(None),
+            Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
+        }
+    }
+
     /// One attribute as a number; `None` as for [`Dir::text`].
     ///
     /// # Errors
@@ -461,16 +475,37 @@ fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attri
             Ok(_) => Ok(Some(attribute)),
             Err(_) => text(attribute.bytes(), &place.join(name)).map(|_| None),
         },
-        Err(
-            Errno::NOENT
+        Err(error) if is_missing(error) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+    }
+}
+
+/// Whether the kernel says that a device does not have an attribute.
+const fn is_missing(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::NOENT
             | Errno::NOTDIR
             | Errno::NODEV
             | Errno::NXIO
             | Errno::INVAL
             | Errno::NODATA
-            | Errno::OPNOTSUPP,
-        ) => Ok(None),
-        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+            | Errno::OPNOTSUPP
+    )
+}
+
+/// Appends the file to `room`.
+fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno> {
+    const LONGEST: usize = 16 << 20;
+    let fd = open(at, name, OFlags::empty())?;
+    loop {
+        room.reserve(ATTRIBUTE);
+        match rustix::io::read(&fd, rustix::buffer::spare_capacity(room)) {
+            Ok(0) => return Ok(()),
+            Ok(_) if room.len() > LONGEST => return Err(Errno::FBIG),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -619,6 +654,19 @@ mod tests {
             }
         }
         assert_eq!(seen, ["1: up", "2: up"]);
+    }
+
+    #[test]
+    fn files_longer_than_an_attribute_are_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("long"), "x".repeat(3 * ATTRIBUTE)).unwrap();
+        fs::write(root.path().join("short"), "y").unwrap();
+        let folder = Tree::new(root.path()).folder("");
+        let dir = folder.dir().unwrap().unwrap();
+        let mut room = Vec::new();
+        assert_eq!(dir.bytes("long", &mut room).unwrap().unwrap().len(), 3 * ATTRIBUTE);
+        assert_eq!(dir.bytes("short", &mut room).unwrap().unwrap(), b"y");
+        assert!(dir.bytes("absent", &mut room).unwrap().is_none());
     }
 
     #[test]
