@@ -17,7 +17,6 @@ pub static COLLECTORS: &[&str] = &[
     "conntrack",
     "cpu_vulnerabilities",
     "cpufreq",
-    "diskstats",
     "dmi",
     "dmmultipath",
     "drbd",
@@ -75,9 +74,6 @@ pub static COLLECTORS: &[&str] = &[
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
     ("collector.bcache.priorityStats", Form::Switch),
-    ("collector.diskstats.device-exclude", Form::Once),
-    ("collector.diskstats.device-include", Form::Once),
-    ("collector.diskstats.ignored-devices", Form::Once),
     ("collector.ethtool.device-exclude", Form::Once),
     ("collector.ethtool.device-include", Form::Once),
     ("collector.ethtool.metrics-include", Form::Once),

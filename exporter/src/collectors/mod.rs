@@ -2,6 +2,7 @@
 
 mod arp;
 mod cpu;
+mod diskstats;
 mod filefd;
 mod loadavg;
 mod meminfo;
@@ -24,6 +25,7 @@ use crate::collector::Spec;
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
     &cpu::SPEC,
+    &diskstats::SPEC,
     &filefd::SPEC,
     &loadavg::SPEC,
     &meminfo::SPEC,
