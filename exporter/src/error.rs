@@ -52,6 +52,13 @@ impl Error {
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether the file does not exist or may not be seen.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        let denied = io::ErrorKind::PermissionDenied;
+        self.is_absent() || matches!(self, Self::Read { source, .. } if source.kind() == denied)
+    }
 }
 
 /// Text from the kernel that does not have the expected form. All a parser may return.

@@ -346,6 +346,7 @@ impl Engine {
                     slot.running = Some(Running { since, replaced: false, late: false });
                     drop(state);
                     sink.begin(scrape.number);
+                    sink.due(scrape.request.deadline.map(|after| scrape.started + after));
                     let result = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut sink)));
                     let duration = since.elapsed();
                     state = lock(&self.state);

@@ -162,7 +162,9 @@ impl File {
         }
     }
 
-    fn last(&self) -> &[u8] {
+    /// What was read last, without reading again.
+    #[must_use]
+    pub fn last(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 

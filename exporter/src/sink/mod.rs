@@ -14,6 +14,7 @@ use crate::metric::{Kind, Metric};
 use float::Number;
 use hashbrown::HashMap;
 use label::{END_OF_VALUE, append_escaped, append_key};
+use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
@@ -22,6 +23,7 @@ const KEPT_WHILE_EMPTY: u8 = 8;
 #[derive(Default)]
 pub struct Sink {
     scrape: u64,
+    deadline: Option<Instant>,
     source: Option<&'static str>,
     index: HashMap<Box<str>, usize>,
     families: Vec<Family>,
@@ -52,6 +54,7 @@ impl Sink {
     /// Empties the sink for scrape number `scrape`; what is steady keeps its buffers.
     pub fn begin(&mut self, scrape: u64) {
         self.scrape = scrape;
+        self.deadline = None;
         self.source = None;
         let mut gone = false;
         for family in &mut self.families {
@@ -76,6 +79,17 @@ impl Sink {
     #[must_use]
     pub const fn scrape(&self) -> u64 {
         self.scrape
+    }
+
+    /// Sets when the scrape's answer is due.
+    pub const fn due(&mut self, at: Option<Instant>) {
+        self.deadline = at;
+    }
+
+    /// How long a collector may still wait for what does not come; `None` where no one set a limit.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Says which source served, for `node_scrape_collector_source`.
