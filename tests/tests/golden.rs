@@ -15,6 +15,11 @@ use tests::Server;
 /// Families whose samples are the running machine's: only their heads are compared.
 const LIVE: &[&str] = &[
     "node_tcp_connection_states",
+    "node_filesystem_avail_bytes",
+    "node_filesystem_files",
+    "node_filesystem_files_free",
+    "node_filesystem_free_bytes",
+    "node_filesystem_size_bytes",
     "node_time_seconds",
     "node_time_zone_offset_seconds",
     "node_uname_info",

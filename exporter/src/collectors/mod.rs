@@ -4,6 +4,7 @@ mod arp;
 mod cpu;
 mod diskstats;
 mod filefd;
+mod filesystem;
 mod loadavg;
 mod meminfo;
 mod netdev;
@@ -27,6 +28,7 @@ pub static ALL: &[&Spec] = &[
     &cpu::SPEC,
     &diskstats::SPEC,
     &filefd::SPEC,
+    &filesystem::SPEC,
     &loadavg::SPEC,
     &meminfo::SPEC,
     &netdev::SPEC,

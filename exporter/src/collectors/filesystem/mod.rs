@@ -1,0 +1,270 @@
+//! Size and use of mounted file systems, from statfs(2) on the mount points of process 1.
+//!
+//! statfs(2) may never return (a dead NFS server, a hung FUSE daemon), so it is called by the
+//! threads of a [`Crew`]. A mount that does not answer in time has `device_error` 1 until it
+//! does. The time is `--collector.filesystem.mount-timeout`, or half of what is left of a scrape
+//! that must be answered earlier. Mountinfo is parsed only where it differs from the last
+//! scrape's; it is read each time, as the kernel does not tell (by poll(2)) when an error makes a
+//! file system read-only. Device names keep the kernel's escapes (`\040`), as in `node_exporter`.
+
+mod crew;
+mod mounts;
+mod words;
+
+use crate::{
+    host::{Mounts, Shared},
+    prelude::*,
+};
+use crew::Crew;
+use mounts::{Mount, Table, Wanted};
+use rustix::{fs::StatFs, io::Errno};
+use std::{path::PathBuf, time::Duration};
+use words::words;
+
+pub const SPEC: Spec = Spec {
+    name: "filesystem",
+    enabled: true,
+    flags: &[
+        &POINTS_EXCLUDE,
+        &OLD_POINTS_EXCLUDE,
+        &POINTS_INCLUDE,
+        &KINDS_EXCLUDE,
+        &OLD_KINDS_EXCLUDE,
+        &KINDS_INCLUDE,
+        &TIMEOUT,
+        &WORKERS,
+    ],
+    new: |host, flags| {
+        let ask: Ask = Box::new(|path| rustix::fs::statfs(path).map(|answer| Usage::from(&answer)));
+        Ok(Box::new(FileSystem::new(host, flags, ask)?))
+    },
+};
+
+const POINTS_EXCLUDE: Flag<Option<Pattern>> = Flag::value(
+    "collector.filesystem.mount-points-exclude",
+    &["^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"],
+    "Regexp of mount points to exclude for filesystem collector. (mutually exclusive to \
+     mount-points-include)",
+);
+const OLD_POINTS_EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.filesystem.ignored-mount-points",
+    "Regexp of mount points to ignore for filesystem collector.",
+)
+.hidden();
+const POINTS_INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.filesystem.mount-points-include",
+    "Regexp of mount points to include for filesystem collector. (mutually exclusive to \
+     mount-points-exclude)",
+);
+const KINDS_EXCLUDE: Flag<Option<Pattern>> = Flag::value(
+    "collector.filesystem.fs-types-exclude",
+    &["^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|\
+       iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|\
+       erofs|sysfs|tracefs)$"],
+    "Regexp of filesystem types to exclude for filesystem collector. (mutually exclusive to \
+     fs-types-include)",
+);
+const OLD_KINDS_EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.filesystem.ignored-fs-types",
+    "Regexp of filesystem types to ignore for filesystem collector.",
+)
+.hidden();
+const KINDS_INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.filesystem.fs-types-include",
+    "Regexp of filesystem types to include for filesystem collector. (mutually exclusive to \
+     fs-types-exclude)",
+);
+const TIMEOUT: Flag<Duration> = Flag::value(
+    "collector.filesystem.mount-timeout",
+    &["5s"],
+    "how long to wait for a mount to respond before marking it as stale",
+)
+.hidden();
+const WORKERS: Flag<u64> = Flag::value(
+    "collector.filesystem.stat-workers",
+    &["4"],
+    "how many stat calls to process simultaneously",
+)
+.hidden();
+
+macro_rules! gauges {
+    ($($name:ident $key:literal $help:literal;)*) => {$(
+        static $name: Metric<4> = gauge(concat!("node_filesystem_", $key), $help)
+            .by(["device", "device_error", "fstype", "mountpoint"]);
+    )*};
+}
+
+gauges! {
+    SIZE "size_bytes" "Filesystem size in bytes.";
+    FREE "free_bytes" "Filesystem free space in bytes.";
+    AVAIL "avail_bytes" "Filesystem space available to non-root users in bytes.";
+    FILES "files" "Filesystem total file nodes.";
+    FILES_FREE "files_free" "Filesystem total free file nodes.";
+    PURGEABLE "purgeable_bytes"
+        "Filesystem space available including purgeable space (MacOS specific).";
+    READONLY "readonly" "Filesystem read-only status.";
+    DEVICE_ERROR "device_error"
+        "Whether an error occurred while getting statistics for the given device.";
+}
+static MOUNT_INFO: Metric<4> = gauge("node_filesystem_mount_info", "Filesystem mount information.")
+    .by(["device", "major", "minor", "mountpoint"]);
+
+type Answer = Result<Usage, Errno>;
+type Ask = Box<dyn Fn(&std::ffi::CStr) -> Answer + Send + Sync>;
+
+/// What statfs(2) says.
+#[derive(Clone, Copy)]
+struct Usage {
+    block: f64,
+    blocks: f64,
+    free: f64,
+    avail: f64,
+    files: f64,
+    files_free: f64,
+}
+
+impl From<&StatFs> for Usage {
+    fn from(answer: &StatFs) -> Self {
+        Self {
+            block: answer.f_bsize as f64,
+            blocks: answer.f_blocks as f64,
+            free: answer.f_bfree as f64,
+            avail: answer.f_bavail as f64,
+            files: answer.f_files as f64,
+            files_free: answer.f_ffree as f64,
+        }
+    }
+}
+
+/// The labels that all mounts of one kind at one place have.
+#[derive(PartialEq, Eq, Hash)]
+struct Labels {
+    device: Box<str>,
+    fstype: Box<str>,
+    mountpoint: Box<str>,
+}
+
+struct FileSystem {
+    mounts: Shared<Mounts>,
+    root: PathBuf,
+    wanted: Wanted,
+    timeout: Duration,
+    crew: Crew<Answer>,
+    /// Mountinfo as it was last parsed without an error, and what it says.
+    text: Vec<u8>,
+    table: Table<Answer>,
+    /// The answers of this scrape, and which mounts have been logged as not answering.
+    answers: Vec<Option<Answer>>,
+    silent: Vec<bool>,
+}
+
+impl FileSystem {
+    fn new(host: &Host, flags: &Flags, ask: Ask) -> Result<Self> {
+        let workers = usize::try_from(flags.get(&WORKERS)).unwrap_or(1);
+        Ok(Self {
+            mounts: host.mounts.clone(),
+            root: host.root.root().into(),
+            wanted: Wanted {
+                points: Filter::with_default(
+                    flags,
+                    &POINTS_INCLUDE,
+                    &POINTS_EXCLUDE,
+                    &OLD_POINTS_EXCLUDE,
+                )?,
+                kinds: Filter::with_default(
+                    flags,
+                    &KINDS_INCLUDE,
+                    &KINDS_EXCLUDE,
+                    &OLD_KINDS_EXCLUDE,
+                )?,
+            },
+            timeout: flags.get(&TIMEOUT),
+            crew: Crew::new(workers, ask),
+            text: Vec::new(),
+            table: Table::default(),
+            answers: Vec::new(),
+            silent: Vec::new(),
+        })
+    }
+
+    /// Reads what is mounted; a line that is wrong is an error that leaves the others.
+    fn refresh(&mut self, scrape: u64) -> Result<Result> {
+        let Self { mounts, root, wanted, text, table, silent, .. } = self;
+        mounts.read(scrape, |new, path| {
+            if new == *text {
+                return Ok(Ok(()));
+            }
+            text.clear();
+            let malformed = table.update(new, root, wanted);
+            silent.clear();
+            silent.resize(table.questions.len(), false);
+            Ok(match malformed {
+                None => {
+                    text.extend_from_slice(new);
+                    Ok(())
+                }
+                Some(source) => Err(Error::Parse { path: path.into(), source }),
+            })
+        })
+    }
+
+    /// Says in the log which mounts stopped answering, and which answer again.
+    fn log(&mut self) {
+        let all = self.table.questions.iter().zip(&self.answers).zip(&mut self.silent);
+        for ((question, answer), silent) in all {
+            let was = std::mem::replace(silent, answer.is_none());
+            if was != answer.is_none() {
+                let mountpoint = question.path().to_string_lossy();
+                if was {
+                    tracing::info!(%mountpoint, "mount point answers again");
+                } else {
+                    tracing::warn!(%mountpoint, "mount point does not answer");
+                }
+            }
+        }
+    }
+}
+
+impl Collector for FileSystem {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let understood = self.refresh(out.scrape())?;
+        let patience = out.left().map_or(self.timeout, |left| self.timeout.min(left / 2));
+        self.crew.ask(&self.table.questions, patience);
+        self.answers.clear();
+        self.answers.extend(self.table.questions.iter().map(|question| question.answer()));
+        self.log();
+        for mount in &self.table.mounts {
+            put(mount, self.answers.get(mount.question).copied().flatten(), out);
+        }
+        understood
+    }
+}
+
+fn put(mount: &Mount, answer: Option<Answer>, out: &mut Sink) {
+    let Labels { device, fstype, mountpoint } = &mount.labels;
+    let (error, usage) = match answer {
+        None => ("mountpoint timeout".into(), None),
+        Some(Err(error)) => (words(error), None),
+        Some(Ok(usage)) => ("".into(), Some(usage)),
+    };
+    let mut gauge = |metric, value: f64| {
+        if !mount.covered {
+            out.put(metric, [device, &error, fstype, mountpoint], value);
+        }
+    };
+    gauge(&DEVICE_ERROR, if usage.is_none() { 1.0 } else { 0.0 });
+    gauge(&READONLY, if mount.read_only { 1.0 } else { 0.0 });
+    let Some(usage) = usage else { return };
+    gauge(&SIZE, usage.blocks * usage.block);
+    gauge(&FREE, usage.free * usage.block);
+    gauge(&AVAIL, usage.avail * usage.block);
+    gauge(&FILES, usage.files);
+    gauge(&FILES_FREE, usage.files_free);
+    gauge(&PURGEABLE, 0.0);
+    if !mount.repeated {
+        out.put(&MOUNT_INFO, [device, &mount.major, &mount.minor, mountpoint], 1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

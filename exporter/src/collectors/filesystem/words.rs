@@ -1,0 +1,57 @@
+//! What is in the label `device_error`: Go's words for what statfs(2) may fail with.
+
+use rustix::io::Errno;
+use std::borrow::Cow;
+
+/// Go's words for an error.
+pub fn words(error: Errno) -> Cow<'static, str> {
+    Cow::Borrowed(match error {
+        Errno::ACCESS => "permission denied",
+        Errno::AGAIN => "resource temporarily unavailable",
+        Errno::BADF => "bad file descriptor",
+        Errno::BADMSG => "bad message",
+        Errno::BUSY => "device or resource busy",
+        Errno::COMM => "communication error on send",
+        Errno::CONNABORTED => "software caused connection abort",
+        Errno::CONNREFUSED => "connection refused",
+        Errno::CONNRESET => "connection reset by peer",
+        Errno::DQUOT => "disk quota exceeded",
+        Errno::FAULT => "bad address",
+        Errno::HOSTDOWN => "host is down",
+        Errno::HOSTUNREACH => "no route to host",
+        Errno::INTR => "interrupted system call",
+        Errno::INVAL => "invalid argument",
+        Errno::IO => "input/output error",
+        Errno::KEYEXPIRED => "key has expired",
+        Errno::KEYREJECTED => "key was rejected by service",
+        Errno::KEYREVOKED => "key has been revoked",
+        Errno::LOOP => "too many levels of symbolic links",
+        Errno::NAMETOOLONG => "file name too long",
+        Errno::NETDOWN => "network is down",
+        Errno::NETRESET => "network dropped connection on reset",
+        Errno::NETUNREACH => "network is unreachable",
+        Errno::NFILE => "too many open files in system",
+        Errno::NOBUFS => "no buffer space available",
+        Errno::NODATA => "no data available",
+        Errno::NODEV => "no such device",
+        Errno::NOENT => "no such file or directory",
+        Errno::NOKEY => "required key not available",
+        Errno::NOLINK => "link has been severed",
+        Errno::NOMEDIUM => "no medium found",
+        Errno::NOMEM => "cannot allocate memory",
+        Errno::NOSYS => "function not implemented",
+        Errno::NOTCONN => "transport endpoint is not connected",
+        Errno::NOTDIR => "not a directory",
+        Errno::NXIO => "no such device or address",
+        Errno::OPNOTSUPP => "operation not supported",
+        Errno::OVERFLOW => "value too large for defined data type",
+        Errno::PERM => "operation not permitted",
+        Errno::PROTO => "protocol error",
+        Errno::REMOTEIO => "remote I/O error",
+        Errno::SHUTDOWN => "cannot send after transport endpoint shutdown",
+        Errno::STALE => "stale NFS file handle",
+        Errno::TIMEDOUT => "connection timed out",
+        Errno::UCLEAN => "structure needs cleaning",
+        other => return Cow::Owned(format!("errno {}", other.raw_os_error())),
+    })
+}
