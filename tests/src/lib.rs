@@ -116,6 +116,19 @@ impl Server {
         (status, String::from_utf8(body).expect("UTF-8"))
     }
 
+    /// How many of its threads have that name.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn threads(&self, name: &str) -> usize {
+        let threads = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(threads)
+            .expect("its threads")
+            .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok())
+            .filter(|comm| comm.trim() == name)
+            .count()
+    }
+
     /// Asks it to stop and returns its exit status.
     ///
     /// # Panics
