@@ -8,6 +8,7 @@ use crate::{
     cli,
     error::{Error, Malformed, Result},
     flag::{AnyFlag, Flag, Flags},
+    netlink::LinkDump,
     tree::{File, Tree},
 };
 use std::{
@@ -38,6 +39,8 @@ pub struct Host {
     pub stat: Shared<File>,
     /// What is mounted where.
     pub mounts: Shared<Mounts>,
+    /// The interfaces of this process's network namespace and their counters.
+    pub links: Shared<LinkDump>,
     /// Programs in the kernel; off for a machine that is a folder of files.
     pub bpf: Bpf,
 }
@@ -57,6 +60,7 @@ impl Host {
             bpf,
             stat: Shared::new(proc.file("stat")),
             mounts: Shared::new(Mounts::new(&proc)),
+            links: Shared::new(LinkDump::default()),
             proc,
             sys,
             root: Tree::new(flags.get(&ROOT)),

@@ -1,4 +1,5 @@
-//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets.
+//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets; and
+//! over ethtool's generic netlink.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the
 //! buffers have grown. Messages are read where they lie, every length checked; what the
@@ -12,6 +13,7 @@
 mod address;
 mod diag;
 mod link;
+mod links;
 mod neighbour;
 mod route;
 mod wire;
@@ -27,7 +29,8 @@ use rustix::net::sockopt;
 pub use self::{
     address::Address,
     diag::TcpSocket,
-    link::{Link, Links, Stats},
+    link::{HardwareAddress, Link, Stats},
+    links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
     wire::Malformed,
@@ -159,9 +162,20 @@ impl Socket {
     fn dump(
         &mut self,
         request: &Request<'_>,
-        mut each: impl FnMut(Step<&[u8]>) -> Result<(), Malformed>,
+        each: impl FnMut(Step<&[u8]>) -> Result<(), Malformed>,
     ) -> Result<(), Error> {
-        for _ in 0..TRIES {
+        let consistent = self.try_dump(request, TRIES, each)?;
+        if consistent { Ok(()) } else { Err(Error::Interrupted { request: request.name }) }
+    }
+
+    /// As [`Socket::dump`], at most `tries` times; says whether the last was consistent.
+    fn try_dump(
+        &mut self,
+        request: &Request<'_>,
+        tries: u32,
+        mut each: impl FnMut(Step<&[u8]>) -> Result<(), Malformed>,
+    ) -> Result<bool, Error> {
+        for _ in 0..tries {
             let socket = match self.open.take() {
                 Some(socket) => socket,
                 None => connect(self.protocol)?,
@@ -170,10 +184,10 @@ impl Socket {
             let consistent = self.answer(&socket, request, &mut each)?;
             self.open = Some(socket);
             if consistent {
-                return Ok(());
+                return Ok(true);
             }
         }
-        Err(Error::Interrupted { request: request.name })
+        Ok(false)
     }
 
     /// One dump, whole; says whether it was consistent.

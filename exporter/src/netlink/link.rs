@@ -1,21 +1,26 @@
 //! Links: `RTM_GETLINK`, `struct ifinfomsg`.
 
-use bytemuck::{Pod, Zeroable};
-use libc::{IFLA_IFALIAS, IFLA_IFNAME, IFLA_STATS, IFLA_STATS64, RTM_GETLINK, RTM_NEWLINK};
+use std::fmt::Write as _;
 
-use super::{
-    Error, Request, Socket, Step,
-    wire::{self, Attributes, Malformed},
+use bytemuck::{Pod, Zeroable};
+use libc::{
+    IFLA_ADDRESS, IFLA_ALLMULTI, IFLA_ALT_IFNAME, IFLA_BROADCAST, IFLA_CARRIER,
+    IFLA_CARRIER_CHANGES, IFLA_CARRIER_DOWN_COUNT, IFLA_CARRIER_UP_COUNT, IFLA_GROUP, IFLA_IFALIAS,
+    IFLA_IFNAME, IFLA_LINK, IFLA_LINKMODE, IFLA_MTU, IFLA_OPERSTATE, IFLA_PROMISCUITY,
+    IFLA_PROP_LIST, IFLA_STATS, IFLA_STATS64, IFLA_TXQLEN,
 };
+
+use super::wire::{self, Attributes, Malformed};
+use crate::sink::Label;
 
 /// `struct ifinfomsg` of include/uapi/linux/rtnetlink.h.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct IfInfo {
+pub(super) struct IfInfo {
     family: u8,
     padding: u8,
     kind: u16,
-    index: i32,
+    pub(super) index: i32,
     flags: u32,
     change: u32,
 }
@@ -76,150 +81,163 @@ impl Stats {
     }
 }
 
-/// A network interface.
+/// A link-layer address: none, of 6 bytes, of as many as an IP address in a tunnel, of 20
+/// (`InfiniBand`) … up to `MAX_ADDR_LEN`. As a label it is in sysfs's notation.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash)]
+pub struct HardwareAddress {
+    len: u8,
+    bytes: [u8; 32],
+}
+
+impl HardwareAddress {
+    /// What an attribute says; what the kernel has no room for is cut.
+    fn new(value: &[u8]) -> Self {
+        let mut address = Self::default();
+        for (to, &from) in address.bytes.iter_mut().zip(value) {
+            *to = from;
+            address.len += 1;
+        }
+        address
+    }
+
+    /// The address, empty where there is none.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl Label for HardwareAddress {
+    fn append(&self, text: &mut String) {
+        for (i, byte) in self.bytes().iter().enumerate() {
+            let colon = if i > 0 { ":" } else { "" };
+            let _ = write!(text, "{colon}{byte:02x}"); // a String takes everything
+        }
+    }
+}
+
+/// A network interface. What an older kernel does not send is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
     /// Its number, unique within its network namespace, reused after a wrap.
     pub index: u32,
+    /// `ARPHRD_…` of `include/uapi/linux/if_arp.h`.
+    pub kind: u16,
     /// `IFF_…` of include/uapi/linux/if.h.
     pub flags: u32,
-    /// Counters; all 0 where the kernel sent none.
-    pub stats: Stats,
+    /// Counters.
+    pub stats: Option<Stats>,
     /// Its name; not always UTF-8.
     pub name: Vec<u8>,
     /// What the administrator calls it; empty if nothing.
     pub alias: Vec<u8>,
+    /// Other names, each ended by a NUL.
+    other_names: Vec<u8>,
+    /// Its own address.
+    pub address: HardwareAddress,
+    /// The address of all.
+    pub broadcast: HardwareAddress,
+    /// Largest packet, in bytes.
+    pub mtu: Option<u32>,
+    /// Length of the transmit queue, in packets.
+    pub queue_length: Option<u32>,
+    /// Number of the group that it is in.
+    pub group: Option<u32>,
+    /// Index of the link that it is on, or of its peer, perhaps in another namespace; `None`
+    /// where that is itself.
+    pub link: Option<u32>,
+    /// `IF_OPER_…` of include/uapi/linux/if.h.
+    pub operstate: Option<u8>,
+    /// `IF_LINK_MODE_…` of include/uapi/linux/if.h.
+    pub mode: Option<u8>,
+    /// Whether there is a carrier, also while it is down.
+    pub carrier: Option<u8>,
+    /// How often the carrier came or went.
+    pub carrier_changes: Option<u32>,
+    /// How often the carrier came.
+    pub carrier_ups: Option<u32>,
+    /// How often the carrier went.
+    pub carrier_downs: Option<u32>,
+    /// How many want all packets, for whatever reason; the flag tells of the administrator only.
+    pub promiscuity: Option<u32>,
+    /// How many want all multicast packets, likewise.
+    pub all_multicast: Option<u32>,
 }
 
 impl Link {
+    /// Its alternative names.
+    pub fn other_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.other_names.split(|&byte| byte == 0).filter(|name| !name.is_empty())
+    }
+
     /// Becomes what a `RTM_NEWLINK` message says.
-    fn read(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn read(&mut self, payload: &[u8]) -> Result<(), Malformed> {
         let (head, attributes) = wire::split::<IfInfo>(payload, "a link is cut short")?;
-        self.index =
+        let index =
             u32::try_from(head.index).map_err(|_| Malformed("a link's index is negative"))?;
-        self.flags = head.flags;
-        self.name.clear();
-        self.alias.clear();
-        let mut wide = None;
+        let [mut name, mut alias, mut other_names] =
+            [&mut self.name, &mut self.alias, &mut self.other_names].map(std::mem::take);
+        name.clear();
+        alias.clear();
+        other_names.clear();
+        *self = Self {
+            index,
+            kind: head.kind,
+            flags: head.flags,
+            name,
+            alias,
+            other_names,
+            ..Self::default()
+        };
         let mut narrow = None;
         for attribute in Attributes(attributes) {
-            match attribute? {
-                (IFLA_IFNAME, value) => self.name.extend(wire::text(value)),
-                (IFLA_IFALIAS, value) => self.alias.extend(wire::text(value)),
-                (IFLA_STATS64, value) => wide = Some(Stats::wide(value)),
-                (IFLA_STATS, value) => narrow = Some(value),
+            let (kind, value) = attribute?;
+            let word = || wire::number::<u32>(value, "a link's number is cut short").map(Some);
+            let byte = || wire::number::<u8>(value, "a link's number is cut short").map(Some);
+            match kind {
+                IFLA_IFNAME => self.name.extend(wire::text(value)),
+                IFLA_IFALIAS => self.alias.extend(wire::text(value)),
+                IFLA_PROP_LIST => self.read_properties(value)?,
+                IFLA_STATS64 => self.stats = Some(Stats::wide(value)),
+                IFLA_STATS => narrow = Some(value),
+                IFLA_ADDRESS => self.address = HardwareAddress::new(value),
+                IFLA_BROADCAST => self.broadcast = HardwareAddress::new(value),
+                IFLA_MTU => self.mtu = word()?,
+                IFLA_TXQLEN => self.queue_length = word()?,
+                IFLA_GROUP => self.group = word()?,
+                IFLA_LINK => self.link = word()?,
+                IFLA_OPERSTATE => self.operstate = byte()?,
+                IFLA_LINKMODE => self.mode = byte()?,
+                IFLA_CARRIER => self.carrier = byte()?,
+                IFLA_CARRIER_CHANGES => self.carrier_changes = word()?,
+                IFLA_CARRIER_UP_COUNT => self.carrier_ups = word()?,
+                IFLA_CARRIER_DOWN_COUNT => self.carrier_downs = word()?,
+                IFLA_PROMISCUITY => self.promiscuity = word()?,
+                IFLA_ALLMULTI => self.all_multicast = word()?,
                 _ => {}
             }
         }
-        self.stats = wide.or_else(|| narrow.map(Stats::narrow)).unwrap_or_default();
+        self.stats = self.stats.or_else(|| narrow.map(Stats::narrow));
         if self.name.is_empty() { Err(Malformed("a link has no name")) } else { Ok(()) }
     }
-}
 
-/// The links of a network namespace, in the kernel's order; a table to be reused.
-#[derive(Clone, Debug, Default)]
-pub struct Links {
-    /// The first `used` are of the last dump, the others keep their buffers for the next.
-    slots: Vec<Link>,
-    used: usize,
-    /// Index and place of each link, sorted.
-    places: Vec<(u32, usize)>,
-}
-
-impl Links {
-    /// An empty table.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { slots: Vec::new(), used: 0, places: Vec::new() }
-    }
-
-    /// All links.
-    pub fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.slots.iter().take(self.used)
-    }
-
-    /// The link with this index.
-    #[must_use]
-    pub fn get(&self, index: u32) -> Option<&Link> {
-        let place = self.places.binary_search_by_key(&index, |&(index, _)| index).ok()?;
-        self.places.get(place).and_then(|&(_, place)| self.slots.get(place))
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.used
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    fn clear(&mut self) {
-        self.used = 0;
-        self.places.clear();
-    }
-
-    fn push(&mut self, payload: &[u8]) -> Result<(), Malformed> {
-        if self.used == self.slots.len() {
-            self.slots.push(Link::default());
-        }
-        if let Some(link) = self.slots.get_mut(self.used) {
-            link.read(payload)?;
-            self.places.push((link.index, self.used));
-            self.used += 1;
+    fn read_properties(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        for property in Attributes(value) {
+            if let (IFLA_ALT_IFNAME, name) = property? {
+                self.other_names.extend(wire::text(name));
+                self.other_names.push(0);
+            }
         }
         Ok(())
     }
 }
 
-impl<'a> IntoIterator for &'a Links {
-    type Item = &'a Link;
-    type IntoIter = std::iter::Take<std::slice::Iter<'a, Link>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.slots.iter().take(self.used)
-    }
-}
-
-impl Socket {
-    /// Fills `links` with the links of the namespace and their counters.
-    ///
-    /// # Errors
-    ///
-    /// After [`Error::Interrupted`] the table holds what the last dump gave; after any
-    /// other error it is empty.
-    pub fn links(&mut self, links: &mut Links) -> Result<(), Error> {
-        let body = IfInfo::zeroed();
-        let request = Request {
-            name: "RTM_GETLINK",
-            kind: RTM_GETLINK,
-            answer: RTM_NEWLINK,
-            body: bytemuck::bytes_of(&body),
-        };
-        let result = self.dump(&request, |step| match step {
-            Step::Start => {
-                links.clear();
-                Ok(())
-            }
-            Step::Item(payload) => links.push(payload),
-        });
-        if !matches!(result, Ok(()) | Err(Error::Interrupted { .. })) {
-            links.clear();
-        }
-        links.places.sort_unstable();
-        result
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::netlink::wire::tests::attribute;
 
-    fn message(index: i32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    pub(crate) fn message(index: i32, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut bytes =
             bytemuck::bytes_of(&IfInfo { index, flags: 0x1043, ..IfInfo::zeroed() }).to_vec();
         for (kind, value) in attributes {
@@ -249,8 +267,51 @@ mod tests {
         assert_eq!((link.index, link.flags), (7, 0x1043));
         assert_eq!(link.name, b"eth\xff");
         assert_eq!(link.alias, b"up");
-        assert_eq!(link.stats, bytemuck::cast(stats));
-        assert_eq!((link.stats.rx_packets, link.stats.rx_otherhost_dropped), (1, 25));
+        assert_eq!(link.stats, Some(bytemuck::cast(stats)));
+        let stats = link.stats.unwrap();
+        assert_eq!((stats.rx_packets, stats.rx_otherhost_dropped), (1, 25));
+        link.read(&message(8, &[(IFLA_IFNAME, b"lo\0"), (IFLA_STATS, &[0; 96])])).unwrap();
+        assert_eq!((link.stats, &*link.alias), (Some(Stats::default()), &b""[..]));
+        link.read(&message(8, &[(IFLA_IFNAME, b"lo\0")])).unwrap();
+        assert_eq!(link.stats, None);
+    }
+
+    #[test]
+    fn what_a_link_is_called_and_how_it_is_reached() {
+        let shown = |label: &dyn Label| {
+            let mut text = String::new();
+            label.append(&mut text);
+            text
+        };
+        let others = [
+            attribute(IFLA_ALT_IFNAME, b"uplink\0"),
+            attribute(1, b"x\0"),
+            attribute(IFLA_ALT_IFNAME, b"b\0"),
+        ]
+        .concat();
+        let mut link = Link::default();
+        let name: (u16, &[u8]) = (IFLA_IFNAME, b"eth0\0");
+        link.read(&message(
+            7,
+            &[
+                name,
+                (IFLA_PROP_LIST, &others),
+                (IFLA_ADDRESS, &[2, 0, 0xff, 0, 0, 10]),
+                (IFLA_BROADCAST, &[0xff; 40]),
+                (IFLA_LINK, &9_u32.to_ne_bytes()),
+                (IFLA_CARRIER, &[1]),
+            ],
+        ))
+        .unwrap();
+        assert_eq!(link.other_names().collect::<Vec<_>>(), [&b"uplink"[..], b"b"]);
+        assert_eq!(shown(&link.address), "02:00:ff:00:00:0a");
+        assert_eq!(link.broadcast.bytes(), [0xff; 32], "no kernel has longer ones");
+        assert_eq!((link.link, link.carrier, link.mtu), (Some(9), Some(1), None));
+        link.read(&message(8, &[name])).unwrap();
+        assert_eq!((link.other_names().count(), link.link), (0, None), "nothing is left");
+        assert_eq!(shown(&link.address), "");
+        let error = link.read(&message(8, &[name, (IFLA_MTU, &[1, 2])])).unwrap_err();
+        assert_eq!(error.to_string(), "a link's number is cut short");
     }
 
     #[test]
@@ -283,29 +344,5 @@ mod tests {
         let negative = message(-1, &[(IFLA_IFNAME, b"eth0\0")]);
         assert_eq!(read(&mut link, negative), "a link's index is negative");
         assert_eq!(read(&mut link, message(1, &[])), "a link has no name");
-    }
-
-    #[test]
-    fn the_table_is_reused_and_searched() {
-        let mut links = Links::new();
-        for round in 0..2 {
-            links.clear();
-            for index in [9, 3, 5] {
-                links.push(&message(index, &[(IFLA_IFNAME, b"x")])).unwrap();
-            }
-            links.places.sort_unstable();
-            assert_eq!(links.len(), 3, "{round}");
-            assert_eq!(links.get(3).map(|link| link.index), Some(3));
-            assert!(links.get(4).is_none());
-        }
-        links.clear();
-        assert!(links.is_empty() && links.get(3).is_none() && links.iter().next().is_none());
-    }
-
-    #[test]
-    fn this_machine_has_a_loopback() {
-        let mut links = Links::new();
-        Socket::open().unwrap().links(&mut links).unwrap();
-        assert!(links.iter().any(|link| link.name == b"lo"));
     }
 }

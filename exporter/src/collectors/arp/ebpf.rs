@@ -3,31 +3,26 @@
 use std::sync::PoisonError;
 
 use super::Source;
-use crate::{
-    bpf::Bpf,
-    netlink::{Links, Socket},
-    prelude::*,
-};
+use crate::{bpf::Bpf, host::Shared, netlink::LinkDump, prelude::*};
 
 /// `AF_INET`.
 const IPV4: u32 = 2;
 
 pub(super) struct Ebpf {
     bpf: Bpf,
-    socket: Option<Socket>,
-    links: Links,
+    links: Shared<LinkDump>,
     /// Index of an interface and its neighbours.
     counts: Vec<(u32, u64)>,
 }
 
 impl Ebpf {
     pub(super) fn new(host: &Host) -> Self {
-        Self { bpf: host.bpf.clone(), socket: None, links: Links::new(), counts: Vec::new() }
+        Self { bpf: host.bpf.clone(), links: host.links.clone(), counts: Vec::new() }
     }
 }
 
 impl Source for Ebpf {
-    fn count(&mut self, each: &mut dyn FnMut(&str, u64)) -> Result {
+    fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result {
         // Without programs this source would not have been chosen.
         let Ok(neighbours) = self.bpf.neighbours() else { return Err(Error::NoData) };
         let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,14 +36,12 @@ impl Source for Ebpf {
         neighbours.drain_log();
         drop(neighbours);
 
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open()?),
-        };
-        socket.links(&mut self.links)?;
-        for &(ifindex, n) in &self.counts {
-            // Without a name it went away after its neighbours were counted.
-            if let Some(link) = self.links.get(ifindex) {
+        // An interface without neighbours is no series; one without a name is gone.
+        self.counts.sort_unstable();
+        for link in self.links.get(scrape)?.iter() {
+            if let Ok(i) = self.counts.binary_search_by_key(&link.index, |&(index, _)| index)
+                && let Some(&(_, n)) = self.counts.get(i)
+            {
                 each(&String::from_utf8_lossy(&link.name), n);
             }
         }

@@ -44,17 +44,17 @@ struct Arp {
 
 /// Where the numbers come from.
 trait Source: Send {
-    /// Gives `each` the devices that have neighbours, and how many.
+    /// Gives `each` the devices that have neighbours, in the order of their names, and how many.
     ///
     /// Nothing is given before an error.
-    fn count(&mut self, each: &mut dyn FnMut(&str, u64)) -> Result;
+    fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result;
 }
 
 impl Collector for Arp {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let mut result = Err(Error::NoData);
         for (name, source) in &mut self.sources {
-            result = source.count(&mut |device, n| {
+            result = source.count(out.scrape(), &mut |device, n| {
                 if self.filter.keeps(device) {
                     out.put(&ENTRIES, [&device], n);
                 }
@@ -107,7 +107,7 @@ fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
         .map(|kind| -> (_, Box<dyn Source>) {
             match kind {
                 Kind::Ebpf => ("ebpf", Box::new(ebpf::Ebpf::new(host))),
-                Kind::Netlink => ("netlink", Box::new(netlink::Netlink::default())),
+                Kind::Netlink => ("netlink", Box::new(netlink::Netlink::new(host))),
                 Kind::Procfs => ("procfs", Box::new(procfs::Procfs::new(host))),
             }
         })

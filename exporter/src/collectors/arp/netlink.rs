@@ -4,23 +4,29 @@ use std::collections::HashMap;
 
 use super::Source;
 use crate::{
-    netlink::{Links, Socket, Step},
+    host::Shared,
+    netlink::{LinkDump, Socket, Step},
     prelude::*,
 };
 
 /// `AF_INET`.
 const IPV4: u8 = 2;
 
-#[derive(Default)]
 pub(super) struct Netlink {
     socket: Option<Socket>,
-    links: Links,
+    links: Shared<LinkDump>,
     /// By index of the interface.
     counts: HashMap<u32, u64>,
 }
 
+impl Netlink {
+    pub(super) fn new(host: &Host) -> Self {
+        Self { socket: None, links: host.links.clone(), counts: HashMap::new() }
+    }
+}
+
 impl Source for Netlink {
-    fn count(&mut self, each: &mut dyn FnMut(&str, u64)) -> Result {
+    fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(Socket::open()?),
@@ -31,10 +37,9 @@ impl Source for Netlink {
             Step::Item(neighbour) if neighbour.is_noarp() => {}
             Step::Item(neighbour) => *counts.entry(neighbour.ifindex).or_default() += 1,
         })?;
-        socket.links(&mut self.links)?;
-        for (&ifindex, &n) in counts.iter() {
-            // Without a name it went away after its neighbours were counted.
-            if let Some(link) = self.links.get(ifindex) {
+        // An interface without neighbours is no series; one without a name is gone.
+        for link in self.links.get(scrape)?.iter() {
+            if let Some(&n) = counts.get(&link.index) {
                 each(&String::from_utf8_lossy(&link.name), n);
             }
         }

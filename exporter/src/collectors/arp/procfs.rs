@@ -18,7 +18,7 @@ impl Procfs {
 }
 
 impl Source for Procfs {
-    fn count(&mut self, each: &mut dyn FnMut(&str, u64)) -> Result {
+    fn count(&mut self, _scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result {
         let counts = &mut self.counts;
         for n in counts.values_mut() {
             *n = 0;
