@@ -63,7 +63,9 @@ fn copy(from: &Path, to: &Path, spoil: Spoil) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
+        if from.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(from).unwrap(), to).unwrap();
+        } else if from.is_dir() {
             copy(&from, &to, spoil);
         } else {
             let mut text = Vec::new();
