@@ -7,7 +7,7 @@
 use crate::error::{Error, Malformed, Result};
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{Mode, OFlags, RawDir, SeekFrom},
+    fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom},
     io::Errno,
 };
 use std::{
@@ -240,7 +240,7 @@ impl Folder {
     ///
     /// # Errors
     /// The directory cannot be opened or listed; see [`Error::is_absent`].
-    pub fn list(&mut self) -> Result<impl Iterator<Item = Entry<'_>>> {
+    pub fn list(&mut self) -> Result<impl Iterator<Item = Entry<'_>> + Clone> {
         if let Err(source) = self.fill() {
             self.fd = None;
             return Err(Error::Read { path: self.path.clone(), source: source.into() });
@@ -309,7 +309,7 @@ impl Names {
         Ok(())
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         self.ends.iter().filter_map(|&(begin, end)| self.bytes.get(begin as usize..end as usize))
     }
 }
@@ -363,12 +363,28 @@ impl<'a> Entry<'a> {
         open_dir(self.at, self.name, self.place, self.name)
     }
 
+    /// The inode of the directory of that name; `None` where it is none, or gone. What sysfs
+    /// makes anew has another, even where the name is the same.
+    #[must_use]
+    pub fn inode(&self) -> Option<u64> {
+        let stat = rustix::fs::statat(self.at, self.name, AtFlags::empty()).ok()?;
+        FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino)
+    }
+
     /// The text of the file of that name, as [`Dir::text`].
     ///
     /// # Errors
     /// As [`Dir::text`].
     pub fn text(&self) -> Result<Option<Attribute>> {
         attribute(self.at, self.place, self.name)
+    }
+
+    /// What the file of that name contains, as [`Dir::bytes`].
+    ///
+    /// # Errors
+    /// As [`Dir::bytes`].
+    pub fn content(&self) -> Result<Option<Bytes>> {
+        content(self.at, self.place, self.name)
     }
 }
 
@@ -414,13 +430,21 @@ impl Dir<'_> {
     ///
     /// # Errors
     /// It cannot be read, or is longer than 16 MiB.
-    pub fn bytes<'a>(&self, file: &str, room: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+    pub fn whole<'a>(&self, file: &str, room: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
         room.clear();
         match read_whole(&self.fd, file, room) {
             Ok(()) => Ok(Some(room)),
             Err(error) if is_missing(error) => Ok(None),
             Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
         }
+    }
+
+    /// What one attribute contains, which need not be UTF-8; `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, file: &str) -> Result<Option<Bytes>> {
+        content(&self.fd, Place::Dir(self), file.as_bytes())
     }
 
     /// One attribute as a number; `None` as for [`Dir::text`].
@@ -468,15 +492,28 @@ impl Dir<'_> {
             Err(error) => Err(Error::Read { path: self.path(name), source: error.into() }),
         }
     }
+
+    /// Where a name in it leads once all symbolic links are followed; `None` where nowhere.
+    /// One system call for each part of the path: for what is asked once.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<PathBuf> {
+        std::fs::canonicalize(self.path(name)).ok()
+    }
+}
+
+/// Reads a file of at most a page that must be UTF-8; `None` as for [`Dir::text`].
+fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
+    let Some(bytes) = content(at, place, name)? else { return Ok(None) };
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(Some(Attribute(bytes))),
+        Err(_) => text(&bytes, &place.join(name)).map(|_| None),
+    }
 }
 
 /// Reads a file of at most a page; `None` as for [`Dir::text`].
-fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
-    match read_attribute(at, name) {
-        Ok(attribute) => match std::str::from_utf8(attribute.bytes()) {
-            Ok(_) => Ok(Some(attribute)),
-            Err(_) => text(attribute.bytes(), &place.join(name)).map(|_| None),
-        },
+fn content(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
+    match read_page(at, name) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if is_missing(error) => Ok(None),
         Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
     }
@@ -501,7 +538,7 @@ fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno>
     const LONGEST: usize = 16 << 20;
     let fd = open(at, name, OFlags::empty())?;
     loop {
-        room.reserve(ATTRIBUTE);
+        room.reserve(PAGE);
         match rustix::io::read(&fd, rustix::buffer::spare_capacity(room)) {
             Ok(0) => return Ok(()),
             Ok(_) if room.len() > LONGEST => return Err(Errno::FBIG),
@@ -513,14 +550,14 @@ fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno>
 
 /// One read is enough for what does not fill the room: sysfs gives an attribute whole
 /// (`kernfs_fop_read_iter()`), and so do a process's files.
-fn read_attribute(at: &OwnedFd, name: &[u8]) -> Result<Attribute, Errno> {
+fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
     let fd = open(at, name, OFlags::empty())?;
-    let mut attribute = Attribute { bytes: [0; ATTRIBUTE], len: 0 };
+    let mut page = Bytes { bytes: [0; PAGE], len: 0 };
     loop {
-        match rustix::io::read(&fd, &mut attribute.bytes) {
+        match rustix::io::read(&fd, &mut page.bytes) {
             Ok(n) => {
-                attribute.len = n;
-                return Ok(attribute);
+                page.len = n;
+                return Ok(page);
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
@@ -529,24 +566,28 @@ fn read_attribute(at: &OwnedFd, name: &[u8]) -> Result<Attribute, Errno> {
 }
 
 /// The largest value of an attribute: sysfs gives one page.
-const ATTRIBUTE: usize = 4096;
+const PAGE: usize = 4096;
 
-/// An attribute's text, on the stack.
-pub struct Attribute {
-    bytes: [u8; ATTRIBUTE],
+/// What an attribute contains, on the stack.
+pub struct Bytes {
+    bytes: [u8; PAGE],
     len: usize,
 }
 
-impl Attribute {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default().trim_ascii()
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
+
+/// An attribute's text without white space around it, on the stack.
+pub struct Attribute(Bytes);
 
 impl Deref for Attribute {
     type Target = str;
     fn deref(&self) -> &str {
-        std::str::from_utf8(self.bytes()).unwrap_or_default() // checked when it was read
+        std::str::from_utf8(&self.0).unwrap_or_default().trim_ascii() // checked when it was read
     }
 }
 
@@ -630,6 +671,33 @@ mod tests {
     }
 
     #[test]
+    fn links_are_followed_and_what_is_made_anew_has_another_inode() {
+        let root = tempfile::tempdir().unwrap();
+        let device = root.path().join("devices/b.0");
+        fs::create_dir_all(device.join("net/eth0")).unwrap();
+        fs::create_dir_all(root.path().join("class")).unwrap();
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(to, root.path().join(at)).unwrap();
+        };
+        link("../devices/b.0/net/eth0", "class/eth0");
+        link("gone", "class/eth1");
+        link("../..", "devices/b.0/net/eth0/device");
+        fs::write(device.join("net/eth0/name"), b" not \xff text\n").unwrap();
+        let mut folder = Tree::new(root.path()).folder("class");
+        let entries: Vec<_> = folder.list().unwrap().collect();
+        assert!(entries[1].inode().is_none() && entries[1].dir().unwrap().is_none());
+        let dir = entries[0].dir().unwrap().unwrap();
+        assert_eq!(dir.resolve("device"), fs::canonicalize(&device).ok());
+        assert_eq!(dir.resolve("gone"), None);
+        assert_eq!(&*dir.bytes("name").unwrap().unwrap(), b" not \xff text\n");
+        assert!(dir.text("name").is_err());
+        let before = entries[0].inode();
+        fs::rename(device.join("net/eth0"), device.join("net/old")).unwrap();
+        fs::create_dir(device.join("net/eth0")).unwrap();
+        assert_ne!(entries[0].inode(), before);
+    }
+
+    #[test]
     fn directories_nest_and_errors_give_the_whole_path() {
         let root = tempfile::tempdir().unwrap();
         let ports = root.path().join("class/mlx0/ports");
@@ -661,14 +729,14 @@ mod tests {
     #[test]
     fn files_longer_than_an_attribute_are_read_whole() {
         let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("long"), "x".repeat(3 * ATTRIBUTE)).unwrap();
+        fs::write(root.path().join("long"), "x".repeat(3 * PAGE)).unwrap();
         fs::write(root.path().join("short"), "y").unwrap();
         let folder = Tree::new(root.path()).folder("");
         let dir = folder.dir().unwrap().unwrap();
         let mut room = Vec::new();
-        assert_eq!(dir.bytes("long", &mut room).unwrap().unwrap().len(), 3 * ATTRIBUTE);
-        assert_eq!(dir.bytes("short", &mut room).unwrap().unwrap(), b"y");
-        assert!(dir.bytes("absent", &mut room).unwrap().is_none());
+        assert_eq!(dir.whole("long", &mut room).unwrap().unwrap().len(), 3 * PAGE);
+        assert_eq!(dir.whole("short", &mut room).unwrap().unwrap(), b"y");
+        assert!(dir.whole("absent", &mut room).unwrap().is_none());
     }
 
     #[test]

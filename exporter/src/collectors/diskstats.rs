@@ -137,7 +137,7 @@ impl Collector for DiskStats {
                 name.clear();
                 let _ = write!(name, "b{}:{}", disk.major, disk.minor);
                 let known = udev.as_ref().and_then(|udev| {
-                    udev.bytes(name, database)
+                    udev.whole(name, database)
                         .inspect_err(|error| tracing::debug!("udev's properties: {error}"))
                         .ok()
                         .flatten()
