@@ -5,6 +5,7 @@ mod cpu;
 mod diskstats;
 mod filefd;
 mod filesystem;
+mod hwmon;
 mod loadavg;
 mod meminfo;
 mod netdev;
@@ -29,6 +30,7 @@ pub static ALL: &[&Spec] = &[
     &diskstats::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
+    &hwmon::SPEC,
     &loadavg::SPEC,
     &meminfo::SPEC,
     &netdev::SPEC,

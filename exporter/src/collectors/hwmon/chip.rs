@@ -1,0 +1,184 @@
+//! Chips: how they are found and named, and what their files say.
+
+use super::sensor::Readings;
+use crate::{
+    error::Result,
+    tree::{Dir, Entry, Folder, Tree},
+};
+use std::path::Path;
+
+/// One chip.
+pub(super) struct Chip {
+    /// The value of the label `chip`, unique on this machine.
+    pub(super) label: String,
+    /// What the driver calls it, which need not be unique.
+    pub(super) name: Option<String>,
+    folder: Folder,
+    /// What older drivers use instead.
+    device: Option<Folder>,
+    pub(super) readings: Readings,
+}
+
+impl Chip {
+    /// Reads all sensors. Where both directories have a file, the device's counts.
+    pub(super) fn read(&mut self) -> Result {
+        self.readings.clear();
+        self.readings.read(self.folder.list()?);
+        if let Some(device) = &mut self.device {
+            self.readings.read(device.list()?);
+        }
+        self.readings.sort();
+        Ok(())
+    }
+}
+
+/// All chips in the directory `class`.
+pub(super) fn find<'a>(
+    tree: &Tree,
+    class: &str,
+    entries: impl Iterator<Item = Entry<'a>>,
+) -> Vec<Chip> {
+    let mut found = Vec::new();
+    for entry in entries {
+        let Ok(Some(dir)) = entry.dir() else { continue };
+        let name = dir.bytes("name").ok().flatten();
+        let name = String::from_utf8_lossy(name.as_deref().unwrap_or_default()).trim().to_owned();
+        let device = dir.resolve("device");
+        if let Some(base) = base(&dir, device.as_deref(), &name) {
+            let directory = entry.name().into_owned();
+            found.push(Found { directory, base, name, has_device: device.is_some() });
+        }
+    }
+    let chip = |(chip, label): (&Found, String)| {
+        let folder = format!("{class}/{}", chip.directory);
+        Chip {
+            label,
+            name: Some(cleaned(&chip.name)).filter(|name| !name.is_empty()),
+            device: chip.has_device.then(|| tree.folder(&format!("{folder}/device"))),
+            folder: tree.folder(&folder),
+            readings: Readings::default(),
+        }
+    };
+    found.iter().zip(labels(&found)).map(chip).collect()
+}
+
+struct Found {
+    directory: String,
+    base: String,
+    name: String,
+    has_device: bool,
+}
+
+/// A chip's name from the last two parts of its device's path (`pci0000:00/0000:00:18.3`);
+/// where there is no device, from its name; where it has none, from its directory.
+fn base(dir: &Dir<'_>, device: Option<&Path>, name: &str) -> Option<String> {
+    let part = |path: Option<&Path>| {
+        cleaned(&path.and_then(Path::file_name).unwrap_or_default().to_string_lossy())
+    };
+    match (part(device.and_then(Path::parent)), part(device)) {
+        (_, device) if device.is_empty() => {}
+        (bus, device) if bus.is_empty() => return Some(device),
+        (bus, device) => return Some(format!("{bus}_{device}")),
+    }
+    let name = cleaned(name);
+    if !name.is_empty() {
+        return Some(name);
+    }
+    Some(part(dir.resolve(".").as_deref())).filter(|name| !name.is_empty())
+}
+
+/// Makes the chips' names unique: those on one device have their own name appended, or where
+/// that is the same too, their directory's.
+fn labels(chips: &[Found]) -> Vec<String> {
+    let label = |chip: &Found| {
+        let same = || chips.iter().filter(|other| other.base == chip.base);
+        if same().count() == 1 {
+            return chip.base.clone();
+        }
+        let mut suffix = cleaned(&chip.name);
+        if suffix.is_empty() || same().filter(|other| other.name == chip.name).count() > 1 {
+            suffix = cleaned(&chip.directory);
+        }
+        format!("{}_{suffix}", chip.base)
+    };
+    chips.iter().map(label).collect()
+}
+
+fn cleaned(name: &str) -> String {
+    let mut text = String::new();
+    clean(name, &mut text);
+    text
+}
+
+/// Appends `name` in small letters, `_` for what a metric's name may not have, none at its ends.
+pub(super) fn clean(name: &str, text: &mut String) {
+    let begin = text.len();
+    for c in name.chars().flat_map(char::to_lowercase) {
+        match c {
+            'a'..='z' | '0'..='9' | ':' => text.push(c),
+            _ if text.len() > begin => text.push('_'),
+            _ => {}
+        }
+    }
+    while text.len() > begin && text.ends_with('_') {
+        text.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cleaned() {
+        assert_eq!(cleaned("__Core 0-a:b.c°\n"), "core_0_a:b_c");
+        assert_eq!(cleaned("___"), "");
+    }
+
+    #[test]
+    fn chips_on_one_device_are_told_apart() {
+        let chip = |directory: &str, base: &str, name: &str| Found {
+            directory: directory.into(),
+            base: base.into(),
+            name: name.into(),
+            has_device: true,
+        };
+        let chips = [
+            chip("hwmon0", "platform_asus", "asus"),
+            chip("hwmon1", "platform_asus", "asus-ec"),
+            chip("hwmon2", "phy_phy0", "wifi"),
+            chip("hwmon3", "phy_phy0", "wifi"),
+            chip("hwmon4", "phy_phy0", ""),
+            chip("hwmon5", "lone", ""),
+        ];
+        assert_eq!(
+            labels(&chips),
+            [
+                "platform_asus_asus",
+                "platform_asus_asus_ec",
+                "phy_phy0_hwmon2",
+                "phy_phy0_hwmon3",
+                "phy_phy0_hwmon4",
+                "lone"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_chip_without_device_and_name_is_named_after_its_directory() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["class/hwmon/hwmon0", "class/hwmon/hwmon1/device", "class/hwmon/hwmon2"] {
+            std::fs::create_dir_all(root.path().join(path)).unwrap();
+        }
+        std::fs::write(root.path().join("class/hwmon/hwmon2/name"), "k10temp\n").unwrap();
+        let tree = Tree::new(root.path());
+        let mut class = tree.folder("class/hwmon");
+        let chips = find(&tree, "class/hwmon", class.list().unwrap());
+        let names: Vec<_> =
+            chips.iter().map(|chip| (chip.label.as_str(), chip.name.as_deref())).collect();
+        assert_eq!(
+            names,
+            [("hwmon0", None), ("hwmon1_device", None), ("k10temp", Some("k10temp"))]
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Temperatures, voltages, fans and the like, from `/sys/class/hwmon`.
+//!
+//! Each chip is a directory whose files are named `<type><number>_<property>`
+//! (`Documentation/hwmon/sysfs-interface.rst`); drivers older than Linux 2.6.25 put them into
+//! the directory `device` below it. Chips are numbered in the order their modules were loaded,
+//! so they are named after the device they sit on, and told apart where they share one.
+//!
+//! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: it is
+//! left out, and the others stay.
+
+mod chip;
+mod sensor;
+
+use crate::prelude::*;
+use chip::Chip;
+
+pub const SPEC: Spec = Spec {
+    name: "hwmon",
+    enabled: true,
+    flags: &[&CHIP_INCLUDE, &CHIP_EXCLUDE, &SENSOR_INCLUDE, &SENSOR_EXCLUDE],
+    new: |host, flags| {
+        Ok(Box::new(HwMon {
+            tree: host.sys.clone(),
+            class: host.sys.folder(CLASS),
+            chips: Filter::new(flags, &CHIP_INCLUDE, &CHIP_EXCLUDE)?,
+            sensors: Filter::new(flags, &SENSOR_INCLUDE, &SENSOR_EXCLUDE)?,
+            seen: Vec::new(),
+            known: Vec::new(),
+            words: sensor::Words::default(),
+        }))
+    },
+};
+
+static CHIP_INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.hwmon.chip-include",
+    "Regexp of hwmon chip to include (mutually exclusive to device-exclude).",
+);
+static CHIP_EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.hwmon.chip-exclude",
+    "Regexp of hwmon chip to exclude (mutually exclusive to device-include).",
+);
+static SENSOR_INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.hwmon.sensor-include",
+    "Regexp of hwmon sensor to include (mutually exclusive to sensor-exclude).",
+);
+static SENSOR_EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.hwmon.sensor-exclude",
+    "Regexp of hwmon sensor to exclude (mutually exclusive to sensor-include).",
+);
+
+static CHIP_NAMES: Metric<2> =
+    gauge("node_hwmon_chip_names", "Annotation metric for human-readable chip names")
+        .by(["chip", "chip_name"]);
+
+const CLASS: &str = "class/hwmon";
+
+struct HwMon {
+    tree: Tree,
+    class: Folder,
+    chips: Filter,
+    sensors: Filter,
+    /// The inodes of the chips' directories: where they are as before, so are the chips.
+    seen: Vec<u64>,
+    known: Vec<Chip>,
+    words: sensor::Words,
+}
+
+impl HwMon {
+    /// Looks whether chips came or went; if so, names them all.
+    fn find(&mut self) -> Result {
+        let entries = match self.class.list() {
+            Err(error) if error.is_absent() => return Err(Error::NoData),
+            entries => entries?,
+        };
+        let inodes = entries.clone().filter_map(|entry| entry.inode());
+        if inodes.clone().eq(self.seen.iter().copied()) {
+            return Ok(());
+        }
+        self.seen.clear();
+        self.seen.extend(inodes);
+        self.known = chip::find(&self.tree, CLASS, entries);
+        self.known.retain(|chip| self.chips.keeps(&chip.label));
+        Ok(())
+    }
+}
+
+impl Collector for HwMon {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        self.find()?;
+        let mut result = Ok(());
+        for chip in &mut self.known {
+            match chip.read() {
+                Ok(()) => {}
+                Err(error) if error.is_absent() => continue,
+                Err(error) => {
+                    result = result.and(Err(error));
+                    continue;
+                }
+            }
+            if let Some(name) = &chip.name {
+                out.put(&CHIP_NAMES, [&chip.label, name], true);
+            }
+            chip.readings.put(&chip.label, &self.sensors, &mut self.words, out);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn no_class_is_no_data() {
+        assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+    }
+
+    #[test]
+    fn chips_and_sensors_can_be_chosen() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon0/name", "acpitz\n")
+            .with("sys/class/hwmon/hwmon0/temp1_input", "20000\n")
+            .with("sys/class/hwmon/hwmon0/temp2_input", "30000\n")
+            .with("sys/class/hwmon/hwmon1/name", "nvme\n")
+            .with("sys/class/hwmon/hwmon1/temp1_input", "40000\n");
+        let chosen = |args: &[&str]| {
+            let (text, result) = machine.collect(&SPEC, args);
+            assert!(result.is_ok());
+            let labels =
+                |line: &str| line.strip_prefix("node_hwmon_temp_celsius{").map(str::to_owned);
+            text.lines().filter_map(labels).collect::<Vec<_>>()
+        };
+        let acpitz1 = "chip=\"acpitz\",sensor=\"temp1\"} 20";
+        let acpitz2 = "chip=\"acpitz\",sensor=\"temp2\"} 30";
+        let nvme = "chip=\"nvme\",sensor=\"temp1\"} 40";
+        assert_eq!(chosen(&[]), [acpitz1, acpitz2, nvme]);
+        assert_eq!(chosen(&["--collector.hwmon.chip-include=^n"]), [nvme]);
+        assert_eq!(chosen(&["--collector.hwmon.chip-exclude=^n"]), [acpitz1, acpitz2]);
+        let sensor = "--collector.hwmon.sensor-exclude=^acpitz;temp1$";
+        assert_eq!(chosen(&[sensor]), [acpitz2, nvme]);
+    }
+
+    #[test]
+    fn a_chip_or_sensor_that_is_gone_or_broken_does_not_hide_the_others() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon2/name", "nvme\n")
+            .with("sys/class/hwmon/hwmon2/temp1_input/is_a_directory", "")
+            .with("sys/class/hwmon/hwmon2/temp2_input", "41850\n")
+            .with("sys/class/hwmon/hwmon2/temp3_input", "not a number\n");
+        let class = machine.path().join("sys/class/hwmon");
+        for (link, target) in [("hwmon0", "gone"), ("hwmon2/temp4_input", "gone")] {
+            std::os::unix::fs::symlink(target, class.join(link)).unwrap();
+        }
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(result.is_ok());
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "node_hwmon_chip_names{chip=\"nvme\",chip_name=\"nvme\"} 1",
+                "node_hwmon_temp_celsius{chip=\"nvme\",sensor=\"temp2\"} 41.85",
+            ]
+        );
+    }
+}

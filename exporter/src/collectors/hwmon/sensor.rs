@@ -1,0 +1,328 @@
+//! Sensors: what their files are called, and what they are exposed as.
+
+use super::chip::clean;
+use crate::{
+    flag::Filter,
+    metric::{Kind, Metric, gauge},
+    sink::Sink,
+    tree::Entry,
+};
+use std::{cmp::Reverse, fmt::Write as _};
+
+/// The types of sensors that are known.
+const TYPES: [&str; 14] = [
+    "vrm",
+    "beep_enable",
+    "update_interval",
+    "in",
+    "cpu",
+    "fan",
+    "pwm",
+    "temp",
+    "curr",
+    "power",
+    "energy",
+    "humidity",
+    "intrusion",
+    "freq",
+];
+
+static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
+    .by(["chip", "label", "sensor"]);
+static BEEP: Metric<2> =
+    gauge("node_hwmon_beep_enabled", "Hardware beep enabled").by(["chip", "sensor"]);
+static VRM: Metric<2> = gauge("node_hwmon_voltage_regulator_version", "Hardware voltage regulator")
+    .by(["chip", "sensor"]);
+static INTERVAL: Metric<2> =
+    gauge("node_hwmon_update_interval_seconds", "Hardware monitor update interval")
+        .by(["chip", "sensor"]);
+
+/// What a chip's files contain, in buffers that are kept.
+#[derive(Default)]
+pub(super) struct Readings {
+    bytes: Vec<u8>,
+    readings: Vec<Reading>,
+}
+
+/// One file; where its property's name and its content begin and end in [`Readings::bytes`].
+struct Reading {
+    kind: &'static str,
+    number: u64,
+    property: (usize, usize),
+    content: (usize, usize),
+}
+
+/// Words that are put together anew for each sample, in buffers that are kept.
+#[derive(Default)]
+pub(super) struct Words {
+    sensor: String,
+    key: String,
+    name: String,
+    help: String,
+    label: String,
+}
+
+impl Readings {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.readings.clear();
+    }
+
+    /// Reads all files that are a sensor's; those that cannot be read are left out.
+    pub(super) fn read<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>) {
+        for entry in entries {
+            let Ok(name) = std::str::from_utf8(entry.bytes()) else { continue };
+            let Some((kind, number, property)) = parse(name) else { continue };
+            let Ok(Some(content)) = entry.content() else { continue };
+            let begin = self.bytes.len();
+            self.bytes.extend_from_slice(property.as_bytes());
+            let middle = self.bytes.len();
+            self.bytes.extend_from_slice(content.strip_suffix(b"\n").unwrap_or(&content));
+            self.readings.push(Reading {
+                kind,
+                number,
+                property: (begin, middle),
+                content: (middle, self.bytes.len()),
+            });
+        }
+    }
+
+    /// Puts each sensor's files together; of two with one name, that read last stays.
+    pub(super) fn sort(&mut self) {
+        let Self { bytes, readings } = self;
+        let key = |reading: &Reading| (reading.kind, reading.number);
+        let property = |reading: &Reading| bytes.get(reading.property.0..reading.property.1);
+        readings.sort_unstable_by(|a, b| {
+            (key(a), property(a), Reverse(a.content)).cmp(&(
+                key(b),
+                property(b),
+                Reverse(b.content),
+            ))
+        });
+        readings.dedup_by(|b, a| key(a) == key(b) && property(a) == property(b));
+    }
+
+    fn bytes(&self, (begin, end): (usize, usize)) -> &[u8] {
+        self.bytes.get(begin..end).unwrap_or_default()
+    }
+
+    fn text(&self, range: (usize, usize)) -> &str {
+        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
+    }
+
+    /// Puts all sensors of the chip that the filter keeps as `chip;sensor`.
+    pub(super) fn put(&self, chip: &str, filter: &Filter, words: &mut Words, out: &mut Sink) {
+        let Words { sensor, key, name, help, label } = words;
+        for files in self.readings.chunk_by(|a, b| (a.kind, a.number) == (b.kind, b.number)) {
+            let Some(&Reading { kind, number, .. }) = files.first() else { continue };
+            sensor.clear();
+            key.clear();
+            let _ = write!(sensor, "{kind}{number}"); // a String takes all
+            let _ = write!(key, "{chip};{sensor}");
+            if !filter.keeps(key) {
+                continue;
+            }
+            let content = |property: &str| {
+                let file = files.iter().find(|file| self.text(file.property) == property)?;
+                Some(self.bytes(file.content))
+            };
+            if let Some(label) = content("label") {
+                out.put(&LABEL, [&chip, &label, &*sensor], true);
+            }
+            let bare = content("");
+            let number = || number_of(bare?);
+            match kind {
+                "beep_enable" => out.put(&BEEP, [&chip, &*sensor], bare == Some(b"1")),
+                "vrm" => {
+                    if let Some(version) = number() {
+                        out.put(&VRM, [&chip, &*sensor], version);
+                    }
+                }
+                "update_interval" => {
+                    if let Some(milliseconds) = number() {
+                        out.put(&INTERVAL, [&chip, &*sensor], milliseconds * 0.001);
+                    }
+                }
+                _ => {
+                    for file in files {
+                        let property = self.text(file.property);
+                        let Some(value) = number_of(self.bytes(file.content)) else { continue };
+                        let mut sensor = &*sensor;
+                        match (kind, property) {
+                            (_, "label") => continue,
+                            ("freq", "input") => {
+                                // Named after its label; without one it is left out.
+                                let Some(text) = content("label") else { continue };
+                                label.clear();
+                                clean(&String::from_utf8_lossy(text), label);
+                                sensor = label;
+                            }
+                            _ => {}
+                        }
+                        let (metric, unit) = describe(kind, property, bare.is_some(), name, help);
+                        out.family(name, help, metric)
+                            .sample(&[("chip", chip), ("sensor", sensor)], unit(value));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn number_of(content: &[u8]) -> Option<f64> {
+    std::str::from_utf8(content).ok()?.parse().ok()
+}
+
+/// The type, number (0 where there is none) and property that a file's name has.
+fn parse(file: &str) -> Option<(&'static str, u64, &str)> {
+    let digits = file.find(|c: char| c.is_ascii_digit()).unwrap_or(file.len());
+    let (kind, rest) = file.split_at_checked(digits)?;
+    let kind = *TYPES.iter().find(|known| **known == kind)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (number, rest) = rest.split_at_checked(end)?;
+    let number = if number.is_empty() { 0 } else { number.parse().ok()? };
+    match rest.strip_prefix('_') {
+        Some("") => None,
+        Some(property) => Some((kind, number, property)),
+        None => rest.is_empty().then_some((kind, number, "")),
+    }
+}
+
+type Unit = fn(f64) -> f64;
+const PLAIN: Unit = |value| value;
+const MILLI: Unit = |value| value * 0.001;
+const MICRO: Unit = |value| value / 1e6;
+
+/// Writes the name and the help of what a property is exposed as; `bare` where the sensor also
+/// has a file without a property.
+fn describe(
+    kind: &str,
+    property: &str,
+    bare: bool,
+    name: &mut String,
+    help: &mut String,
+) -> (Kind, Unit) {
+    name.clear();
+    help.clear();
+    let _ = write!(name, "node_hwmon_{kind}");
+    if property != "input" && !property.is_empty() {
+        name.push('_');
+        clean(property, name);
+    } else if property == "input" && bare {
+        name.push_str("_input");
+    }
+    let mut say = |suffix: &str, text: &str, property: &str| {
+        name.push_str(suffix);
+        let _ = write!(help, "Hardware monitor {text} ({property})");
+    };
+    match (kind, property) {
+        (_, "fault" | "alarm") => {
+            let _ = write!(help, "Hardware sensor {property} status ({kind})");
+            (Kind::Gauge, PLAIN)
+        }
+        (_, "beep") => {
+            name.push_str("_enabled");
+            help.push_str("Hardware monitor sensor has beeping enabled");
+            (Kind::Gauge, PLAIN)
+        }
+        ("in" | "cpu", _) => {
+            say("_volts", "for voltage", property);
+            (Kind::Gauge, MILLI)
+        }
+        ("temp", _) if property != "type" => {
+            say(
+                "_celsius",
+                "for temperature",
+                if property.is_empty() { "input" } else { property },
+            );
+            (Kind::Gauge, MILLI)
+        }
+        ("curr", _) => {
+            say("_amps", "for current", property);
+            (Kind::Gauge, MILLI)
+        }
+        ("energy", _) => {
+            say("_joule_total", "for joules used so far", property);
+            (Kind::Counter, MICRO)
+        }
+        ("power", "accuracy") => {
+            help.push_str("Hardware monitor power meter accuracy, as a ratio");
+            (Kind::Gauge, MICRO)
+        }
+        ("power", "average_interval" | "average_interval_min" | "average_interval_max") => {
+            say("_seconds", "power usage update interval", property);
+            (Kind::Gauge, MILLI)
+        }
+        ("power", _) => {
+            say("_watt", "for power usage in watts", property);
+            (Kind::Gauge, MICRO)
+        }
+        ("humidity", _) => {
+            let text = "for humidity, as a ratio \
+                (multiply with 100.0 to get the humidity as a percentage)";
+            say("", text, property);
+            (Kind::Gauge, MICRO)
+        }
+        ("fan", "input" | "min" | "max" | "target") => {
+            say("_rpm", "for fan revolutions per minute", property);
+            (Kind::Gauge, PLAIN)
+        }
+        ("freq", "input") => {
+            name.push_str("_freq_mhz");
+            help.push_str("Hardware monitor for GPU frequency in MHz");
+            (Kind::Gauge, MICRO)
+        }
+        _ => {
+            let _ = write!(help, "Hardware monitor {kind} element {property}");
+            (Kind::Gauge, PLAIN)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_sensors_by_their_names() {
+        assert_eq!(parse("temp1_crit_alarm"), Some(("temp", 1, "crit_alarm")));
+        assert_eq!(parse("pwm2_auto_point1_temp"), Some(("pwm", 2, "auto_point1_temp")));
+        assert_eq!(parse("pwm12"), Some(("pwm", 12, "")));
+        assert_eq!(parse("beep_enable"), Some(("beep_enable", 0, "")));
+        for other in
+            ["", "name", "temp1x", "temp1_", "temp_input", "8temp", "temp99999999999999999999"]
+        {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_named_after_type_property_and_unit() {
+        let (mut name, mut help) = (String::new(), String::new());
+        for (kind, property, bare, want, value) in [
+            ("in", "input", false, "node_hwmon_in_volts", 1.0),
+            ("cpu", "vid", false, "node_hwmon_cpu_vid_volts", 1.0),
+            ("temp", "input", true, "node_hwmon_temp_input_celsius", 1.0),
+            ("temp", "", true, "node_hwmon_temp_celsius", 1.0),
+            ("temp", "type", false, "node_hwmon_temp_type", 1000.0),
+            ("temp", "max_hyst", false, "node_hwmon_temp_max_hyst_celsius", 1.0),
+            ("temp", "fault", false, "node_hwmon_temp_fault", 1000.0),
+            ("temp", "max_alarm", false, "node_hwmon_temp_max_alarm_celsius", 1.0),
+            ("fan", "beep", false, "node_hwmon_fan_beep_enabled", 1000.0),
+            ("fan", "target", false, "node_hwmon_fan_target_rpm", 1000.0),
+            ("fan", "div", false, "node_hwmon_fan_div", 1000.0),
+            ("curr", "crit", false, "node_hwmon_curr_crit_amps", 1.0),
+            ("energy", "input", false, "node_hwmon_energy_joule_total", 0.001),
+            ("power", "accuracy", false, "node_hwmon_power_accuracy", 0.001),
+            ("power", "average_interval", false, "node_hwmon_power_average_interval_seconds", 1.0),
+            ("power", "cap_max", false, "node_hwmon_power_cap_max_watt", 0.001),
+            ("humidity", "input", false, "node_hwmon_humidity", 0.001),
+            ("freq", "input", false, "node_hwmon_freq_freq_mhz", 0.001),
+            ("pwm", "", true, "node_hwmon_pwm", 1000.0),
+            ("pwm", "auto_Point1", true, "node_hwmon_pwm_auto_point1", 1000.0),
+        ] {
+            let (_, unit) = describe(kind, property, bare, &mut name, &mut help);
+            assert_eq!((&*name, unit(1000.0)), (want, value), "{kind} {property}");
+        }
+    }
+}
