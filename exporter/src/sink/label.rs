@@ -43,13 +43,16 @@ impl Label for Cow<'_, str> {
     }
 }
 
-/// What the kernel calls a name need not be UTF-8: what is not becomes U+FFFD.
+/// What the kernel calls a name need not be UTF-8: each run that is not becomes one U+FFFD.
 impl Label for [u8] {
     fn append(&self, text: &mut String) {
+        let mut replaced = false;
         for chunk in self.utf8_chunks() {
             text.push_str(chunk.valid());
-            if !chunk.invalid().is_empty() {
+            replaced &= chunk.valid().is_empty();
+            if !chunk.invalid().is_empty() && !replaced {
                 text.push(char::REPLACEMENT_CHARACTER);
+                replaced = true;
             }
         }
     }
