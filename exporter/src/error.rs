@@ -53,11 +53,35 @@ impl Error {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether the kernel forbade to open the file.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether the file does not exist or may not be seen.
     #[must_use]
     pub fn is_hidden(&self) -> bool {
-        let denied = io::ErrorKind::PermissionDenied;
-        self.is_absent() || matches!(self, Self::Read { source, .. } if source.kind() == denied)
+        self.is_absent() || self.is_forbidden()
+    }
+}
+
+/// What one device of several may fail to tell, without hiding what the others tell.
+pub trait Optional: Sized {
+    /// `None` also where it cannot be read: forbidden, or the device is asleep or broken.
+    ///
+    /// # Errors
+    /// It was read and is malformed.
+    #[must_use]
+    fn optional(self) -> Self;
+}
+
+impl<T> Optional for Result<Option<T>> {
+    fn optional(self) -> Self {
+        match self {
+            Err(Error::Read { .. }) => Ok(None),
+            other => other,
+        }
     }
 }
 

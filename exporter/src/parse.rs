@@ -47,3 +47,59 @@ pub fn number<T: FromStr>(what: &'static str, text: &str) -> Result<T, Malformed
 pub fn hex(what: &'static str, text: &str) -> Result<u64, Malformed> {
     u64::from_str_radix(text, 16).map_err(|_| Malformed::new(what, text))
 }
+
+/// All of `text` as a number in C's notation: `0x` for base 16, `0` for base 8. Attributes in
+/// sysfs are read so, since some drivers print hexadecimal numbers and others of the same class
+/// do not.
+///
+/// # Errors
+/// It is no such number (out of range included).
+pub fn unsigned(text: &str) -> Result<u64, Malformed> {
+    let (digits, radix) = match text.split_at_checked(2) {
+        Some(("0x" | "0X", digits)) => (digits, 16),
+        Some(("0b" | "0B", digits)) => (digits, 2),
+        Some(("0o" | "0O", digits)) => (digits, 8),
+        Some(_) if text.starts_with('0') => (text, 8),
+        _ => (text, 10),
+    };
+    Some(digits)
+        .filter(|digits| !digits.starts_with('+'))
+        .and_then(|digits| u64::from_str_radix(digits, radix).ok())
+        .ok_or_else(|| Malformed::new("number", text))
+}
+
+/// As [`unsigned`], with a sign.
+///
+/// # Errors
+/// It is no such number (out of range included).
+pub fn signed(text: &str) -> Result<i64, Malformed> {
+    let (digits, sign) = match text.strip_prefix('-') {
+        Some(digits) => (digits, -1),
+        None => (text.strip_prefix('+').unwrap_or(text), 1),
+    };
+    (unsigned(digits).ok())
+        .and_then(|magnitude| i64::try_from(i128::from(magnitude) * sign).ok())
+        .ok_or_else(|| Malformed::new("number", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::malformed;
+
+    #[test]
+    fn numbers_in_c_notation() {
+        for (text, number) in [("0", 0), ("42", 42), ("0xfF", 255), ("017", 15), ("0b101", 5)] {
+            assert_eq!(unsigned(text), Ok(number), "{text}");
+            assert_eq!(signed(&format!("-{text}")), Ok(-number.cast_signed()), "-{text}");
+        }
+        assert_eq!(unsigned("0xffffffffffffffff"), Ok(u64::MAX));
+        assert_eq!(signed("-9223372036854775808"), Ok(i64::MIN));
+        for wrong in ["", "-1", "+1", "0x", "0x+1", "08", "1 2", "18446744073709551616"] {
+            assert_eq!(malformed(unsigned(wrong)), format!("bad number: {wrong:?}"));
+        }
+        for wrong in ["", "-", "--1", "+-1", "9223372036854775808"] {
+            assert_eq!(malformed(signed(wrong)), format!("bad number: {wrong:?}"));
+        }
+    }
+}

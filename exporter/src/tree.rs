@@ -4,7 +4,10 @@
 //! again in place; attributes are opened relative to their directory. None of it allocates in
 //! a steady scrape.
 
-use crate::error::{Error, Malformed, Result};
+use crate::{
+    error::{Error, Malformed, Result},
+    parse::number,
+};
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom},
@@ -379,6 +382,14 @@ impl<'a> Entry<'a> {
         attribute(self.at, self.place, self.name)
     }
 
+    /// The file of that name as `parse` reads it, as [`Dir::parse`].
+    ///
+    /// # Errors
+    /// As [`Dir::parse`].
+    pub fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<Option<T>> {
+        attribute_as(self.at, self.place, self.name, parse)
+    }
+
     /// What the file of that name contains, as [`Dir::bytes`].
     ///
     /// # Errors
@@ -452,13 +463,19 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be read, or is no number of that type.
     pub fn number<T: FromStr>(&self, file: &str) -> Result<Option<T>> {
-        let Some(text) = self.text(file)? else { return Ok(None) };
-        match text.parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => {
-                Err(Error::Parse { path: self.path(file), source: Malformed::new("number", &text) })
-            }
-        }
+        self.parse(file, |text| number("number", text))
+    }
+
+    /// One attribute as `parse` reads it; `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or what `parse` says.
+    pub fn parse<T>(
+        &self,
+        file: &str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Result<Option<T>> {
+        attribute_as(&self.fd, Place::Dir(self), file.as_bytes(), parse)
     }
 
     /// The directory of that name in it; `None` where it is none, or gone.
@@ -508,6 +525,17 @@ fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attri
         Ok(_) => Ok(Some(Attribute(bytes))),
         Err(_) => text(&bytes, &place.join(name)).map(|_| None),
     }
+}
+
+/// Reads and parses such a file, naming it in whatever goes wrong.
+fn attribute_as<T>(
+    at: &OwnedFd,
+    place: Place<'_>,
+    name: &[u8],
+    parse: impl FnOnce(&str) -> Result<T, Malformed>,
+) -> Result<Option<T>> {
+    let Some(text) = attribute(at, place, name)? else { return Ok(None) };
+    parse(&text).map(Some).map_err(|source| Error::Parse { path: place.join(name), source })
 }
 
 /// Reads a file of at most a page; `None` as for [`Dir::text`].
