@@ -59,7 +59,6 @@ pub static COLLECTORS: &[&str] = &[
     "sysctl",
     "systemd",
     "tapestats",
-    "thermal_zone",
     "timex",
     "watchdog",
     "wifi",

@@ -16,6 +16,7 @@ mod softnet;
 mod stat;
 mod tcpstat;
 mod textfile;
+mod thermal_zone;
 mod time;
 mod udp_queues;
 mod uname;
@@ -41,6 +42,7 @@ pub static ALL: &[&Spec] = &[
     &stat::SPEC,
     &tcpstat::SPEC,
     &textfile::SPEC,
+    &thermal_zone::SPEC,
     &time::SPEC,
     &udp_queues::SPEC,
     &uname::SPEC,

@@ -1,0 +1,99 @@
+//! Temperatures of thermal zones and states of cooling devices, from `/sys/class/thermal`
+//! (`drivers/thermal/thermal_sysfs.c`).
+//!
+//! A zone whose sensor is asleep answers with `EAGAIN`, `EINVAL` or `ENODATA`. A cooling
+//! device that is off may be in state -1 (`intel_powerclamp`).
+
+use crate::{prelude::*, tree::Entry};
+
+pub const SPEC: Spec = Spec {
+    name: "thermal_zone",
+    enabled: true,
+    flags: &[],
+    new: |host, _| Ok(Box::new(ThermalZone(host.sys.folder("class/thermal")))),
+};
+
+static TEMPERATURE: Metric<2> =
+    gauge("node_thermal_zone_temp", "Zone temperature in Celsius").by(["type", "zone"]);
+static STATE: Metric<2> =
+    gauge("node_cooling_device_cur_state", "Current throttle state of the cooling device")
+        .by(["name", "type"]);
+static MAX_STATE: Metric<2> =
+    gauge("node_cooling_device_max_state", "Maximum throttle state of the cooling device")
+        .by(["name", "type"]);
+
+struct ThermalZone(Folder);
+
+impl Collector for ThermalZone {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let entries = match self.0.list() {
+            Err(error) if error.is_absent() => return Ok(()),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            let name = entry.name();
+            let Some(first_digit) = name.find(|c: char| c.is_ascii_digit()) else { continue };
+            let put = match name.split_at_checked(first_digit) {
+                Some(("thermal_zone", zone)) => put_zone(&entry, zone, out),
+                Some(("cooling_device", name)) => put_cooling_device(&entry, name, out),
+                _ => continue,
+            };
+            result = result.and(put);
+        }
+        result
+    }
+}
+
+fn put_zone(entry: &Entry<'_>, zone: &str, out: &mut Sink) -> Result {
+    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let Some(millidegrees) = dir.number::<i64>("temp").optional()? else { return Ok(()) };
+    let kind = dir.text("type").optional()?;
+    let kind = kind.as_deref().unwrap_or_default();
+    out.put(&TEMPERATURE, [&kind, &zone], millidegrees as f64 / 1000.0);
+    Ok(())
+}
+
+fn put_cooling_device(entry: &Entry<'_>, name: &str, out: &mut Sink) -> Result {
+    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let (Some(kind), Some(max), Some(now)) = (
+        dir.text("type").optional()?,
+        dir.number::<i64>("max_state").optional()?,
+        dir.number::<i64>("cur_state").optional()?,
+    ) else {
+        return Ok(());
+    };
+    out.put(&STATE, [&name, &&*kind], now);
+    out.put(&MAX_STATE, [&name, &&*kind], max);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn what_is_gone_or_asleep_is_left_out_and_what_is_malformed_fails_at_the_end() {
+        let machine = Machine::new()
+            .with("sys/class/thermal/cooling_device0/type", "Fan\n")
+            .with("sys/class/thermal/cooling_device0/max_state", "1\n")
+            .with("sys/class/thermal/cooling_device1/type", "Fan\n")
+            .with("sys/class/thermal/cooling_device1/max_state", "x\n")
+            .with("sys/class/thermal/thermal_zone0/type", "acpitz\n")
+            .with("sys/class/thermal/thermal_zone0/temp/is_a_directory", "")
+            .with("sys/class/thermal/thermal_zone1/temp", "-5000\n");
+        let link = machine.path().join("sys/class/thermal/thermal_zone2");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/cooling_device1/max_state: bad number: \"x\""), "{error}");
+        assert!(text.ends_with("gauge\nnode_thermal_zone_temp{type=\"\",zone=\"1\"} -5\n"));
+        assert_eq!(text.lines().count(), 3, "{text}");
+    }
+
+    #[test]
+    fn no_class_is_no_error() {
+        assert!(Machine::new().collect(&SPEC, &[]).1.is_ok());
+    }
+}
