@@ -11,6 +11,7 @@ mod meminfo;
 mod netdev;
 mod netstat;
 mod network_route;
+mod powersupplyclass;
 mod sockstat;
 mod softnet;
 mod stat;
@@ -37,6 +38,7 @@ pub static ALL: &[&Spec] = &[
     &netdev::SPEC,
     &netstat::SPEC,
     &network_route::SPEC,
+    &powersupplyclass::SPEC,
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,

@@ -1,0 +1,244 @@
+//! Batteries, chargers and power adapters, from `/sys/class/power_supply`
+//! (`drivers/power/supply/power_supply_sysfs.c`).
+//!
+//! Each supply has the attributes its driver knows: its directory says which, so that none is
+//! asked for in vain. The kernel gives µV, µA, µW, µAh, µWh and tenths of degrees. What a
+//! battery's firmware calls itself need not be text.
+
+use crate::{
+    metric::Kind,
+    parse::signed,
+    prelude::*,
+    sink::Label as _,
+    tree::{Entry, Names},
+};
+
+pub const SPEC: Spec = Spec {
+    name: "powersupplyclass",
+    enabled: true,
+    flags: &[&IGNORED],
+    new: |host, flags| {
+        Ok(Box::new(PowerSupplyClass {
+            class: host.sys.folder("class/power_supply"),
+            ignored: flags.get(&IGNORED),
+            names: Names::default(),
+            info: INFO_LABELS.map(|name| (name, String::new())),
+        }))
+    },
+};
+
+static IGNORED: Flag<Pattern> = Flag::value(
+    "collector.powersupply.ignored-supplies",
+    &["^$"],
+    "Regexp of power supplies to ignore for powersupplyclass collector.",
+);
+
+/// An attribute that is a number.
+struct Number {
+    file: &'static str,
+    metric: Metric<1>,
+    /// What the kernel's unit is divided by.
+    divisor: f64,
+}
+
+macro_rules! numbers {
+    ($($file:literal as $name:literal / $divisor:literal,)*) => {
+        [$(Number {
+            file: $file,
+            metric: gauge(
+                concat!("node_power_supply_", $name),
+                concat!($name, " value of /sys/class/power_supply/<power_supply>."),
+            )
+            .by(["power_supply"]),
+            divisor: $divisor,
+        },)*]
+    };
+}
+
+static NUMBERS: [Number; 49] = numbers! {
+    "authentic" as "authentic" / 1.0,
+    "calibrate" as "calibrate" / 1.0,
+    "capacity" as "capacity" / 1.0,
+    "capacity_alert_max" as "capacity_alert_max" / 1.0,
+    "capacity_alert_min" as "capacity_alert_min" / 1.0,
+    "charge_control_limit" as "charge_control_limit" / 1e6,
+    "charge_control_limit_max" as "charge_control_limit_max" / 1e6,
+    "charge_counter" as "charge_counter" / 1e6,
+    "charge_empty" as "charge_empty" / 1e6,
+    "charge_empty_design" as "charge_empty_design" / 1e6,
+    "charge_full" as "charge_full" / 1e6,
+    "charge_full_design" as "charge_full_design" / 1e6,
+    "charge_now" as "charge_ampere" / 1e6,
+    "charge_term_current" as "charge_term_current" / 1e6,
+    "constant_charge_current" as "constant_charge_current" / 1e6,
+    "constant_charge_current_max" as "constant_charge_current_max" / 1e6,
+    "constant_charge_voltage" as "constant_charge_voltage" / 1e6,
+    "constant_charge_voltage_max" as "constant_charge_voltage_max" / 1e6,
+    "current_boot" as "current_boot" / 1e6,
+    "current_max" as "current_max" / 1e6,
+    "current_now" as "current_ampere" / 1e6,
+    "cycle_count" as "cyclecount" / 1.0,
+    "energy_empty" as "energy_empty" / 1e6,
+    "energy_empty_design" as "energy_empty_design" / 1e6,
+    "energy_full" as "energy_full" / 1e6,
+    "energy_full_design" as "energy_full_design" / 1e6,
+    "energy_now" as "energy_watthour" / 1e6,
+    "input_current_limit" as "input_current_limit" / 1e6,
+    "online" as "online" / 1.0,
+    "power_now" as "power_watt" / 1e6,
+    "precharge_current" as "precharge_current" / 1e6,
+    "present" as "present" / 1.0,
+    "temp" as "temp_celsius" / 10.0,
+    "temp_alert_max" as "temp_alert_max_celsius" / 10.0,
+    "temp_alert_min" as "temp_alert_min_celsius" / 10.0,
+    "temp_ambient" as "temp_ambient_celsius" / 10.0,
+    "temp_ambient_max" as "temp_ambient_max_celsius" / 10.0,
+    "temp_ambient_min" as "temp_ambient_min_celsius" / 10.0,
+    "temp_max" as "temp_max_celsius" / 10.0,
+    "temp_min" as "temp_min_celsius" / 10.0,
+    "time_to_empty_now" as "time_to_empty_seconds" / 1.0,
+    "time_to_full_now" as "time_to_full_seconds" / 1.0,
+    "voltage_boot" as "voltage_boot" / 1e6,
+    "voltage_max" as "voltage_max" / 1e6,
+    "voltage_max_design" as "voltage_max_design" / 1e6,
+    "voltage_min" as "voltage_min" / 1e6,
+    "voltage_min_design" as "voltage_min_design" / 1e6,
+    "voltage_now" as "voltage_volt" / 1e6,
+    "voltage_ocv" as "voltage_ocv" / 1e6,
+};
+
+/// Labels of the info metric in alphabetical order, each also the name of a file.
+const INFO_LABELS: [&str; 12] = [
+    "capacity_level",
+    "charge_type",
+    "health",
+    "manufacturer",
+    "model_name",
+    POWER_SUPPLY,
+    "scope",
+    "serial_number",
+    "status",
+    "technology",
+    "type",
+    "usb_type",
+];
+/// The label that is the supply's own name.
+const POWER_SUPPLY: &str = "power_supply";
+
+struct PowerSupplyClass {
+    class: Folder,
+    ignored: Pattern,
+    names: Names,
+    /// One supply's labels; an empty one is left out.
+    info: [(&'static str, String); 12],
+}
+
+impl Collector for PowerSupplyClass {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let Self { class, ignored, names, info } = self;
+        let entries = match class.list() {
+            Err(error) if error.is_absent() => return Err(Error::NoData),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            let supply = entry.name();
+            let Some(dir) = entry.dir().optional()? else { continue };
+            if ignored.matches(&supply) {
+                continue;
+            }
+            let Ok(files) = dir.list(names) else { continue };
+            for (label, value) in &mut *info {
+                value.clear();
+                if *label == POWER_SUPPLY {
+                    value.push_str(&supply);
+                }
+            }
+            for file in files {
+                let put = put_attribute(&file, &supply, info, out);
+                result = result.and(put);
+            }
+            let mut labels = [("", ""); INFO_LABELS.len()];
+            let known = info.iter().filter(|(_, value)| !value.is_empty());
+            let n = (labels.iter_mut().zip(known))
+                .map(|(label, (name, value))| *label = (name, value))
+                .count();
+            out.family(
+                "node_power_supply_info",
+                "info of /sys/class/power_supply/<power_supply>.",
+                Kind::Gauge,
+            )
+            .sample(labels.get(..n).unwrap_or_default(), 1.0);
+        }
+        result
+    }
+}
+
+fn put_attribute(
+    file: &Entry<'_>,
+    supply: &str,
+    info: &mut [(&'static str, String)],
+    out: &mut Sink,
+) -> Result {
+    let Ok(name) = std::str::from_utf8(file.bytes()) else { return Ok(()) };
+    if let Ok(i) = NUMBERS.binary_search_by_key(&name, |number| number.file)
+        && let Some(number) = NUMBERS.get(i)
+        && let Some(value) = file.parse(signed).optional()?
+    {
+        out.put(&number.metric, [&supply], value as f64 / number.divisor);
+    } else if let Ok(i) = info.binary_search_by_key(&name, |(label, _)| label)
+        && let Some((_, text)) = info.get_mut(i)
+        && name != POWER_SUPPLY
+        && let Ok(Some(bytes)) = file.content()
+    {
+        bytes.trim_ascii().append(text);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn tables_are_sorted() {
+        assert!(NUMBERS.is_sorted_by(|a, b| a.file < b.file));
+        assert!(INFO_LABELS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn supplies_can_be_ignored_and_those_that_are_gone_are() {
+        let machine = Machine::new()
+            .with("sys/class/power_supply/AC/online", "1\n")
+            .with("sys/class/power_supply/BAT0/online", "1\n")
+            .with("sys/class/power_supply/BAT0/health/is_a_directory", "")
+            .with("sys/class/power_supply/BAT0/capacity/is_a_directory", "");
+        let link = machine.path().join("sys/class/power_supply/BAT1");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        let args = &["--collector.powersupply.ignored-supplies=^A"];
+        let (text, result) = machine.collect(&SPEC, args);
+        assert!(result.is_ok());
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "node_power_supply_info{power_supply=\"BAT0\"} 1",
+                "node_power_supply_online{power_supply=\"BAT0\"} 1"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_malformed_fails_after_all_others() {
+        let machine = Machine::new()
+            .with("sys/class/power_supply/AC/online", "yes\n")
+            .with("sys/class/power_supply/AC/temp", "-5\n")
+            .with("sys/class/power_supply/BAT0/model_name", b" A\xff\xffB\xfe\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/class/power_supply/AC/online: bad number: \"yes\""), "{error}");
+        assert!(text.contains("info{model_name=\"A\u{fffd}B\u{fffd}\",power_supply=\"BAT0\"} 1\n"));
+        assert!(text.ends_with("temp_celsius{power_supply=\"AC\"} -0.5\n"), "{text}");
+    }
+}
