@@ -12,6 +12,7 @@ mod netdev;
 mod netstat;
 mod network_route;
 mod powersupplyclass;
+mod rapl;
 mod sockstat;
 mod softnet;
 mod stat;
@@ -39,6 +40,7 @@ pub static ALL: &[&Spec] = &[
     &netstat::SPEC,
     &network_route::SPEC,
     &powersupplyclass::SPEC,
+    &rapl::SPEC,
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,

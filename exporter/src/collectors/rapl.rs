@@ -1,0 +1,192 @@
+//! Energy used by processors and memory, from `/sys/class/powercap`
+//! (`drivers/powercap/powercap_sys.c`, `Documentation/power/powercap/powercap.rst`).
+//!
+//! Zones of several packages share a name (`dram`) or carry a number (`package-1`); the number
+//! becomes a label, and is counted where there is none. Since Linux 5.10 only root may read
+//! `energy_uj`: without the right to do so there is no data. A counter wraps at the zone's
+//! `max_energy_range_uj`, which is a reset like any other.
+
+use crate::{metric::Kind, prelude::*};
+use std::collections::HashMap;
+
+pub const SPEC: Spec = Spec {
+    name: "rapl",
+    enabled: true,
+    flags: &[&ZONE_LABEL],
+    new: |host, flags| {
+        Ok(Box::new(Rapl {
+            tree: host.sys.clone(),
+            class: host.sys.folder(CLASS),
+            with_label: flags.get(&ZONE_LABEL),
+            seen: Vec::new(),
+            zones: Vec::new(),
+        }))
+    },
+};
+
+static ZONE_LABEL: Flag<bool> = switch(
+    "collector.rapl.enable-zone-label",
+    false,
+    "Enables service unit metric unit_start_time_seconds",
+);
+
+static JOULES: Metric<3> = counter("node_rapl_joules_total", "Current RAPL value in joules").by([
+    "index",
+    "path",
+    "rapl_zone",
+]);
+
+const CLASS: &str = "class/powercap";
+
+struct Rapl {
+    tree: Tree,
+    class: Folder,
+    with_label: bool,
+    /// The inodes of the class' directories: where they are as before, so are the zones.
+    seen: Vec<u64>,
+    zones: Vec<Zone>,
+}
+
+struct Zone {
+    name: String,
+    index: i64,
+    path: String,
+    energy: File,
+    /// Where the name is no label.
+    metric: Metric<2>,
+}
+
+impl Rapl {
+    /// Looks whether zones came or went; if so, names them all.
+    fn find(&mut self) -> Result {
+        let entries = match self.class.list() {
+            Err(error) if error.is_absent() || error.is_forbidden() => return Err(Error::NoData),
+            entries => entries?,
+        };
+        let inodes = entries.clone().filter_map(|entry| entry.inode());
+        if inodes.clone().eq(self.seen.iter().copied()) {
+            return Ok(());
+        }
+        self.seen.clear();
+        self.seen.extend(inodes);
+        self.zones.clear();
+        let mut used = HashMap::new();
+        for entry in entries {
+            let Ok(Some(dir)) = entry.dir() else { continue };
+            let Ok(Some(text)) = dir.text("name") else { continue };
+            let (name, index) = split(&text, |name| used.get(name).copied().unwrap_or(0));
+            used.insert(name.to_owned(), index.saturating_add(1));
+            self.zones.push(Zone {
+                name: name.to_owned(),
+                index,
+                path: dir.path("").display().to_string(),
+                energy: self.tree.file(&format!("{CLASS}/{}/energy_uj", entry.name())),
+                metric: Metric::named(
+                    Kind::Counter,
+                    format!("node_rapl_{}_joules_total", sanitized(name)),
+                    format!("Current RAPL {name} value in joules"),
+                    ["index", "path"],
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Rapl {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        self.find()?;
+        let mut result = Ok(());
+        for zone in &mut self.zones {
+            let Zone { name, index, path, energy, metric } = zone;
+            let joules = match energy.parse(|text| text.trim_ascii().split(' ').number("energy")) {
+                Ok::<u64, _>(microjoules) => microjoules as f64 / 1e6,
+                Err(error) if error.is_forbidden() => {
+                    result = result.and(Err(Error::NoData));
+                    continue;
+                }
+                Err(Error::Read { .. }) => continue,
+                Err(error) => {
+                    result = result.and(Err(error));
+                    continue;
+                }
+            };
+            if self.with_label {
+                out.put(&JOULES, [index, path, name], joules);
+            } else {
+                out.put(metric, [index, path], joules);
+            }
+        }
+        result
+    }
+}
+
+/// A zone's name without the number at its end, and the number; `next` gives that of a name
+/// without one.
+fn split(text: &str, next: impl Fn(&str) -> i64) -> (&str, i64) {
+    match text.split_once('-').map(|(name, index)| (name, index.parse())) {
+        Some((name, Ok(index))) => (name, index),
+        _ => (text, next(text)),
+    }
+}
+
+/// `text` as a part of a metric's name: one `_` for each run of what may not be in one, other
+/// `_` beside it left out.
+fn sanitized(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut name = String::new();
+    for run in chars.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+        if run.iter().all(is_plain) {
+            name.extend(run);
+        } else {
+            let runs = run.split(|c| *c == '_').filter(|part| !part.is_empty());
+            name.extend(runs.map(|_| '_'));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn a_number_at_the_end_of_a_name_is_an_index() {
+        assert_eq!(split("package-1", |_| 7), ("package", 1));
+        assert_eq!(split("dram", |_| 7), ("dram", 7));
+        assert_eq!(split("package-1-die-0", |_| 7), ("package-1-die-0", 7));
+        assert_eq!(split("psys-io", |_| 7), ("psys-io", 7));
+    }
+
+    #[test]
+    fn names_become_parts_of_metrics_names() {
+        assert_eq!(sanitized("package-1-die-0"), "package_1_die_0");
+        assert_eq!(sanitized("a_-_b__c.-d"), "a_b__c_d");
+    }
+
+    #[test]
+    fn zones_that_are_gone_or_have_no_counter_are_left_out() {
+        let machine = Machine::new()
+            .with("sys/class/powercap/intel-rapl/enabled", "1\n")
+            .with("sys/class/powercap/intel-rapl:0/name", "dram\n")
+            .with("sys/class/powercap/intel-rapl:1/name", "dram\n")
+            .with("sys/class/powercap/intel-rapl:1/energy_uj", "2500000\n")
+            .with("sys/class/powercap/intel-rapl:2/name", "dram\n")
+            .with("sys/class/powercap/intel-rapl:2/energy_uj", "x\n");
+        let link = machine.path().join("sys/class/powercap/intel-rapl:3");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        let (text, result) = machine.collect(&SPEC, &["--collector.rapl.enable-zone-label"]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/intel-rapl:2/energy_uj: bad energy: \"x\""), "{error}");
+        let path = machine.path().join("sys/class/powercap/intel-rapl:1");
+        let sample = format!("{{index=\"1\",path=\"{}\",rapl_zone=\"dram\"}} 2.5", path.display());
+        assert!(text.ends_with(&format!("counter\nnode_rapl_joules_total{sample}\n")), "{text}");
+    }
+
+    #[test]
+    fn no_class_is_no_data() {
+        assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+    }
+}
