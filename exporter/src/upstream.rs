@@ -58,7 +58,6 @@ pub static COLLECTORS: &[&str] = &[
     "systemd",
     "tapestats",
     "timex",
-    "watchdog",
     "wifi",
     "xfrm",
     "xfs",

@@ -23,6 +23,7 @@ mod time;
 mod udp_queues;
 mod uname;
 mod vmstat;
+mod watchdog;
 
 use crate::collector::Spec;
 
@@ -51,4 +52,5 @@ pub static ALL: &[&Spec] = &[
     &udp_queues::SPEC,
     &uname::SPEC,
     &vmstat::SPEC,
+    &watchdog::SPEC,
 ];

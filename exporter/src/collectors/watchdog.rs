@@ -1,0 +1,106 @@
+//! State of watchdog timers, from `/sys/class/watchdog` (`drivers/watchdog/watchdog_dev.c`).
+//!
+//! Drivers have some of the attributes only, and none where the kernel is built without
+//! `CONFIG_WATCHDOG_SYSFS`: such a timer is named, and nothing more is said of it.
+
+use crate::{parse::signed, prelude::*};
+
+pub const SPEC: Spec = Spec {
+    name: "watchdog",
+    enabled: true,
+    flags: &[],
+    new: |host, _| Ok(Box::new(Watchdog(host.sys.folder("class/watchdog")))),
+};
+
+macro_rules! numbers {
+    ($($file:literal as $name:literal,)*) => {
+        [$((
+            $file,
+            gauge(
+                concat!("node_watchdog_", $name),
+                concat!("Value of /sys/class/watchdog/<watchdog>/", $file),
+            )
+            .by(["name"]),
+        ),)*]
+    };
+}
+
+static NUMBERS: [(&str, Metric<1>); 7] = numbers! {
+    "access_cs0" as "access_cs0",
+    "bootstatus" as "bootstatus",
+    "fw_version" as "fw_version",
+    "nowayout" as "nowayout",
+    "pretimeout" as "pretimeout_seconds",
+    "timeleft" as "timeleft_seconds",
+    "timeout" as "timeout_seconds",
+};
+static INFO: Metric<6> = gauge("node_watchdog_info", "Info of /sys/class/watchdog/<watchdog>")
+    .by(["identity", "name", "options", "pretimeout_governor", "state", "status"]);
+
+struct Watchdog(Folder);
+
+impl Collector for Watchdog {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let entries = match self.0.list() {
+            Err(error) if error.is_absent() => return Err(Error::NoData),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            let Some(dir) = entry.dir().optional()? else { continue };
+            let name = entry.name();
+            for (file, metric) in &NUMBERS {
+                match dir.parse(file, signed).optional() {
+                    Ok(Some(value)) => out.put(metric, [&name], value),
+                    Ok(None) => {}
+                    Err(error) => result = result.and(Err(error)),
+                }
+            }
+            let text = |file| dir.text(file).ok().flatten();
+            let texts = ["identity", "options", "pretimeout_governor", "state", "status"].map(text);
+            let [identity, options, governor, state, status] =
+                texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+            out.put(&INFO, [&identity, &name, &options, &governor, &state, &status], true);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn a_timer_without_attributes_is_named_and_one_that_is_gone_is_not() {
+        let machine = Machine::new()
+            .with("sys/class/watchdog/watchdog0/timeout", "soon\n")
+            .with("sys/class/watchdog/watchdog1/timeleft/is_a_directory", "")
+            .with("sys/class/watchdog/watchdog1/bootstatus", "0x20\n");
+        let link = machine.path().join("sys/class/watchdog/watchdog2");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/watchdog0/timeout: bad number: \"soon\""), "{error}");
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let info = |name| {
+            format!(
+                "node_watchdog_info{{identity=\"\",name=\"{name}\",options=\"\",\
+                 pretimeout_governor=\"\",state=\"\",status=\"\"}} 1"
+            )
+        };
+        assert_eq!(
+            samples,
+            [
+                "node_watchdog_bootstatus{name=\"watchdog1\"} 32",
+                &info("watchdog0"),
+                &info("watchdog1")
+            ]
+        );
+    }
+
+    #[test]
+    fn no_class_is_no_data() {
+        assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+    }
+}
