@@ -17,7 +17,6 @@ pub static COLLECTORS: &[&str] = &[
     "conntrack",
     "cpu_vulnerabilities",
     "cpufreq",
-    "dmi",
     "dmmultipath",
     "drbd",
     "drm",

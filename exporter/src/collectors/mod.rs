@@ -3,6 +3,7 @@
 mod arp;
 mod cpu;
 mod diskstats;
+mod dmi;
 mod filefd;
 mod filesystem;
 mod hwmon;
@@ -32,6 +33,7 @@ pub static ALL: &[&Spec] = &[
     &arp::SPEC,
     &cpu::SPEC,
     &diskstats::SPEC,
+    &dmi::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
     &hwmon::SPEC,

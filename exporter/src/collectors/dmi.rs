@@ -1,0 +1,107 @@
+//! What the firmware says of itself, the board and the chassis, from `/sys/class/dmi/id`
+//! (`drivers/firmware/dmi-id.c`).
+//!
+//! Nothing of it changes while the machine runs, so it is read once, at the start. Serial
+//! numbers and the UUID are for root only: without the right to read them they are left out.
+
+use crate::{metric::Kind, prelude::*, sink::Label as _};
+
+pub const SPEC: Spec = Spec {
+    name: "dmi",
+    enabled: true,
+    flags: &[],
+    new: |host, _| Ok(Box::new(Dmi(read(&host.sys)))),
+};
+
+const HELP: &str = "A metric with a constant '1' value labeled by bios_date, bios_release, \
+    bios_vendor, bios_version, board_asset_tag, board_name, board_serial, board_vendor, \
+    board_version, chassis_asset_tag, chassis_serial, chassis_vendor, chassis_version, \
+    product_family, product_name, product_serial, product_sku, product_uuid, product_version, \
+    system_vendor if provided by DMI.";
+
+/// Labels in alphabetical order; all but one are also the names of files.
+const LABELS: [&str; 20] = [
+    "bios_date",
+    "bios_release",
+    "bios_vendor",
+    "bios_version",
+    "board_asset_tag",
+    "board_name",
+    "board_serial",
+    "board_vendor",
+    "board_version",
+    "chassis_asset_tag",
+    "chassis_serial",
+    "chassis_vendor",
+    "chassis_version",
+    "product_family",
+    "product_name",
+    "product_serial",
+    "product_sku",
+    "product_uuid",
+    "product_version",
+    SYSTEM_VENDOR,
+];
+const SYSTEM_VENDOR: &str = "system_vendor";
+
+/// The labels that this machine has.
+struct Dmi(Vec<(&'static str, String)>);
+
+impl Collector for Dmi {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        if self.0.is_empty() {
+            return Err(Error::NoData);
+        }
+        let mut labels = [("", ""); LABELS.len()];
+        for (label, (name, value)) in labels.iter_mut().zip(&self.0) {
+            *label = (name, value);
+        }
+        let labels = labels.get(..self.0.len()).unwrap_or_default();
+        out.family("node_dmi_info", HELP, Kind::Gauge).sample(labels, 1.0);
+        Ok(())
+    }
+}
+
+fn read(sys: &Tree) -> Vec<(&'static str, String)> {
+    let folder = sys.folder("class/dmi/id");
+    let dir = match folder.dir() {
+        Ok(Some(dir)) => dir,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            tracing::warn!("node_dmi_info is left out: {error}");
+            return Vec::new();
+        }
+    };
+    let value = |label| {
+        let file = if label == SYSTEM_VENDOR { "sys_vendor" } else { label };
+        let bytes = dir.bytes(file).optional().ok().flatten()?;
+        let mut text = String::new();
+        bytes.trim_ascii().append(&mut text);
+        Some((label, text))
+    };
+    LABELS.into_iter().filter_map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_and_what_is_empty_is_not() {
+        let machine = Machine::new()
+            .with("sys/class/dmi/id/bios_vendor", b"A\xffcme \n")
+            .with("sys/class/dmi/id/board_name", "\n")
+            .with("sys/class/dmi/id/product_uuid/is_a_directory", "");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(result.is_ok());
+        assert!(
+            text.ends_with("\nnode_dmi_info{bios_vendor=\"A\u{fffd}cme\",board_name=\"\"} 1\n")
+        );
+    }
+
+    #[test]
+    fn no_firmware_is_no_data() {
+        assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+    }
+}
