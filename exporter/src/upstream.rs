@@ -19,7 +19,6 @@ pub static COLLECTORS: &[&str] = &[
     "cpufreq",
     "dmmultipath",
     "drbd",
-    "drm",
     "edac",
     "entropy",
     "ethtool",

@@ -4,6 +4,7 @@ mod arp;
 mod cpu;
 mod diskstats;
 mod dmi;
+mod drm;
 mod filefd;
 mod filesystem;
 mod hwmon;
@@ -34,6 +35,7 @@ pub static ALL: &[&Spec] = &[
     &cpu::SPEC,
     &diskstats::SPEC,
     &dmi::SPEC,
+    &drm::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
     &hwmon::SPEC,

@@ -1,0 +1,141 @@
+//! Load and memory of AMD's graphics cards, from `/sys/class/drm`
+//! (`drivers/gpu/drm/amd/amdgpu/amdgpu_ttm.c` and its neighbours, `Documentation/gpu/amdgpu`).
+//!
+//! What a card does not tell is exposed as 0, so that each card has each series.
+
+use crate::{
+    parse::unsigned,
+    prelude::*,
+    tree::{Dir, Entry},
+};
+
+pub const SPEC: Spec = Spec {
+    name: "drm",
+    enabled: false,
+    flags: &[],
+    new: |host, _| Ok(Box::new(Drm(host.sys.folder("class/drm")))),
+};
+
+static INFO: Metric<5> = gauge("node_drm_card_info", "Card information").by([
+    "card",
+    "memory_vendor",
+    "power_performance_level",
+    "unique_id",
+    "vendor",
+]);
+static NUMBERS: [(&str, Metric<1>); 7] = [
+    (
+        "gpu_busy_percent",
+        gauge("node_drm_gpu_busy_percent", "How busy the GPU is as a percentage.").by(["card"]),
+    ),
+    (
+        "mem_info_gtt_total",
+        gauge(
+            "node_drm_memory_gtt_size_bytes",
+            "The size of the graphics translation table (GTT) block in bytes.",
+        )
+        .by(["card"]),
+    ),
+    (
+        "mem_info_gtt_used",
+        gauge(
+            "node_drm_memory_gtt_used_bytes",
+            "The used amount of the graphics translation table (GTT) block in bytes.",
+        )
+        .by(["card"]),
+    ),
+    (
+        "mem_info_vis_vram_total",
+        gauge("node_drm_memory_vis_vram_size_bytes", "The size of visible VRAM in bytes.")
+            .by(["card"]),
+    ),
+    (
+        "mem_info_vis_vram_used",
+        gauge("node_drm_memory_vis_vram_used_bytes", "The used amount of visible VRAM in bytes.")
+            .by(["card"]),
+    ),
+    (
+        "mem_info_vram_total",
+        gauge("node_drm_memory_vram_size_bytes", "The size of VRAM in bytes.").by(["card"]),
+    ),
+    (
+        "mem_info_vram_used",
+        gauge("node_drm_memory_vram_used_bytes", "The used amount of VRAM in bytes.").by(["card"]),
+    ),
+];
+
+struct Drm(Folder);
+
+impl Collector for Drm {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let entries = match self.0.list() {
+            Err(error) if error.is_absent() => return Ok(()),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            let name = entry.name();
+            let Some(number) = name.strip_prefix("card") else { continue };
+            if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+                let put = put_card(&entry, &name, out);
+                result = result.and(put);
+            }
+        }
+        result
+    }
+}
+
+/// Puts a card, if it is one of AMD's.
+fn put_card(entry: &Entry<'_>, card: &str, out: &mut Sink) -> Result {
+    let Some(card_dir) = entry.dir().optional()? else { return Ok(()) };
+    let Some(device) = card_dir.dir("device").optional()? else { return Ok(()) };
+    let is_amd = |event: &[u8]| event.split(|b| *b == b'\n').any(|line| line == b"DRIVER=amdgpu");
+    if !device.bytes("uevent").optional()?.is_some_and(|event| is_amd(&event)) {
+        return Ok(());
+    }
+    put_info(&device, card, out);
+    let mut result = Ok(());
+    for (file, metric) in &NUMBERS {
+        match device.parse(file, unsigned).optional() {
+            Ok(value) => out.put(metric, [&card], value.unwrap_or(0)),
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    result
+}
+
+fn put_info(device: &Dir<'_>, card: &str, out: &mut Sink) {
+    let texts = ["mem_info_vram_vendor", "power_dpm_force_performance_level", "unique_id"]
+        .map(|file| device.text(file).ok().flatten());
+    let [memory_vendor, level, id] =
+        texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+    out.put(&INFO, [&card, &memory_vendor, &level, &id, &"amd"], true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn only_cards_of_amd_are_exposed_and_those_that_are_gone_hide_none() {
+        let machine = Machine::new()
+            .with("sys/class/drm/card0-DP-1/device/uevent", "DRIVER=amdgpu\n")
+            .with("sys/class/drm/card1/device/uevent", "DRIVER=i915\n")
+            .with("sys/class/drm/card10/device/uevent", "DRIVER=amdgpu\nPCI_CLASS=30000\n")
+            .with("sys/class/drm/card10/device/gpu_busy_percent", "much\n")
+            .with("sys/class/drm/card10/device/mem_info_vram_used/is_a_directory", "");
+        let link = machine.path().join("sys/class/drm/card2");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/gpu_busy_percent: bad number: \"much\""), "{error}");
+        assert!(text.contains("node_drm_memory_vram_used_bytes{card=\"card10\"} 0\n"));
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 7, "{text}");
+    }
+
+    #[test]
+    fn no_class_is_no_error() {
+        assert!(Machine::new().collect(&SPEC, &[]).1.is_ok());
+    }
+}
