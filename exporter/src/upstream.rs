@@ -57,7 +57,6 @@ pub static COLLECTORS: &[&str] = &[
     "tapestats",
     "timex",
     "wifi",
-    "xfrm",
     "xfs",
     "zfs",
     "zoneinfo",

@@ -26,6 +26,7 @@ mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod xfrm;
 
 use crate::collector::Spec;
 
@@ -57,4 +58,5 @@ pub static ALL: &[&Spec] = &[
     &uname::SPEC,
     &vmstat::SPEC,
     &watchdog::SPEC,
+    &xfrm::SPEC,
 ];
