@@ -51,7 +51,7 @@ impl Host {
     pub fn new(flags: &Flags) -> Self {
         let proc = Tree::new(flags.get(&PROC));
         let sys = Tree::new(flags.get(&SYS));
-        let bpf = if flags.get(&cli::BPF) && is_procfs(&proc) {
+        let bpf = if flags.get(&cli::BPF) && is(&proc, PROC_SUPER_MAGIC) {
             Bpf::new(sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"))
         } else {
             Bpf::off()
@@ -72,7 +72,14 @@ impl Host {
     /// host's, seen from a container), and not a folder of files.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        is_procfs(&self.proc)
+        is(&self.proc, PROC_SUPER_MAGIC)
+    }
+
+    /// Whether `--path.sysfs` is a sysfs. It may show the interfaces of another network namespace
+    /// than this process's: that of whoever mounted it.
+    #[must_use]
+    pub fn has_sysfs(&self) -> bool {
+        is(&self.sys, SYSFS_MAGIC)
     }
 }
 
@@ -112,10 +119,13 @@ impl Shared<Mounts> {
     }
 }
 
-fn is_procfs(tree: &Tree) -> bool {
-    /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
-    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-    rustix::fs::statfs(tree.root()).is_ok_and(|at| u64::try_from(at.f_type) == Ok(PROC_SUPER_MAGIC))
+/// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+/// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
+const SYSFS_MAGIC: u64 = 0x6265_6572;
+
+fn is(tree: &Tree, magic: u64) -> bool {
+    rustix::fs::statfs(tree.root()).is_ok_and(|at| u64::try_from(at.f_type) == Ok(magic))
 }
 
 /// An answer of the kernel that several collectors use, asked for once a scrape.

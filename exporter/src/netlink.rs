@@ -12,27 +12,29 @@
 
 mod address;
 mod diag;
+mod ethtool;
 mod link;
 mod links;
 mod neighbour;
 mod route;
+mod watch;
 mod wire;
 
 use std::{io, time::Duration};
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
-};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 use netlink_sys::SocketAddr;
 use rustix::net::sockopt;
 
 pub use self::{
     address::Address,
     diag::TcpSocket,
+    ethtool::{Ethtool, Mode},
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
+    watch::{Change, Watch},
     wire::Malformed,
 };
 use wire::{Header, Messages};
@@ -89,6 +91,8 @@ pub enum Protocol {
     Route,
     /// Sockets.
     SockDiag,
+    /// Families that have no number of their own, such as ethtool.
+    Generic,
 }
 
 impl Protocol {
@@ -96,6 +100,7 @@ impl Protocol {
         match self {
             Self::Route => netlink_sys::protocols::NETLINK_ROUTE,
             Self::SockDiag => netlink_sys::protocols::NETLINK_SOCK_DIAG,
+            Self::Generic => netlink_sys::protocols::NETLINK_GENERIC,
         }
     }
 }
@@ -115,6 +120,8 @@ struct Request<'a> {
     name: &'static str,
     /// `RTM_GET…`.
     kind: u16,
+    /// `NLM_F_DUMP` for all there are; `NLM_F_ACK` for one answer, and to be told where it ends.
+    flags: u16,
     /// The type of the messages that answer it: `RTM_NEW…`.
     answer: u16,
     /// The fixed structure after the header.
@@ -199,7 +206,7 @@ impl Socket {
     ) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
-        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let flags = NLM_F_REQUEST | request.flags;
         wire::request(request.kind, flags, sequence, request.body, &mut self.message);
         socket.send(&self.message, 0).map_err(|source| Error::Call { call: "send", source })?;
 

@@ -190,7 +190,8 @@ mod registry {
     }
 
     /// Flags that node_exporter named otherwise.
-    const NAMED_OTHERWISE: &[&str] = &["collector.powersupply.ignored-supplies"];
+    const NAMED_OTHERWISE: &[&str] =
+        &["collector.netclass_rtnl.with-stats", "collector.powersupply.ignored-supplies"];
 
     #[test]
     fn flags_carry_their_collectors_name() {

@@ -478,6 +478,12 @@ impl Dir<'_> {
         attribute_as(&self.fd, Place::Dir(self), file.as_bytes(), parse)
     }
 
+    /// What has that name in it, where that need not be UTF-8. Nothing is opened yet.
+    #[must_use]
+    pub const fn entry<'a>(&'a self, name: &'a [u8]) -> Entry<'a> {
+        Entry { place: Place::Dir(self), at: &self.fd, name }
+    }
+
     /// The directory of that name in it; `None` where it is none, or gone.
     ///
     /// # Errors
@@ -740,6 +746,7 @@ mod tests {
         for device in folder.list().unwrap() {
             let device = device.dir().unwrap().unwrap();
             assert!(device.dir("absent").unwrap().is_none());
+            assert!(device.entry(b"ports").dir().unwrap().is_some());
             let ports = device.dir("ports").unwrap().unwrap();
             let driver = ports.link("driver").unwrap().unwrap();
             assert_eq!(driver.file_name().unwrap(), "mlx");

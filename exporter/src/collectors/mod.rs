@@ -10,6 +10,7 @@ mod filesystem;
 mod hwmon;
 mod loadavg;
 mod meminfo;
+mod netclass;
 mod netdev;
 mod netstat;
 mod network_route;
@@ -42,6 +43,7 @@ pub static ALL: &[&Spec] = &[
     &hwmon::SPEC,
     &loadavg::SPEC,
     &meminfo::SPEC,
+    &netclass::SPEC,
     &netdev::SPEC,
     &netstat::SPEC,
     &network_route::SPEC,

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use bytemuck::{Pod, Zeroable};
 use libc::{IFA_ADDRESS, IFA_LOCAL, RTM_GETADDR, RTM_NEWADDR};
 
+use netlink_packet_core::NLM_F_DUMP;
+
 use super::{
     Error, Request, Socket, Step,
     wire::{self, Attributes, Malformed},
@@ -70,6 +72,7 @@ impl Socket {
         let request = Request {
             name: "RTM_GETADDR",
             kind: RTM_GETADDR,
+            flags: NLM_F_DUMP,
             answer: RTM_NEWADDR,
             body: bytemuck::bytes_of(&body),
         };

@@ -1,6 +1,7 @@
 //! TCP sockets: `SOCK_DIAG_BY_FAMILY`, `struct inet_diag_msg`.
 
 use bytemuck::{Pod, Zeroable};
+use netlink_packet_core::NLM_F_DUMP;
 
 use super::{
     Error, Request, Socket, Step,
@@ -82,6 +83,7 @@ impl Socket {
         let request = Request {
             name: "SOCK_DIAG_BY_FAMILY",
             kind: BY_FAMILY,
+            flags: NLM_F_DUMP,
             answer: BY_FAMILY,
             body: bytemuck::bytes_of(&body),
         };

@@ -1,7 +1,5 @@
 //! Links: `RTM_GETLINK`, `struct ifinfomsg`.
 
-use std::fmt::Write as _;
-
 use bytemuck::{Pod, Zeroable};
 use libc::{
     IFLA_ADDRESS, IFLA_ALLMULTI, IFLA_ALT_IFNAME, IFLA_BROADCAST, IFLA_CARRIER,
@@ -109,9 +107,13 @@ impl HardwareAddress {
 
 impl Label for HardwareAddress {
     fn append(&self, text: &mut String) {
-        for (i, byte) in self.bytes().iter().enumerate() {
-            let colon = if i > 0 { ":" } else { "" };
-            let _ = write!(text, "{colon}{byte:02x}"); // a String takes everything
+        for (i, &byte) in self.bytes().iter().enumerate() {
+            if i > 0 {
+                text.push(':');
+            }
+            for digit in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(digit.into(), 16));
+            }
         }
     }
 }
@@ -132,7 +134,7 @@ pub struct Link {
     /// What the administrator calls it; empty if nothing.
     pub alias: Vec<u8>,
     /// Other names, each ended by a NUL.
-    other_names: Vec<u8>,
+    pub(crate) other_names: Vec<u8>,
     /// Its own address.
     pub address: HardwareAddress,
     /// The address of all.

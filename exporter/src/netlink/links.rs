@@ -5,6 +5,8 @@ use std::{cmp::Reverse, sync::Arc};
 use bytemuck::Zeroable as _;
 use libc::{RTM_GETLINK, RTM_NEWLINK};
 
+use netlink_packet_core::NLM_F_DUMP;
+
 use super::{Error, Link, Request, Socket, Step, link::IfInfo, wire::Malformed};
 use crate::host::Shared;
 
@@ -35,6 +37,12 @@ impl Links {
     /// All links, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Link> {
         self.by_name.iter().filter_map(|&slot| self.slots.get(slot))
+    }
+
+    /// The link that [`Links::iter`] gives after `n` others.
+    #[must_use]
+    pub fn nth(&self, n: usize) -> Option<&Link> {
+        self.slots.get(*self.by_name.get(n)?)
     }
 
     /// The link with this index.
@@ -115,6 +123,7 @@ impl Socket {
         let request = Request {
             name: "RTM_GETLINK",
             kind: RTM_GETLINK,
+            flags: NLM_F_DUMP,
             answer: RTM_NEWLINK,
             body: bytemuck::bytes_of(&body),
         };

@@ -3,6 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 use libc::{NDA_IFINDEX, RTM_GETNEIGH, RTM_NEWNEIGH};
 
+use netlink_packet_core::NLM_F_DUMP;
+
 use super::{
     Error, Request, Socket, Step,
     wire::{self, Malformed},
@@ -84,8 +86,13 @@ impl Socket {
         let filter = Filter { length: 8, kind: NDA_IFINDEX, ifindex: ifindex.unwrap_or_default() };
         let (head, filter) = (bytemuck::bytes_of(&head), bytemuck::bytes_of(&filter));
         let body = if ifindex.is_some() { &[head, filter].concat() } else { head };
-        let request =
-            Request { name: "RTM_GETNEIGH", kind: RTM_GETNEIGH, answer: RTM_NEWNEIGH, body };
+        let request = Request {
+            name: "RTM_GETNEIGH",
+            kind: RTM_GETNEIGH,
+            flags: NLM_F_DUMP,
+            answer: RTM_NEWNEIGH,
+            body,
+        };
         self.dump(&request, |step| {
             match step {
                 Step::Start => each(Step::Start),

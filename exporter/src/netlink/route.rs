@@ -7,6 +7,7 @@ use libc::{
     RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTM_F_CLONED,
     RTM_GETROUTE, RTM_NEWROUTE,
 };
+use netlink_packet_core::NLM_F_DUMP;
 
 use super::{
     Error, Request, Socket, Step,
@@ -128,6 +129,7 @@ impl Socket {
         let request = Request {
             name: "RTM_GETROUTE",
             kind: RTM_GETROUTE,
+            flags: NLM_F_DUMP,
             answer: RTM_NEWROUTE,
             body: bytemuck::bytes_of(&body),
         };

@@ -1,0 +1,234 @@
+//! What sysfs would say, at a fraction of its price: from the dump of links that all share, a dump
+//! of their speeds, and the few files in [`Kept`].
+//!
+//! Each attribute is made as net/core/net-sysfs.c makes its file; most of those files wait for
+//! the lock of the network configuration (RTNL), speed and duplex once each and interface.
+
+use std::cell::OnceCell;
+
+use super::{
+    Source, Wanted,
+    kept::{Files, Kept, Rest},
+    metrics::{
+        IFF_ALLMULTI, IFF_DORMANT, IFF_LOWER_UP, IFF_PROMISC, IFF_RUNNING, IFF_UP, INFO, Numbers,
+        OPERSTATES, admin_state,
+    },
+};
+use crate::{
+    host::Shared,
+    netlink::{Ethtool, Link, LinkDump, Links, Mode},
+    prelude::*,
+    sink::Label,
+    tree::Names,
+};
+
+pub(super) struct Kernel {
+    links: Shared<LinkDump>,
+    ethtool: Ethtool,
+    kept: Kept,
+    /// Places in the order of the names, in the order of the labels of [`INFO`].
+    by_address: Vec<usize>,
+}
+
+impl Kernel {
+    pub(super) fn new(host: &Host) -> Self {
+        Self {
+            links: host.links.clone(),
+            ethtool: Ethtool::default(),
+            kept: Kept::new(host),
+            by_address: Vec::new(),
+        }
+    }
+
+    /// Orders by address first, as the labels are.
+    fn order(&mut self, links: &Links) {
+        let Self { by_address, .. } = self;
+        if by_address.len() != links.len() {
+            by_address.clear();
+            by_address.extend(0..links.len());
+        }
+        let key = |&place: &usize| {
+            let link = links.nth(place)?;
+            Some((link.address.bytes(), link.flags & IFF_UP, link.broadcast.bytes(), place))
+        };
+        by_address.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    }
+}
+
+impl Source for Kernel {
+    fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result {
+        let links = self.links.get(out.scrape())?;
+        self.kept.refresh(&links, wanted);
+        if let Err(error) = self.ethtool.refresh() {
+            tracing::debug!(%error, "not all speeds over netlink");
+        }
+        self.order(&links);
+
+        let Self { ethtool, kept, by_address, .. } = self;
+        let rest = OnceCell::new();
+        let shown = |link: &'_ Link| {
+            let rest = || rest.get_or_init(|| kept.rest());
+            Shown { mode: ethtool.get(link.index), complete: ethtool.is_complete(), rest }
+        };
+        for link in links.iter() {
+            // Without files it went away meanwhile, or is not wanted.
+            if let Some(files) = kept.get(link.index) {
+                shown(link).numbers(link, files, wanted).put(&link.name, out);
+            }
+        }
+        for link in by_address.iter().filter_map(|&place| links.nth(place)) {
+            if kept.get(link.index).is_some() {
+                shown(link).put_info(link, out);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the attributes of one interface come from, besides the dump.
+struct Shown<F> {
+    mode: Option<Mode>,
+    /// Whether an interface without a mode has none.
+    complete: bool,
+    rest: F,
+}
+
+impl<'a, F: Fn() -> &'a Rest<'a>> Shown<F> {
+    fn numbers(&self, link: &Link, files: Files, wanted: &Wanted) -> Numbers {
+        let signed = |number: Option<u32>| number.map(|number| i64::from(number.cast_signed()));
+        let running = link.flags & IFF_UP != 0;
+        Numbers {
+            up: operstate(link) == "up",
+            address_assign_type: files.address_assign_type,
+            carrier: link.carrier.filter(|_| running).map(i64::from),
+            carrier_changes: signed(link.carrier_changes),
+            carrier_downs: signed(link.carrier_downs),
+            carrier_ups: signed(link.carrier_ups),
+            device_id: files.device_id,
+            dormant: running.then_some(i64::from(link.flags & IFF_DORMANT != 0)),
+            flags: flags(link).or_else(|| (self.rest)().number(link, "flags")),
+            group: signed(link.group),
+            index: Some(link.index.into()),
+            kind: Some(link.kind.into()),
+            link: signed(Some(link.link.unwrap_or(link.index))),
+            link_mode: link.mode.map(i64::from),
+            mtu: signed(link.mtu),
+            name_assign_type: files.name_assign_type,
+            queue_length: link.queue_length.map(i64::from),
+            speed: wanted.speed(match self.mode {
+                _ if !running => None,
+                Some(mode) => Some(mode.speed.into()),
+                None if self.complete => None,
+                None => (self.rest)().number(link, "speed"),
+            }),
+        }
+    }
+
+    fn put_info(&self, link: &Link, out: &mut Sink) {
+        let file;
+        let duplex = match self.mode {
+            _ if link.flags & IFF_UP == 0 => "",
+            Some(Mode { duplex: 0, .. }) => "half",
+            Some(Mode { duplex: 1, .. }) => "full",
+            Some(_) => "unknown",
+            None if self.complete => "",
+            None => {
+                file = (self.rest)().text(link, "duplex");
+                file.as_deref().unwrap_or_default()
+            }
+        };
+        let admin = admin_state(Some(link.flags.into()));
+        let (operstate, alias) = (operstate(link), link.alias.trim_ascii());
+        let labels: [&dyn Label; 7] =
+            [&link.address, &admin, &link.broadcast, &link.name, &duplex, &alias, &operstate];
+        out.put(&INFO, labels, 1);
+    }
+}
+
+fn operstate(link: &Link) -> &'static str {
+    link.operstate.and_then(|state| OPERSTATES.get(usize::from(state))).copied().unwrap_or_default()
+}
+
+/// The flags as the file shows them: netlink tells of what the administrator wants of
+/// `IFF_PROMISC` and `IFF_ALLMULTI`, the file of what is; and the file has no states in it.
+/// `None` where the kernel is older than Linux 6.0 and does not tell.
+fn flags(link: &Link) -> Option<i64> {
+    const OTHERS: u32 = IFF_PROMISC | IFF_ALLMULTI | IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT;
+    let is = |count: u32, flag: u32| if count > 0 { flag } else { 0 };
+    let flags = link.flags & !OTHERS
+        | is(link.promiscuity?, IFF_PROMISC)
+        | is(link.all_multicast?, IFF_ALLMULTI);
+    Some(flags.into())
+}
+
+/// Whether `--path.sysfs` shows the interfaces that this process has: it may be that of another
+/// network namespace, such as the host's in a container.
+pub(super) fn is_own(host: &Host) -> bool {
+    // Interfaces may come and go while they are compared.
+    const TRIES: usize = 5;
+    let mut folder = host.sys.folder("class/net");
+    (0..TRIES).any(|_| match host.links.get(0) {
+        Ok(links) => compare(&links, &mut folder),
+        Err(_) => false,
+    })
+}
+
+fn compare(links: &Links, folder: &mut Folder) -> bool {
+    let mut text = String::new();
+    let mut same = |link: &Link, net: &crate::tree::Dir<'_>| {
+        let dir = net.entry(&link.name).dir().ok()??;
+        text.clear();
+        link.address.append(&mut text);
+        let address = super::sysfs::text(&dir, "address")?;
+        (super::sysfs::number(&dir, "ifindex")? == link.index.into() && *address == *text)
+            .then_some(())
+    };
+    let Ok(Some(net)) = folder.dir() else { return false };
+    let mut names = Names::default();
+    let Ok(entries) = net.list(&mut names) else { return false };
+    let interfaces = entries.filter(|entry| matches!(entry.dir(), Ok(Some(_)))).count();
+    !links.is_empty()
+        && interfaces == links.len()
+        && links.iter().all(|link| same(link, &net).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_those_of_the_file() {
+        let link = |flags, promiscuity, all_multicast| Link {
+            flags,
+            promiscuity,
+            all_multicast,
+            ..Link::default()
+        };
+        assert_eq!(flags(&link(0x1_1043, Some(0), Some(0))), Some(0x1003));
+        assert_eq!(flags(&link(0x3_1043, Some(2), Some(1))), Some(0x1303));
+        assert_eq!(flags(&link(0x1_1343, Some(0), Some(0))), Some(0x1003));
+        assert_eq!(flags(&link(0x1_1043, Some(0), None)), None);
+    }
+
+    #[test]
+    fn operstates_beyond_the_known_have_no_name() {
+        let link = |operstate| Link { operstate, ..Link::default() };
+        assert_eq!(operstate(&link(Some(6))), "up");
+        assert_eq!(operstate(&link(Some(7))), "");
+        assert_eq!(operstate(&link(None)), "");
+    }
+
+    #[test]
+    fn another_machines_sysfs_is_not_ours() {
+        let host = |machine: &crate::testing::Machine| {
+            Host::new(&crate::testing::flags(&crate::testing::paths(machine.path())))
+        };
+        let machine = crate::testing::Machine::new();
+        assert!(!is_own(&host(&machine)));
+        let machine = machine
+            .with("sys/class/net/lo/ifindex", "1\n")
+            .with("sys/class/net/lo/address", "00:00:00:00:00:00\n")
+            .with("sys/class/net/another0/ifindex", "4711\n");
+        assert!(!is_own(&host(&machine)));
+    }
+}

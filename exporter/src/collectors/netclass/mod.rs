@@ -1,0 +1,151 @@
+//! Attributes of network interfaces: states, addresses, speeds.
+//!
+//! Unless the command line says otherwise, they are those of the files in `/sys/class/net`
+//! (net/core/net-sysfs.c). Where `--path.sysfs` shows this process's own interfaces, [`kernel`]
+//! makes the same out of what netlink tells; elsewhere [`sysfs`] reads the files. What
+//! `--collector.netclass.netlink` gives ([`rtnl`]) has other labels and is somewhat different.
+
+mod kept;
+mod kernel;
+mod metrics;
+mod rtnl;
+mod sysfs;
+
+use crate::prelude::*;
+
+pub const SPEC: Spec = Spec {
+    name: "netclass",
+    enabled: true,
+    flags: &[&IGNORED, &INVALID_SPEED, &NETLINK, &WITH_STATS],
+    new: |host, flags| {
+        Ok(Box::new(NetClass {
+            wanted: Wanted {
+                ignored: flags.get(&IGNORED),
+                invalid_speed: !flags.get(&INVALID_SPEED),
+            },
+            sources: sources(host, flags),
+        }))
+    },
+};
+
+const IGNORED: Flag<Pattern> = Flag::value(
+    "collector.netclass.ignored-devices",
+    &["^$"],
+    "Regexp of net devices to ignore for netclass collector.",
+);
+const INVALID_SPEED: Flag<bool> = switch(
+    "collector.netclass.ignore-invalid-speed",
+    false,
+    "Ignore devices where the speed is invalid. This will be the default behavior in 2.x.",
+);
+const NETLINK: Flag<bool> = switch(
+    "collector.netclass.netlink",
+    false,
+    "Use netlink to gather stats instead of /proc/net/dev.",
+);
+const WITH_STATS: Flag<bool> = switch(
+    "collector.netclass_rtnl.with-stats",
+    false,
+    "Expose the statistics for each network device, replacing netdev collector.",
+);
+
+struct NetClass {
+    wanted: Wanted,
+    /// The best first; another serves only while those before it fail.
+    sources: Vec<(&'static str, Box<dyn Source>)>,
+}
+
+/// What is to be exposed.
+struct Wanted {
+    ignored: Pattern,
+    /// Also speeds that the driver does not know.
+    invalid_speed: bool,
+}
+
+impl Wanted {
+    fn keeps(&self, name: &[u8]) -> bool {
+        !self.ignored.matches(&String::from_utf8_lossy(name))
+    }
+
+    fn speed(&self, speed: Option<i64>) -> Option<i64> {
+        speed.filter(|&speed| speed >= 0 || self.invalid_speed)
+    }
+}
+
+/// Where the attributes come from.
+trait Source: Send {
+    /// Puts the interfaces that are `wanted`; nothing before an error.
+    fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result;
+}
+
+impl Collector for NetClass {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let mut result = Err(Error::NoData);
+        for (name, source) in &mut self.sources {
+            result = source.collect(&self.wanted, out);
+            match &result {
+                Ok(()) => {
+                    out.served_by(name);
+                    break;
+                }
+                Err(error) => tracing::debug!("netclass: {name}: {error}"),
+            }
+        }
+        result
+    }
+}
+
+fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
+    let sysfs = ("sysfs", Box::new(sysfs::Sysfs::new(host)) as Box<dyn Source>);
+    match flags.gives(&NETLINK).then(|| flags.get(&NETLINK)) {
+        Some(true) => vec![("netlink", Box::new(rtnl::Rtnl::new(host, flags.get(&WITH_STATS))))],
+        None if host.has_sysfs() && kernel::is_own(host) => {
+            vec![("netlink", Box::new(kernel::Kernel::new(host))), sysfs]
+        }
+        Some(false) | None => vec![sysfs],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn what_is_broken_or_no_interface_hides_nothing() {
+        let machine = Machine::new()
+            .with("sys/class/net/bonding_masters", "a\n")
+            .with("sys/class/net/a/speed", "-1\n")
+            .with("sys/class/net/a/flags", "what\n")
+            .with("sys/class/net/a/ifalias", b"\xff\n")
+            .with("sys/class/net/a/mtu/folder", "")
+            .with("sys/class/net/b/operstate", "up\n")
+            .with("sys/class/net/b/flags", "0x1002\n");
+        let exposed = |args: &[&str]| {
+            let (text, result) = machine.collect(&SPEC, args);
+            result.unwrap();
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let rest = [
+            r#"node_network_flags{device="b"} 4098"#,
+            r#"node_network_info{address="",adminstate="down",broadcast="",device="b",duplex="",ifalias="",operstate="up"} 1"#,
+            r#"node_network_info{address="",adminstate="unknown",broadcast="",device="a",duplex="",ifalias="",operstate=""} 1"#,
+        ];
+        let up = [r#"node_network_up{device="a"} 0"#, r#"node_network_up{device="b"} 1"#];
+        let speed = [r#"node_network_speed_bytes{device="a"} -125000"#];
+        assert_eq!(exposed(&[]), [&rest[..], &speed, &up].concat());
+        let valid = ["--collector.netclass.ignore-invalid-speed"];
+        assert_eq!(exposed(&valid), [&rest[..], &up].concat());
+        let without_a = ["--collector.netclass.ignored-devices=^a"];
+        assert_eq!(exposed(&without_a), [&rest[..2], &up[1..]].concat());
+    }
+
+    #[test]
+    fn a_machine_without_interfaces_has_no_data() {
+        let (_, result) = Machine::new().collect(&SPEC, &[]);
+        assert!(matches!(result, Err(Error::NoData)));
+    }
+}

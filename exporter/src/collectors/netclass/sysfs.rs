@@ -1,0 +1,115 @@
+//! The files of `/sys/class/net/<name>`, each opened and read: a plain folder of files will do.
+
+use super::{
+    Wanted,
+    metrics::{INFO, Numbers, admin_state},
+};
+use crate::{
+    prelude::*,
+    tree::{Attribute, Dir, Entry},
+};
+
+pub(super) struct Sysfs(Folder);
+
+impl Sysfs {
+    pub(super) fn new(host: &Host) -> Self {
+        Self(host.sys.folder("class/net"))
+    }
+}
+
+impl super::Source for Sysfs {
+    fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result {
+        let interfaces = self.0.list().map_err(|error| match &error {
+            Error::Read { source, .. }
+                if matches!(
+                    source.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                tracing::debug!(%error, "no interfaces");
+                Error::NoData
+            }
+            _ => error,
+        })?;
+        for entry in interfaces {
+            // A file such as bonding_masters is none.
+            if wanted.keeps(entry.bytes())
+                && let Ok(Some(dir)) = entry.dir()
+            {
+                put(&entry, &dir, wanted, out);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put(entry: &Entry<'_>, dir: &Dir<'_>, wanted: &Wanted, out: &mut Sink) {
+    let operstate = text(dir, "operstate");
+    let operstate = operstate.as_deref().unwrap_or_default();
+    let numbers = Numbers {
+        up: operstate == "up",
+        address_assign_type: number(dir, "addr_assign_type"),
+        carrier: number(dir, "carrier"),
+        carrier_changes: number(dir, "carrier_changes"),
+        carrier_downs: number(dir, "carrier_down_count"),
+        carrier_ups: number(dir, "carrier_up_count"),
+        device_id: number(dir, "dev_id"),
+        dormant: number(dir, "dormant"),
+        flags: number(dir, "flags"),
+        group: number(dir, "netdev_group"),
+        index: number(dir, "ifindex"),
+        kind: number(dir, "type"),
+        link: number(dir, "iflink"),
+        link_mode: number(dir, "link_mode"),
+        mtu: number(dir, "mtu"),
+        name_assign_type: number(dir, "name_assign_type"),
+        queue_length: number(dir, "tx_queue_len"),
+        speed: wanted.speed(number(dir, "speed")),
+    };
+    let device = entry.bytes();
+    numbers.put(device, out);
+    let [address, broadcast, duplex, alias] =
+        ["address", "broadcast", "duplex", "ifalias"].map(|file| text(dir, file));
+    let admin = admin_state(numbers.flags);
+    let [address, broadcast, duplex, alias] =
+        [&address, &broadcast, &duplex, &alias].map(|text| text.as_deref().unwrap_or_default());
+    let labels: [&dyn crate::sink::Label; 7] =
+        [&address, &admin, &broadcast, &device, &duplex, &alias, &operstate];
+    out.put(&INFO, labels, 1);
+}
+
+/// The text of a file; `None` also where it cannot be read, which is no reason to lose the rest.
+pub(super) fn text(dir: &Dir<'_>, file: &str) -> Option<Attribute> {
+    dir.text(file).unwrap_or_else(|error| {
+        tracing::debug!(%error, "left out");
+        None
+    })
+}
+
+/// The number in a file, decimal or hexadecimal.
+pub(super) fn number(dir: &Dir<'_>, file: &str) -> Option<i64> {
+    parse(&text(dir, file)?)
+}
+
+fn parse(text: &str) -> Option<i64> {
+    match text.strip_prefix("0x") {
+        Some(digits) if !digits.starts_with('+') => i64::from_str_radix(digits, 16).ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(parse("1500"), Some(1500));
+        assert_eq!(parse("-1"), Some(-1));
+        assert_eq!(parse("0x1003"), Some(0x1003));
+        for wrong in ["", "0x", "0x+1", "1 2", "x", "99999999999999999999"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}
