@@ -1,5 +1,5 @@
-//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets; and
-//! over ethtool's generic netlink.
+//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets;
+//! counters of connection tracking; and over ethtool's generic netlink.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the
 //! buffers have grown. Messages are read where they lie, every length checked; what the
@@ -11,6 +11,7 @@
 //! net/core/neighbour.c.
 
 mod address;
+mod conntrack;
 mod diag;
 mod ethtool;
 mod link;
@@ -28,6 +29,7 @@ use rustix::net::sockopt;
 
 pub use self::{
     address::Address,
+    conntrack::ConntrackStats,
     diag::TcpSocket,
     ethtool::{Ethtool, Mode},
     link::{HardwareAddress, Link, Stats},
@@ -93,6 +95,8 @@ pub enum Protocol {
     SockDiag,
     /// Families that have no number of their own, such as ethtool.
     Generic,
+    /// Connection tracking.
+    Netfilter,
 }
 
 impl Protocol {
@@ -101,6 +105,7 @@ impl Protocol {
             Self::Route => netlink_sys::protocols::NETLINK_ROUTE,
             Self::SockDiag => netlink_sys::protocols::NETLINK_SOCK_DIAG,
             Self::Generic => netlink_sys::protocols::NETLINK_GENERIC,
+            Self::Netfilter => netlink_sys::protocols::NETLINK_NETFILTER,
         }
     }
 }
