@@ -14,7 +14,6 @@ pub static COLLECTORS: &[&str] = &[
     "btrfs",
     "buddyinfo",
     "cgroups",
-    "conntrack",
     "cpu_vulnerabilities",
     "cpufreq",
     "dmmultipath",

@@ -1,6 +1,7 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod conntrack;
 mod cpu;
 mod diskstats;
 mod dmi;
@@ -34,6 +35,7 @@ use crate::collector::Spec;
 /// Every collector, in alphabetical order.
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
+    &conntrack::SPEC,
     &cpu::SPEC,
     &diskstats::SPEC,
     &dmi::SPEC,
