@@ -49,7 +49,6 @@ pub static COLLECTORS: &[&str] = &[
     "slabinfo",
     "softirqs",
     "supervisord",
-    "swap",
     "sysctl",
     "systemd",
     "tapestats",

@@ -20,6 +20,7 @@ mod rapl;
 mod sockstat;
 mod softnet;
 mod stat;
+mod swap;
 mod tcpstat;
 mod textfile;
 mod thermal_zone;
@@ -54,6 +55,7 @@ pub static ALL: &[&Spec] = &[
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
+    &swap::SPEC,
     &tcpstat::SPEC,
     &textfile::SPEC,
     &thermal_zone::SPEC,
