@@ -37,7 +37,7 @@ pub mod prelude {
     pub use crate::metric::{Metric, counter, gauge, untyped};
     pub use crate::parse::Words;
     pub use crate::sink::Sink;
-    pub use crate::tree::{File, Folder, Tree};
+    pub use crate::tree::{Dir, Entry, File, Folder, Names, Tree};
 }
 
 use anyhow::{Context as _, Result, anyhow};

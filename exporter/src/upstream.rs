@@ -29,7 +29,6 @@ pub static COLLECTORS: &[&str] = &[
     "ksmd",
     "lnstat",
     "logind",
-    "mdadm",
     "meminfo_numa",
     "mountstats",
     "nfs",

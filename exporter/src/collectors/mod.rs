@@ -10,6 +10,7 @@ mod filefd;
 mod filesystem;
 mod hwmon;
 mod loadavg;
+mod mdadm;
 mod meminfo;
 mod netclass;
 mod netdev;
@@ -45,6 +46,7 @@ pub static ALL: &[&Spec] = &[
     &filesystem::SPEC,
     &hwmon::SPEC,
     &loadavg::SPEC,
+    &mdadm::SPEC,
     &meminfo::SPEC,
     &netclass::SPEC,
     &netdev::SPEC,
