@@ -17,7 +17,6 @@ pub static COLLECTORS: &[&str] = &[
     "cpu_vulnerabilities",
     "cpufreq",
     "dmmultipath",
-    "drbd",
     "edac",
     "entropy",
     "ethtool",

@@ -5,6 +5,7 @@ mod conntrack;
 mod cpu;
 mod diskstats;
 mod dmi;
+mod drbd;
 mod drm;
 mod filefd;
 mod filesystem;
@@ -41,6 +42,7 @@ pub static ALL: &[&Spec] = &[
     &cpu::SPEC,
     &diskstats::SPEC,
     &dmi::SPEC,
+    &drbd::SPEC,
     &drm::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
