@@ -83,6 +83,12 @@ impl File {
         rustix::fs::access(&self.path, rustix::fs::Access::EXISTS).is_ok()
     }
 
+    /// Opens the file and closes it again, for what the kernel does at that; nothing where it
+    /// is not there.
+    pub fn touch(&self) {
+        drop(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty()));
+    }
+
     /// The whole file as it is now.
     ///
     /// # Errors

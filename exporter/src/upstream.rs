@@ -15,7 +15,6 @@ pub static COLLECTORS: &[&str] = &[
     "buddyinfo",
     "cgroups",
     "cpu_vulnerabilities",
-    "cpufreq",
     "dmmultipath",
     "edac",
     "entropy",

@@ -3,6 +3,7 @@
 mod arp;
 mod conntrack;
 mod cpu;
+mod cpufreq;
 mod diskstats;
 mod dmi;
 mod drbd;
@@ -40,6 +41,7 @@ pub static ALL: &[&Spec] = &[
     &arp::SPEC,
     &conntrack::SPEC,
     &cpu::SPEC,
+    &cpufreq::SPEC,
     &diskstats::SPEC,
     &dmi::SPEC,
     &drbd::SPEC,
