@@ -76,7 +76,11 @@ pub fn parse(
     let wanted = |name: &str, default: bool| {
         switched(&matches, &format!("collector.{name}")).unwrap_or(default && defaults)
     };
-    let collectors = ALL.iter().filter(|spec| wanted(spec.name, spec.enabled)).copied().collect();
+    let (collectors, off): (Vec<_>, Vec<_>) =
+        ALL.iter().copied().partition(|spec| wanted(spec.name, spec.enabled));
+    for spec in off {
+        flags.turn_off(spec.name);
+    }
     let missing = upstream::COLLECTORS.iter().filter(|name| wanted(name, false)).copied().collect();
     web::check(&flags)?;
     Ok(Ask::Serve(Config { flags, collectors, missing }))

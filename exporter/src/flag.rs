@@ -242,7 +242,10 @@ impl<T: Value> AnyFlag for Flag<T> {
 
 /// What the command line gave, each value checked against its flag's type.
 #[derive(Clone, Debug, Default)]
-pub struct Flags(HashMap<&'static str, Vec<String>>);
+pub struct Flags {
+    given: HashMap<&'static str, Vec<String>>,
+    off: Vec<&'static str>,
+}
 
 impl Flags {
     /// Records that `flag` was given, replacing what was recorded for it.
@@ -251,14 +254,25 @@ impl Flags {
     /// The flag's type cannot be read from `given`.
     pub fn give(&mut self, flag: &dyn AnyFlag, given: Vec<String>) -> Result<(), String> {
         flag.check(&given.iter().map(String::as_str).collect::<Vec<_>>())?;
-        self.0.insert(flag.name(), given);
+        self.given.insert(flag.name(), given);
         Ok(())
+    }
+
+    /// Records that this collector does not run.
+    pub fn turn_off(&mut self, collector: &'static str) {
+        self.off.push(collector);
+    }
+
+    /// Whether this collector runs, for another one that exposes less with it or without it.
+    #[must_use]
+    pub fn runs(&self, collector: &str) -> bool {
+        !self.off.contains(&collector)
     }
 
     /// Whether the command line (or the environment) gave this flag.
     #[must_use]
     pub fn gives(&self, flag: &dyn AnyFlag) -> bool {
-        self.0.contains_key(flag.name())
+        self.given.contains_key(flag.name())
     }
 
     /// The flag's value, or its default.
@@ -268,7 +282,7 @@ impl Flags {
     #[must_use]
     #[expect(clippy::expect_used, reason = "checked when it was given")]
     pub fn get<T: Value>(&self, flag: &Flag<T>) -> T {
-        match self.0.get(flag.name) {
+        match self.given.get(flag.name) {
             Some(given) => T::parse(&given.iter().map(String::as_str).collect::<Vec<_>>()),
             None => T::parse(flag.default),
         }

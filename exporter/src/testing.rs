@@ -47,7 +47,7 @@ pub fn golden_flags(root: &Path) -> Vec<String> {
     given.chain(paths(root)).collect()
 }
 
-/// Reads `--name`, `--no-name` and `--name=value` for any flag that exists.
+/// Reads `--name`, `--no-name` and `--name=value` for any flag that exists, collectors included.
 ///
 /// # Panics
 /// A flag does not exist or its value is wrong.
@@ -62,6 +62,14 @@ pub fn flags(args: &[String]) -> Flags {
             (None, Some(name)) => (name, "false"),
             (None, None) => (arg, "true"),
         };
+        if let Some(spec) =
+            ALL.iter().find(|spec| name.strip_prefix("collector.") == Some(spec.name))
+        {
+            if value == "false" {
+                flags.turn_off(spec.name);
+            }
+            continue;
+        }
         let flag: &dyn AnyFlag =
             all().find(|flag| flag.name() == name).unwrap_or_else(|| panic!("no flag --{name}"));
         let mut given = vec![value.to_owned()];

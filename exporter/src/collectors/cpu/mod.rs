@@ -8,7 +8,7 @@
 
 mod cpuinfo;
 
-use crate::{host::Shared, parse::number, prelude::*};
+use crate::{host::Shared, parse::number, prelude::*, sink::Label};
 use cpuinfo::Arch;
 use std::cmp::Ordering;
 
@@ -98,6 +98,8 @@ struct Cpu {
     cpuinfo: Option<File>,
     flags: Option<Pattern>,
     bugs: Option<Pattern>,
+    /// Whether `/proc/cpuinfo` gives frequencies: not where cpufreq is not wanted.
+    frequency: bool,
     isolated: Vec<u16>,
     folder: Folder,
     packages: Vec<u64>,
@@ -125,6 +127,7 @@ impl Cpu {
             cpuinfo: info.then(|| host.proc.file("cpuinfo")),
             flags: cpu_flags,
             bugs,
+            frequency: flags.runs("cpufreq"),
             isolated,
             folder: host.sys.folder("devices/system/cpu"),
             packages: Vec::new(),
@@ -133,7 +136,7 @@ impl Cpu {
     }
 
     fn info(&mut self, out: &mut Sink) -> Result {
-        let Self { cpuinfo: Some(file), flags, bugs, .. } = self else { return Ok(()) };
+        let Self { cpuinfo: Some(file), flags, bugs, frequency, .. } = self else { return Ok(()) };
         file.parse(|text| {
             let infos = cpuinfo::parse(Arch::HERE, text)?;
             for info in &infos {
@@ -153,7 +156,10 @@ impl Cpu {
                     ],
                     true,
                 );
-                out.put(&FREQUENCY, [&info.core, &info.processor, &info.package], info.mhz * 1e6);
+                if *frequency {
+                    let labels: [&dyn Label; 3] = [&info.core, &info.processor, &info.package];
+                    out.put(&FREQUENCY, labels, info.mhz * 1e6);
+                }
             }
             if let Some(first) = infos.first() {
                 words(out, &FLAG_INFO, flags.as_ref(), first.flags);
@@ -314,6 +320,19 @@ mod tests {
         assert!(result.is_ok(), "neither cpuinfo nor sysfs is needed: {result:?}");
         assert!(text.contains("node_cpu_seconds_total{cpu=\"3\",mode=\"user\"} 1\n"));
         assert!(!text.contains("guest") && !text.contains("info"));
+    }
+
+    #[test]
+    fn frequencies_are_for_those_that_want_cpufreq() {
+        let info = "processor\t: 0\nvendor_id\t: X\ncpu MHz\t\t: 2400.5\n\n";
+        let machine = Machine::new().with("proc/stat", "").with("proc/cpuinfo", info);
+        let has_frequency = |args: &[&str]| {
+            let (text, result) = machine.collect(&SPEC, args);
+            assert!(result.is_ok() && text.contains("node_cpu_info{"), "{text} {result:?}");
+            text.contains("node_cpu_frequency_hertz{")
+        };
+        assert!(has_frequency(&["--collector.cpu.info"]));
+        assert!(!has_frequency(&["--collector.cpu.info", "--no-collector.cpufreq"]));
     }
 
     #[test]
