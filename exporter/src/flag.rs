@@ -346,6 +346,17 @@ impl Filter {
         Ok(Self { include, exclude })
     }
 
+    /// Reads a pair whose include pattern is given by default, and which therefore may both be
+    /// given: wanted is what one matches and the other does not.
+    #[must_use]
+    pub fn both(
+        flags: &Flags,
+        include: &Flag<Option<Pattern>>,
+        exclude: &Flag<Option<Pattern>>,
+    ) -> Self {
+        Self { include: flags.get(include), exclude: flags.get(exclude) }
+    }
+
     /// Whether what has this name is wanted.
     #[must_use]
     pub fn keeps(&self, name: &str) -> bool {
@@ -389,6 +400,8 @@ mod tests {
         flags.give(&EXCLUDE, vec!["y".into()]).unwrap();
         let error = Filter::new(&flags, &INCLUDE, &EXCLUDE).unwrap_err().to_string();
         assert_eq!(error, "--a.include and --a.exclude are mutually exclusive");
+        let both = Filter::both(&flags, &INCLUDE, &EXCLUDE);
+        assert!(both.keeps("x") && !both.keeps("xy") && !both.keeps("z"));
     }
 
     #[test]
