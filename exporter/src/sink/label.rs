@@ -70,6 +70,20 @@ impl Label for Box<[u8]> {
     }
 }
 
+/// A text whose words are to have one space between them, and nothing around them.
+pub struct Spaced<'a>(pub &'a str);
+
+impl Label for Spaced<'_> {
+    fn append(&self, text: &mut String) {
+        let mut space = "";
+        for word in self.0.split_ascii_whitespace() {
+            text.push_str(space);
+            text.push_str(word);
+            space = " ";
+        }
+    }
+}
+
 macro_rules! integer {
     ($($integer:ty)*) => {$(
         impl Label for $integer {

@@ -8,7 +8,7 @@ mod float;
 mod label;
 
 pub use float::append_float;
-pub use label::Label;
+pub use label::{Label, Spaced};
 
 use crate::metric::{Kind, Metric};
 use float::Number;

@@ -57,6 +57,16 @@ fn label_values_are_escaped_and_made_utf8() {
 }
 
 #[test]
+fn words_of_a_label_can_be_brought_together() {
+    let mut text = String::new();
+    for words in ["", "  ", " a ", "a \t b  c"] {
+        Spaced(words).append(&mut text);
+        text.push(';');
+    }
+    assert_eq!(text, ";;a;a b c;");
+}
+
+#[test]
 fn a_series_is_never_given_twice() {
     let mut sink = Sink::default();
     sink.begin(1);
