@@ -17,7 +17,6 @@ pub static COLLECTORS: &[&str] = &[
     "cpu_vulnerabilities",
     "dmmultipath",
     "edac",
-    "entropy",
     "ethtool",
     "fibrechannel",
     "infiniband",

@@ -8,6 +8,7 @@ mod diskstats;
 mod dmi;
 mod drbd;
 mod drm;
+mod entropy;
 mod filefd;
 mod filesystem;
 mod hwmon;
@@ -46,6 +47,7 @@ pub static ALL: &[&Spec] = &[
     &dmi::SPEC,
     &drbd::SPEC,
     &drm::SPEC,
+    &entropy::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
     &hwmon::SPEC,
