@@ -36,7 +36,6 @@ pub static COLLECTORS: &[&str] = &[
     "os",
     "pcidevice",
     "perf",
-    "pressure",
     "processes",
     "qdisc",
     "runit",

@@ -20,6 +20,7 @@ mod netdev;
 mod netstat;
 mod network_route;
 mod powersupplyclass;
+mod pressure;
 mod rapl;
 mod sockstat;
 mod softnet;
@@ -59,6 +60,7 @@ pub static ALL: &[&Spec] = &[
     &netstat::SPEC,
     &network_route::SPEC,
     &powersupplyclass::SPEC,
+    &pressure::SPEC,
     &rapl::SPEC,
     &sockstat::SPEC,
     &softnet::SPEC,
