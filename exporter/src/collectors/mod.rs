@@ -1,6 +1,7 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod buddyinfo;
 mod conntrack;
 mod cpu;
 mod cpufreq;
@@ -41,6 +42,7 @@ use crate::collector::Spec;
 /// Every collector, in alphabetical order.
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
+    &buddyinfo::SPEC,
     &conntrack::SPEC,
     &cpu::SPEC,
     &cpufreq::SPEC,
