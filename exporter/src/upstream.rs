@@ -38,7 +38,6 @@ pub static COLLECTORS: &[&str] = &[
     "processes",
     "qdisc",
     "runit",
-    "schedstat",
     "selinux",
     "slabinfo",
     "softirqs",

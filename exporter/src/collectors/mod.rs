@@ -23,6 +23,7 @@ mod network_route;
 mod powersupplyclass;
 mod pressure;
 mod rapl;
+mod schedstat;
 mod sockstat;
 mod softnet;
 mod stat;
@@ -64,6 +65,7 @@ pub static ALL: &[&Spec] = &[
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &rapl::SPEC,
+    &schedstat::SPEC,
     &sockstat::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
