@@ -40,7 +40,6 @@ pub static COLLECTORS: &[&str] = &[
     "runit",
     "selinux",
     "slabinfo",
-    "softirqs",
     "supervisord",
     "sysctl",
     "systemd",

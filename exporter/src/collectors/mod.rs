@@ -25,6 +25,7 @@ mod pressure;
 mod rapl;
 mod schedstat;
 mod sockstat;
+mod softirqs;
 mod softnet;
 mod stat;
 mod swap;
@@ -67,6 +68,7 @@ pub static ALL: &[&Spec] = &[
     &rapl::SPEC,
     &schedstat::SPEC,
     &sockstat::SPEC,
+    &softirqs::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
     &swap::SPEC,
