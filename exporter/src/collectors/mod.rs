@@ -13,6 +13,7 @@ mod entropy;
 mod filefd;
 mod filesystem;
 mod hwmon;
+mod interrupts;
 mod loadavg;
 mod mdadm;
 mod meminfo;
@@ -56,6 +57,7 @@ pub static ALL: &[&Spec] = &[
     &filefd::SPEC,
     &filesystem::SPEC,
     &hwmon::SPEC,
+    &interrupts::SPEC,
     &loadavg::SPEC,
     &mdadm::SPEC,
     &meminfo::SPEC,

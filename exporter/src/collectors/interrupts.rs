@@ -1,0 +1,192 @@
+//! Interrupts by processor, from `/proc/interrupts`.
+//!
+//! A table of `show_interrupts()` in `kernel/irq/proc.c` and of the architecture: the first line
+//! names the processors that are online, the others are `name: count… description`. A numbered
+//! interrupt's description is its chip (`info`), then the rest (`devices`); a named one's is all
+//! `info`. Lines without a description (`ERR`, `MIS`) are no interrupts of a processor.
+
+use crate::{
+    parse::number,
+    prelude::*,
+    sink::{Label as _, Spaced},
+};
+
+pub const SPEC: Spec = Spec {
+    name: "interrupts",
+    enabled: false,
+    flags: &[&INCLUDE, &EXCLUDE, &ZEROS],
+    new: |host, flags| {
+        let gives = flags.gives(&INCLUDE) || flags.gives(&EXCLUDE);
+        let filter = Filter::new(flags, &INCLUDE, &EXCLUDE)?;
+        Ok(Box::new(Interrupts {
+            file: host.proc.file("interrupts"),
+            filter: gives.then_some(filter),
+            zeros: flags.get(&ZEROS),
+            cpus: Vec::new(),
+            name: String::new(),
+        }))
+    },
+};
+
+static INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.interrupts.name-include",
+    "Regexp of interrupts name to include (mutually exclusive to --collector.interrupts.name-exclude).",
+);
+static EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.interrupts.name-exclude",
+    "Regexp of interrupts name to exclude (mutually exclusive to --collector.interrupts.name-include).",
+);
+static ZEROS: Flag<bool> =
+    switch("collector.interrupts.include-zeros", true, "Include interrupts that have a zero value");
+
+static INTERRUPTS: Metric<4> =
+    counter("node_interrupts_total", "Interrupt details.").by(["cpu", "devices", "info", "type"]);
+
+struct Interrupts {
+    file: File,
+    filter: Option<Filter>,
+    zeros: bool,
+    /// The processors of the first line.
+    cpus: Vec<u32>,
+    /// Room for what the filter looks at.
+    name: String,
+}
+
+/// One line, its counts unread.
+#[derive(Debug, PartialEq, Eq)]
+struct Interrupt<'a> {
+    name: &'a str,
+    counts: &'a str,
+    info: &'a str,
+    devices: &'a str,
+}
+
+impl Collector for Interrupts {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let Self { file, filter, zeros, cpus, name } = self;
+        file.parse(|text| {
+            let mut lines = text.lines();
+            processors(lines.next().unwrap_or_default(), cpus)?;
+            for interrupt in lines.filter_map(|line| parse(line, cpus.len())) {
+                let (info, devices) = (Spaced(interrupt.info), Spaced(interrupt.devices));
+                if let Some(filter) = filter {
+                    name.clear();
+                    name.push_str(interrupt.name);
+                    name.push(';');
+                    info.append(name);
+                    name.push(';');
+                    devices.append(name);
+                    if !filter.keeps(name) {
+                        continue;
+                    }
+                }
+                for (cpu, word) in cpus.iter().zip(interrupt.counts.split_ascii_whitespace()) {
+                    let count: u64 = number("count", word)?;
+                    if *zeros || count > 0 {
+                        out.put(&INTERRUPTS, [cpu, &devices, &info, &interrupt.name], count);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn processors(line: &str, cpus: &mut Vec<u32>) -> Result<(), Malformed> {
+    cpus.clear();
+    for word in line.split_ascii_whitespace() {
+        cpus.push(number("processor", word.strip_prefix("CPU").unwrap_or(word))?);
+    }
+    if cpus.is_empty() { Err(Malformed::new("list of processors", line)) } else { Ok(()) }
+}
+
+/// `None` where the line has not a count for each of `cpus` processors and a description.
+fn parse(line: &str, cpus: usize) -> Option<Interrupt<'_>> {
+    let (name, counts) = line.split_once(':')?;
+    let name = name.trim_start();
+    let mut rest = counts;
+    for _ in 0..cpus {
+        rest = word(rest)?.1;
+    }
+    let (first, devices) = word(rest)?;
+    let numbered = name.parse::<u64>().is_ok();
+    let (info, devices) = if numbered { (first, devices) } else { (rest, "") };
+    Some(Interrupt { name, counts, info, devices })
+}
+
+/// The first word, and what comes after it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_ascii_start();
+    let end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, malformed};
+
+    const TABLE: &str = "      CPU0 CPU3\n\
+        \x20 9:   0  7 IO-APIC   9-fasteoi   acpi, thermal\n\
+        IPI0:1  2       Rescheduling interrupts\n\
+        ERR:   5\n\
+        MIS:   0  1\n\
+        \n";
+
+    fn lines(args: &[&str]) -> Vec<String> {
+        let machine = Machine::new().with("proc/interrupts", TABLE);
+        let (text, result) = machine.collect(&SPEC, args);
+        result.unwrap();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("node_interrupts_total"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn names_may_touch_counts_and_processors_may_be_offline() {
+        assert_eq!(
+            lines(&[]),
+            [
+                r#"{cpu="0",devices="",info="Rescheduling interrupts",type="IPI0"} 1"#,
+                r#"{cpu="0",devices="9-fasteoi acpi, thermal",info="IO-APIC",type="9"} 0"#,
+                r#"{cpu="3",devices="",info="Rescheduling interrupts",type="IPI0"} 2"#,
+                r#"{cpu="3",devices="9-fasteoi acpi, thermal",info="IO-APIC",type="9"} 7"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn filters_see_name_info_and_devices() {
+        assert_eq!(
+            lines(&["--collector.interrupts.name-include=^9;IO-APIC;9-fasteoi acpi"]).len(),
+            2
+        );
+        assert_eq!(lines(&["--collector.interrupts.name-exclude=;Resch"]).len(), 2);
+        assert_eq!(lines(&["--no-collector.interrupts.include-zeros"]).len(), 3);
+    }
+
+    #[test]
+    fn refuses_what_is_no_table() {
+        let error = |text: &str| {
+            Machine::new()
+                .with("proc/interrupts", text)
+                .collect(&SPEC, &[])
+                .1
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(error("CPU0\n 1: x IO-APIC\n").ends_with("/interrupts: bad count: \"x\""));
+        let processors = |line| processors(line, &mut Vec::new());
+        assert_eq!(malformed(processors("CPU0 x")), "bad processor: \"x\"");
+        assert_eq!(malformed(processors("  ")), "bad list of processors: \"  \"");
+    }
+
+    #[test]
+    fn lines_of_another_form_are_skipped() {
+        for line in ["", "x", "ERR: 5", "MIS: 1 2", "NMI: 1 "] {
+            assert_eq!(parse(line, 2), None, "{line}");
+        }
+        assert!(parse("NMI:1 2 x", 2).is_some());
+    }
+}
