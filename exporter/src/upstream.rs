@@ -20,7 +20,6 @@ pub static COLLECTORS: &[&str] = &[
     "fibrechannel",
     "infiniband",
     "ipvs",
-    "kernel_hung",
     "ksmd",
     "lnstat",
     "logind",

@@ -14,6 +14,7 @@ mod filefd;
 mod filesystem;
 mod hwmon;
 mod interrupts;
+mod kernel_hung;
 mod loadavg;
 mod mdadm;
 mod meminfo;
@@ -58,6 +59,7 @@ pub static ALL: &[&Spec] = &[
     &filesystem::SPEC,
     &hwmon::SPEC,
     &interrupts::SPEC,
+    &kernel_hung::SPEC,
     &loadavg::SPEC,
     &mdadm::SPEC,
     &meminfo::SPEC,
