@@ -30,7 +30,6 @@ pub static COLLECTORS: &[&str] = &[
     "ntp",
     "nvme",
     "nvmesubsystem",
-    "os",
     "pcidevice",
     "perf",
     "processes",

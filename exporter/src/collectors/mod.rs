@@ -22,6 +22,7 @@ mod netclass;
 mod netdev;
 mod netstat;
 mod network_route;
+mod os;
 mod powersupplyclass;
 mod pressure;
 mod rapl;
@@ -67,6 +68,7 @@ pub static ALL: &[&Spec] = &[
     &netdev::SPEC,
     &netstat::SPEC,
     &network_route::SPEC,
+    &os::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &rapl::SPEC,
