@@ -32,7 +32,6 @@ pub static COLLECTORS: &[&str] = &[
     "nvmesubsystem",
     "pcidevice",
     "perf",
-    "processes",
     "qdisc",
     "runit",
     "selinux",

@@ -25,6 +25,7 @@ mod network_route;
 mod os;
 mod powersupplyclass;
 mod pressure;
+mod processes;
 mod rapl;
 mod schedstat;
 mod sockstat;
@@ -71,6 +72,7 @@ pub static ALL: &[&Spec] = &[
     &os::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
+    &processes::SPEC,
     &rapl::SPEC,
     &schedstat::SPEC,
     &sockstat::SPEC,
