@@ -33,6 +33,7 @@ mod softirqs;
 mod softnet;
 mod stat;
 mod swap;
+mod sysctl;
 mod tcpstat;
 mod textfile;
 mod thermal_zone;
@@ -80,6 +81,7 @@ pub static ALL: &[&Spec] = &[
     &softnet::SPEC,
     &stat::SPEC,
     &swap::SPEC,
+    &sysctl::SPEC,
     &tcpstat::SPEC,
     &textfile::SPEC,
     &thermal_zone::SPEC,
