@@ -39,7 +39,6 @@ pub static COLLECTORS: &[&str] = &[
     "supervisord",
     "systemd",
     "tapestats",
-    "timex",
     "wifi",
     "xfs",
     "zfs",

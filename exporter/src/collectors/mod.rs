@@ -38,6 +38,7 @@ mod tcpstat;
 mod textfile;
 mod thermal_zone;
 mod time;
+mod timex;
 mod udp_queues;
 mod uname;
 mod vmstat;
@@ -86,6 +87,7 @@ pub static ALL: &[&Spec] = &[
     &textfile::SPEC,
     &thermal_zone::SPEC,
     &time::SPEC,
+    &timex::SPEC,
     &udp_queues::SPEC,
     &uname::SPEC,
     &vmstat::SPEC,

@@ -1,0 +1,13 @@
+//! The system call, which no crate here offers without `unsafe`.
+#![expect(unsafe_code, reason = "the system call takes an address")]
+
+use std::io;
+
+/// What adjtimex(2) returns, and what it writes where it is asked to change nothing.
+pub(super) fn adjtimex() -> io::Result<(i32, libc::timex)> {
+    // SAFETY: a structure of numbers, for which 0 is a value; `modes` 0 asks for no change.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the address is that of a structure the kernel may write, of the type it writes.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    if state < 0 { Err(io::Error::last_os_error()) } else { Ok((state, timex)) }
+}
