@@ -12,7 +12,6 @@ pub static COLLECTORS: &[&str] = &[
     "bcachefs",
     "bonding",
     "btrfs",
-    "cgroups",
     "cpu_vulnerabilities",
     "dmmultipath",
     "edac",

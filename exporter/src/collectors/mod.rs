@@ -2,6 +2,7 @@
 
 mod arp;
 mod buddyinfo;
+mod cgroups;
 mod conntrack;
 mod cpu;
 mod cpufreq;
@@ -51,6 +52,7 @@ use crate::collector::Spec;
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
     &buddyinfo::SPEC,
+    &cgroups::SPEC,
     &conntrack::SPEC,
     &cpu::SPEC,
     &cpufreq::SPEC,
