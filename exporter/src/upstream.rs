@@ -20,7 +20,6 @@ pub static COLLECTORS: &[&str] = &[
     "infiniband",
     "ipvs",
     "ksmd",
-    "lnstat",
     "logind",
     "meminfo_numa",
     "mountstats",

@@ -16,6 +16,7 @@ mod filesystem;
 mod hwmon;
 mod interrupts;
 mod kernel_hung;
+mod lnstat;
 mod loadavg;
 mod mdadm;
 mod meminfo;
@@ -66,6 +67,7 @@ pub static ALL: &[&Spec] = &[
     &hwmon::SPEC,
     &interrupts::SPEC,
     &kernel_hung::SPEC,
+    &lnstat::SPEC,
     &loadavg::SPEC,
     &mdadm::SPEC,
     &meminfo::SPEC,

@@ -1,0 +1,168 @@
+//! Counters of the network's caches and tables, from the files in `/proc/net/stat`.
+//!
+//! Each file has a line of names, then a line of hexadecimal numbers for each processor that may
+//! exist (for example `neigh_stat_seq_show()` in net/core/neighbour.c). All are exposed as
+//! counters, also what is none and is the same on each line, such as `entries`.
+
+use crate::{metric::Kind, parse::hex, prelude::*};
+
+pub const SPEC: Spec = Spec {
+    name: "lnstat",
+    enabled: false,
+    flags: &[],
+    new: |host, _| {
+        Ok(Box::new(LnStat {
+            folder: host.proc.folder("net/stat"),
+            proc: host.proc.clone(),
+            tables: Vec::new(),
+        }))
+    },
+};
+
+struct LnStat {
+    folder: Folder,
+    proc: Tree,
+    /// One for each file, in the order of their names.
+    tables: Vec<Table>,
+}
+
+struct Table {
+    name: Box<str>,
+    file: File,
+    /// The line of names as it was last seen …
+    head: Box<str>,
+    /// … and the metric of each.
+    metrics: Vec<Metric<2>>,
+}
+
+impl Collector for LnStat {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        self.refresh()?;
+        for table in &mut self.tables {
+            // One file's trouble must not hide the others.
+            if let Err(error) = table.put(out) {
+                tracing::debug!("lnstat: {error}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LnStat {
+    /// Makes `tables` those of the files that there are.
+    fn refresh(&mut self) -> Result {
+        let Self { folder, proc, tables } = self;
+        let entries = match folder.list() {
+            Err(error) if error.is_absent() => {
+                tables.clear();
+                return Ok(());
+            }
+            entries => entries?,
+        };
+        let mut place = 0;
+        for entry in entries {
+            let name = entry.name();
+            while tables.get(place).is_some_and(|table| *table.name < *name) {
+                tables.remove(place);
+            }
+            if tables.get(place).is_none_or(|table| *table.name != *name) {
+                tables.insert(place, Table::new(proc, &name));
+            }
+            place += 1;
+        }
+        tables.truncate(place);
+        Ok(())
+    }
+}
+
+impl Table {
+    fn new(proc: &Tree, name: &str) -> Self {
+        let file = proc.file(&format!("net/stat/{name}"));
+        Self { name: name.into(), file, head: Box::default(), metrics: Vec::new() }
+    }
+
+    fn put(&mut self, out: &mut Sink) -> Result {
+        let Self { name, file, head, metrics } = self;
+        file.parse(|text| {
+            let mut lines = text.lines();
+            let names = lines.next().unwrap_or_default();
+            if **head != *names {
+                *metrics = names.split_ascii_whitespace().map(metric).collect();
+                *head = names.into();
+            }
+            for (cpu, line) in lines.enumerate() {
+                if line.split_ascii_whitespace().count() > metrics.len() {
+                    return Err(Malformed::new("number of values", line));
+                }
+                for (metric, word) in metrics.iter().zip(line.split_ascii_whitespace()) {
+                    out.put(metric, [&cpu, name], hex("value", word)?);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn metric(name: &str) -> Metric<2> {
+    Metric::named(
+        Kind::Counter,
+        format!("node_lnstat_{name}_total"),
+        "linux network cache stats".into(),
+        ["cpu", "subsystem"],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        host::Host,
+        testing::{Machine, flags, paths},
+    };
+
+    #[test]
+    fn a_broken_file_does_not_hide_the_others() {
+        let machine = Machine::new()
+            .with("proc/net/stat/a", "hits\n1\nx\n")
+            .with("proc/net/stat/b", "hits\n1 2\n")
+            .with("proc/net/stat/c", b"\xff\n")
+            .with("proc/net/stat/d/e", "")
+            .with("proc/net/stat/f", "")
+            .with("proc/net/stat/g", "hits misses\nff\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "node_lnstat_hits_total{cpu=\"0\",subsystem=\"a\"} 1",
+                "node_lnstat_hits_total{cpu=\"0\",subsystem=\"g\"} 255",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_the_folder_there_is_nothing() {
+        let (text, result) = Machine::new().collect(&SPEC, &[]);
+        assert!(text.is_empty() && result.is_ok());
+    }
+
+    #[test]
+    fn files_come_and_go() {
+        let machine = Machine::new().with("proc/net/stat/b", "");
+        let host = Host::new(&flags(&paths(machine.path())));
+        let folder = host.proc.folder("net/stat");
+        let mut lnstat = LnStat { folder, proc: host.proc.clone(), tables: Vec::new() };
+        let mut names = || {
+            lnstat.refresh().unwrap();
+            lnstat.tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(), ["b"]);
+        let machine = machine.with("proc/net/stat/a", "").with("proc/net/stat/c", "");
+        assert_eq!(names(), ["a", "b", "c"]);
+        for name in ["a", "b"] {
+            std::fs::remove_file(machine.path().join("proc/net/stat").join(name)).unwrap();
+        }
+        assert_eq!(names(), ["c"]);
+    }
+}
