@@ -131,7 +131,7 @@ impl File {
     /// # Errors
     /// As [`File::read`], or it is no number of that type.
     pub fn number<T: FromStr>(&mut self) -> Result<T> {
-        self.parse(|text| crate::parse::number("number", text.trim()))
+        self.parse(|text| number("number", text.trim()))
     }
 
     /// Closes it: for a file on disk, which an update replaces by another of the same name.

@@ -175,7 +175,7 @@ pub(super) fn is_own(host: &Host) -> bool {
 
 fn compare(links: &Links, folder: &mut Folder) -> bool {
     let mut text = String::new();
-    let mut same = |link: &Link, net: &crate::tree::Dir<'_>| {
+    let mut same = |link: &Link, net: &Dir<'_>| {
         let dir = net.entry(&link.name).dir().ok()??;
         text.clear();
         link.address.append(&mut text);
