@@ -95,3 +95,40 @@ fn put(state: i32, timex: &libc::timex, out: &mut Sink) {
     out.put(&PPS_UNSTABLE, [], timex.stbcnt);
     out.put(&TAI, [], timex.tai);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(state: i32, timex: libc::timex) -> String {
+        let mut sink = Sink::default();
+        sink.begin(1);
+        put(state, &timex, &mut sink);
+        let mut body = Vec::new();
+        crate::exposition::append(&[&sink], None, &mut body);
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn offset_and_jitter_are_in_the_unit_of_the_status() {
+        let timex = libc::timex { offset: -1500, jitter: 2000, maxerror: 500_000, ..sys::zeroed() };
+        let text = lines(0, timex);
+        assert!(text.contains("\nnode_timex_offset_seconds -0.0015\n"), "{text}");
+        assert!(text.contains("\nnode_timex_pps_jitter_seconds 0.002\n"), "{text}");
+        let text = lines(0, libc::timex { status: STA_NANO | 1, ..timex });
+        assert!(text.contains("\nnode_timex_offset_seconds -1.5e-06\n"), "{text}");
+        assert!(text.contains("\nnode_timex_pps_jitter_seconds 2e-06\n"), "{text}");
+        assert!(text.contains("\nnode_timex_maxerror_seconds 0.5\n"), "{text}");
+        assert!(text.contains("\nnode_timex_status 8193\n"), "{text}");
+    }
+
+    #[test]
+    fn frequencies_have_sixteen_bits_after_the_point() {
+        let timex = libc::timex { freq: 65536 * 100, stabil: 65536, ..sys::zeroed() };
+        let text = lines(TIME_ERROR, timex);
+        assert!(text.contains("\nnode_timex_frequency_adjustment_ratio 1.0001\n"), "{text}");
+        assert!(text.contains("\nnode_timex_pps_stability_hertz 1e-06\n"), "{text}");
+        assert!(text.contains("\nnode_timex_sync_status 0\n"), "{text}");
+        assert!(lines(0, timex).contains("\nnode_timex_sync_status 1\n"));
+    }
+}

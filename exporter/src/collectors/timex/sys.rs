@@ -5,9 +5,14 @@ use std::io;
 
 /// What adjtimex(2) returns, and what it writes where it is asked to change nothing.
 pub(super) fn adjtimex() -> io::Result<(i32, libc::timex)> {
-    // SAFETY: a structure of numbers, for which 0 is a value; `modes` 0 asks for no change.
-    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    let mut timex = zeroed();
     // SAFETY: the address is that of a structure the kernel may write, of the type it writes.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
     if state < 0 { Err(io::Error::last_os_error()) } else { Ok((state, timex)) }
+}
+
+/// The structure with nothing set: `modes` 0 asks for no change.
+pub(super) const fn zeroed() -> libc::timex {
+    // SAFETY: a structure of numbers, for which 0 is a value.
+    unsafe { std::mem::zeroed() }
 }
