@@ -32,7 +32,6 @@ pub static COLLECTORS: &[&str] = &[
     "perf",
     "qdisc",
     "runit",
-    "selinux",
     "slabinfo",
     "supervisord",
     "systemd",

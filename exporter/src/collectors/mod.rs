@@ -30,6 +30,7 @@ mod pressure;
 mod processes;
 mod rapl;
 mod schedstat;
+mod selinux;
 mod sockstat;
 mod softirqs;
 mod softnet;
@@ -81,6 +82,7 @@ pub static ALL: &[&Spec] = &[
     &processes::SPEC,
     &rapl::SPEC,
     &schedstat::SPEC,
+    &selinux::SPEC,
     &sockstat::SPEC,
     &softirqs::SPEC,
     &softnet::SPEC,
