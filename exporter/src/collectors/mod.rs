@@ -31,6 +31,7 @@ mod processes;
 mod rapl;
 mod schedstat;
 mod selinux;
+mod slabinfo;
 mod sockstat;
 mod softirqs;
 mod softnet;
@@ -83,6 +84,7 @@ pub static ALL: &[&Spec] = &[
     &rapl::SPEC,
     &schedstat::SPEC,
     &selinux::SPEC,
+    &slabinfo::SPEC,
     &sockstat::SPEC,
     &softirqs::SPEC,
     &softnet::SPEC,
