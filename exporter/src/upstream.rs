@@ -38,7 +38,6 @@ pub static COLLECTORS: &[&str] = &[
     "wifi",
     "xfs",
     "zfs",
-    "zoneinfo",
 ];
 
 /// Their flags, without the two dashes.

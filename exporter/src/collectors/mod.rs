@@ -48,6 +48,7 @@ mod uname;
 mod vmstat;
 mod watchdog;
 mod xfrm;
+mod zoneinfo;
 
 use crate::collector::Spec;
 
@@ -101,4 +102,5 @@ pub static ALL: &[&Spec] = &[
     &vmstat::SPEC,
     &watchdog::SPEC,
     &xfrm::SPEC,
+    &zoneinfo::SPEC,
 ];
