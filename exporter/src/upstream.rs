@@ -19,7 +19,6 @@ pub static COLLECTORS: &[&str] = &[
     "fibrechannel",
     "infiniband",
     "ipvs",
-    "ksmd",
     "logind",
     "meminfo_numa",
     "mountstats",

@@ -16,6 +16,7 @@ mod filesystem;
 mod hwmon;
 mod interrupts;
 mod kernel_hung;
+mod ksmd;
 mod lnstat;
 mod loadavg;
 mod mdadm;
@@ -70,6 +71,7 @@ pub static ALL: &[&Spec] = &[
     &hwmon::SPEC,
     &interrupts::SPEC,
     &kernel_hung::SPEC,
+    &ksmd::SPEC,
     &lnstat::SPEC,
     &loadavg::SPEC,
     &mdadm::SPEC,
