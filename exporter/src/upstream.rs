@@ -20,7 +20,6 @@ pub static COLLECTORS: &[&str] = &[
     "infiniband",
     "ipvs",
     "logind",
-    "meminfo_numa",
     "mountstats",
     "nfs",
     "nfsd",

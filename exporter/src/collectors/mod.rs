@@ -21,6 +21,7 @@ mod lnstat;
 mod loadavg;
 mod mdadm;
 mod meminfo;
+mod meminfo_numa;
 mod netclass;
 mod netdev;
 mod netstat;
@@ -76,6 +77,7 @@ pub static ALL: &[&Spec] = &[
     &loadavg::SPEC,
     &mdadm::SPEC,
     &meminfo::SPEC,
+    &meminfo_numa::SPEC,
     &netclass::SPEC,
     &netdev::SPEC,
     &netstat::SPEC,
