@@ -12,7 +12,6 @@ pub static COLLECTORS: &[&str] = &[
     "bcachefs",
     "bonding",
     "btrfs",
-    "cpu_vulnerabilities",
     "dmmultipath",
     "edac",
     "ethtool",

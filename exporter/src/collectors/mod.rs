@@ -5,6 +5,7 @@ mod buddyinfo;
 mod cgroups;
 mod conntrack;
 mod cpu;
+mod cpu_vulnerabilities;
 mod cpufreq;
 mod diskstats;
 mod dmi;
@@ -61,6 +62,7 @@ pub static ALL: &[&Spec] = &[
     &cgroups::SPEC,
     &conntrack::SPEC,
     &cpu::SPEC,
+    &cpu_vulnerabilities::SPEC,
     &cpufreq::SPEC,
     &diskstats::SPEC,
     &dmi::SPEC,

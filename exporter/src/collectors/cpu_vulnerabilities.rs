@@ -1,0 +1,88 @@
+//! What the processors are vulnerable to, from `/sys/devices/system/cpu/vulnerabilities`.
+//!
+//! A file for each, with a state and details (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
+//! What begins with no known state, such as `KVM: Mitigation: …`, is a detail of an unknown one.
+
+use crate::{prelude::*, sink::Spaced};
+
+pub const SPEC: Spec = Spec {
+    name: "cpu_vulnerabilities",
+    enabled: false,
+    flags: &[],
+    new: |host, _| {
+        Ok(Box::new(CpuVulnerabilities(host.sys.folder("devices/system/cpu/vulnerabilities"))))
+    },
+};
+
+static INFO: Metric<3> = gauge(
+    "node_cpu_vulnerabilities_info",
+    "Details of each CPU vulnerability reported by sysfs. The value of the series is an int encoded state of the vulnerability. The same state is stored as a string in the label",
+)
+.by(["codename", "mitigation", "state"]);
+
+struct CpuVulnerabilities(Folder);
+
+impl Collector for CpuVulnerabilities {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let entries = match self.0.list() {
+            Err(error) if error.is_absent() => return Ok(()),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            match entry.text() {
+                Ok(Some(text)) => {
+                    let (state, details) = parse(&text);
+                    out.put(&INFO, [&entry.bytes(), &Spaced(details), &state], true);
+                }
+                Ok(None) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+}
+
+/// State and details. The state may be in any case and runs into the details after its word.
+fn parse(text: &str) -> (&'static str, &str) {
+    let begins = |state: &str| {
+        text.get(..state.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(state))
+    };
+    if begins("not affected") {
+        return ("not affected", "");
+    }
+    let Some(state) =
+        ["vulnerable", "mitigation", "unknown"].into_iter().find(|state| begins(state))
+    else {
+        return ("unknown", text);
+    };
+    (state, text.split_once(|c: char| c.is_ascii_whitespace()).map_or("", |(_, details)| details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn states_are_told_from_details() {
+        for (text, want) in [
+            ("Not affected", ("not affected", "")),
+            ("Vulnerable", ("vulnerable", "")),
+            ("Vulnerable: Safe RET,  no microcode", ("vulnerable", "Safe RET,  no microcode")),
+            ("Mitigation: PTI", ("mitigation", "PTI")),
+            ("Unknown: No mitigations", ("unknown", "No mitigations")),
+            ("KVM: Mitigation: VMX disabled", ("unknown", "KVM: Mitigation: VMX disabled")),
+            ("", ("unknown", "")),
+            ("Vulnérable", ("unknown", "Vulnérable")),
+        ] {
+            assert_eq!(parse(text), want);
+        }
+    }
+
+    #[test]
+    fn a_machine_may_tell_none() {
+        let (text, result) = Machine::new().collect(&SPEC, &[]);
+        assert!(text.is_empty() && result.is_ok());
+    }
+}
