@@ -13,7 +13,6 @@ pub static COLLECTORS: &[&str] = &[
     "bonding",
     "btrfs",
     "dmmultipath",
-    "edac",
     "ethtool",
     "fibrechannel",
     "infiniband",

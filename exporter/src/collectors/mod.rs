@@ -11,6 +11,7 @@ mod diskstats;
 mod dmi;
 mod drbd;
 mod drm;
+mod edac;
 mod entropy;
 mod filefd;
 mod filesystem;
@@ -68,6 +69,7 @@ pub static ALL: &[&Spec] = &[
     &dmi::SPEC,
     &drbd::SPEC,
     &drm::SPEC,
+    &edac::SPEC,
     &entropy::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
