@@ -17,6 +17,7 @@ mod filefd;
 mod filesystem;
 mod hwmon;
 mod interrupts;
+mod ipvs;
 mod kernel_hung;
 mod ksmd;
 mod lnstat;
@@ -75,6 +76,7 @@ pub static ALL: &[&Spec] = &[
     &filesystem::SPEC,
     &hwmon::SPEC,
     &interrupts::SPEC,
+    &ipvs::SPEC,
     &kernel_hung::SPEC,
     &ksmd::SPEC,
     &lnstat::SPEC,
