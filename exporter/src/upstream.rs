@@ -18,8 +18,6 @@ pub static COLLECTORS: &[&str] = &[
     "infiniband",
     "logind",
     "mountstats",
-    "nfs",
-    "nfsd",
     "ntp",
     "nvme",
     "nvmesubsystem",

@@ -29,6 +29,8 @@ mod netclass;
 mod netdev;
 mod netstat;
 mod network_route;
+mod nfs;
+mod nfsd;
 mod os;
 mod powersupplyclass;
 mod pressure;
@@ -88,6 +90,8 @@ pub static ALL: &[&Spec] = &[
     &netdev::SPEC,
     &netstat::SPEC,
     &network_route::SPEC,
+    &nfs::SPEC,
+    &nfsd::SPEC,
     &os::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
