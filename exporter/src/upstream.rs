@@ -29,7 +29,6 @@ pub static COLLECTORS: &[&str] = &[
     "systemd",
     "tapestats",
     "wifi",
-    "xfs",
     "zfs",
 ];
 

@@ -43,14 +43,10 @@ impl Collector for MdAdm {
             return Err(Error::NoData);
         }
         let listed = match self.block.list() {
-            Ok(entries) => {
-                for entry in entries.filter(|entry| entry.bytes().starts_with(b"md")) {
-                    if let Err(error) = put_attributes(&entry, out) {
-                        tracing::debug!("mdadm: {error}");
-                    }
-                }
-                Ok(())
-            }
+            Ok(entries) => entries
+                .filter(|entry| entry.bytes().starts_with(b"md"))
+                .map(|entry| put_attributes(&entry, out))
+                .fold(Ok(()), Result::and),
             Err(error) if error.is_absent() => Ok(()),
             Err(error) => Err(error),
         };

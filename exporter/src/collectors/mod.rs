@@ -55,6 +55,7 @@ mod uname;
 mod vmstat;
 mod watchdog;
 mod xfrm;
+mod xfs;
 mod zoneinfo;
 
 use crate::collector::Spec;
@@ -116,5 +117,6 @@ pub static ALL: &[&Spec] = &[
     &vmstat::SPEC,
     &watchdog::SPEC,
     &xfrm::SPEC,
+    &xfs::SPEC,
     &zoneinfo::SPEC,
 ];

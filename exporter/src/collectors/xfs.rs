@@ -1,0 +1,175 @@
+//! Statistics of mounted XFS file systems, from `/sys/fs/xfs/<device>/stats/stats`.
+//!
+//! A keyword and its counters a line (`xfs_stats_format()` in `fs/xfs/xfs_stats.c`), of 32 bits:
+//! they wrap. A line that a kernel does not give counts as 0.
+
+use crate::prelude::*;
+
+pub const SPEC: Spec = Spec {
+    name: "xfs",
+    enabled: true,
+    flags: &[],
+    new: |host, _| Ok(Box::new(Xfs(host.sys.folder("fs/xfs")))),
+};
+
+macro_rules! lines {
+    ($($keyword:literal { $($name:literal $help:literal,)* })*) => {
+        [$((
+            $keyword,
+            &[$(counter(concat!("node_xfs_", $name, "_total"), $help).by(["device"])),*],
+        )),*]
+    };
+}
+
+const COUNT: usize = 8;
+/// The most counters of a line.
+const WIDTH: usize = 7;
+
+/// The lines that are exposed, and what their counters are.
+static LINES: [(&str, &[Metric<1>]); COUNT] = lines! {
+    "extent_alloc" {
+        "extent_allocation_extents_allocated" "Number of extents allocated for a filesystem.",
+        "extent_allocation_blocks_allocated" "Number of blocks allocated for a filesystem.",
+        "extent_allocation_extents_freed" "Number of extents freed for a filesystem.",
+        "extent_allocation_blocks_freed" "Number of blocks freed for a filesystem.",
+    }
+    "abt" {
+        "allocation_btree_lookups" "Number of allocation B-tree lookups for a filesystem.",
+        "allocation_btree_compares" "Number of allocation B-tree compares for a filesystem.",
+        "allocation_btree_records_inserted"
+            "Number of allocation B-tree records inserted for a filesystem.",
+        "allocation_btree_records_deleted"
+            "Number of allocation B-tree records deleted for a filesystem.",
+    }
+    "blk_map" {
+        "block_mapping_reads" "Number of block map for read operations for a filesystem.",
+        "block_mapping_writes" "Number of block map for write operations for a filesystem.",
+        "block_mapping_unmaps" "Number of block unmaps (deletes) for a filesystem.",
+        "block_mapping_extent_list_insertions"
+            "Number of extent list insertions for a filesystem.",
+        "block_mapping_extent_list_deletions" "Number of extent list deletions for a filesystem.",
+        "block_mapping_extent_list_lookups" "Number of extent list lookups for a filesystem.",
+        "block_mapping_extent_list_compares" "Number of extent list compares for a filesystem.",
+    }
+    "bmbt" {
+        "block_map_btree_lookups" "Number of block map B-tree lookups for a filesystem.",
+        "block_map_btree_compares" "Number of block map B-tree compares for a filesystem.",
+        "block_map_btree_records_inserted"
+            "Number of block map B-tree records inserted for a filesystem.",
+        "block_map_btree_records_deleted"
+            "Number of block map B-tree records deleted for a filesystem.",
+    }
+    "dir" {
+        "directory_operation_lookup"
+            "Number of file name directory lookups which miss the operating systems directory name lookup cache.",
+        "directory_operation_create"
+            "Number of times a new directory entry was created for a filesystem.",
+        "directory_operation_remove"
+            "Number of times an existing directory entry was created for a filesystem.",
+        "directory_operation_getdents"
+            "Number of times the directory getdents operation was performed for a filesystem.",
+    }
+    "ig" {
+        "inode_operation_attempts"
+            "Number of times the OS looked for an XFS inode in the inode cache.",
+        "inode_operation_found"
+            "Number of times the OS looked for and found an XFS inode in the inode cache.",
+        "inode_operation_recycled"
+            "Number of times the OS found an XFS inode in the cache, but could not use it as it was being recycled.",
+        "inode_operation_missed"
+            "Number of times the OS looked for an XFS inode in the cache, but did not find it.",
+        "inode_operation_duplicates"
+            "Number of times the OS tried to add a missing XFS inode to the inode cache, but found it had already been added by another process.",
+        "inode_operation_reclaims"
+            "Number of times the OS reclaimed an XFS inode from the inode cache to free memory for another purpose.",
+        "inode_operation_attribute_changes"
+            "Number of times the OS explicitly changed the attributes of an XFS inode.",
+    }
+    "rw" {
+        "write_calls" "Number of write(2) system calls made to files in a filesystem.",
+        "read_calls" "Number of read(2) system calls made to files in a filesystem.",
+    }
+    "vnodes" {
+        "vnode_active" "Number of vnodes not on free lists for a filesystem.",
+        "vnode_allocate" "Number of times vn_alloc called for a filesystem.",
+        "vnode_get" "Number of times vn_get called for a filesystem.",
+        "vnode_hold" "Number of times vn_hold called for a filesystem.",
+        "vnode_release" "Number of times vn_rele called for a filesystem.",
+        "vnode_reclaim" "Number of times vn_reclaim called for a filesystem.",
+        "vnode_remove" "Number of times vn_remove called for a filesystem.",
+    }
+};
+
+struct Xfs(Folder);
+
+impl Collector for Xfs {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        match self.0.list() {
+            Ok(entries) => entries.map(|entry| put(&entry, out)).fold(Ok(()), Result::and),
+            Err(error) if error.is_absent() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn put(entry: &Entry<'_>, out: &mut Sink) -> Result {
+    const STATS: &str = "stats/stats";
+    let Some(dir) = entry.dir()? else { return Ok(()) };
+    let Some(text) = dir.text(STATS)? else { return Ok(()) };
+    let values = parse(&text).map_err(|source| Error::Parse { path: dir.path(STATS), source })?;
+    for ((_, metrics), values) in LINES.iter().zip(values) {
+        for (metric, value) in metrics.iter().zip(values) {
+            out.put(metric, [&entry.name()], value);
+        }
+    }
+    Ok(())
+}
+
+/// The counters of each of [`LINES`].
+fn parse(text: &str) -> Result<[[u64; WIDTH]; COUNT], Malformed> {
+    let mut values = [[0; WIDTH]; COUNT];
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let keyword = words.next();
+        let known = LINES.iter().zip(&mut values).find(|((name, _), _)| Some(*name) == keyword);
+        let Some(((name, metrics), values)) = known else { continue };
+        for (value, _) in values.iter_mut().zip(*metrics) {
+            *value = words.number(name)?;
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, malformed};
+
+    #[test]
+    fn lines_may_be_missing_unknown_or_longer() {
+        assert_eq!(parse(""), Ok([[0; WIDTH]; COUNT]));
+        let values = parse("novel x\nrw 1 2 3\n\nxpc\n").unwrap();
+        assert_eq!(values[6], [1, 2, 0, 0, 0, 0, 0]);
+        assert!(LINES.iter().all(|(_, metrics)| metrics.len() <= WIDTH));
+    }
+
+    #[test]
+    fn refuses_what_is_no_counter() {
+        assert_eq!(malformed(parse("rw 1")), "bad rw: \"\"");
+        assert_eq!(malformed(parse("abt 1 2 x 4")), "bad abt: \"x\"");
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_be_read_hides_no_other() {
+        let machine = Machine::new()
+            .with("sys/fs/xfs/sda1/stats/stats", "rw x 1\n")
+            .with("sys/fs/xfs/sdb1/stats/stats", "rw 1 2\n")
+            .with("sys/fs/xfs/stats/stats", "rw 8 9\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(text.contains("\nnode_xfs_read_calls_total{device=\"sdb1\"} 2\n"), "{text}");
+        assert!(!text.contains("sda1") && !text.contains("\"stats\""), "{text}");
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/sys/fs/xfs/sda1/stats/stats: bad rw: \"x\""), "{error}");
+        assert!(Machine::new().collect(&SPEC, &[]).1.is_ok());
+    }
+}
