@@ -29,7 +29,6 @@ pub static COLLECTORS: &[&str] = &[
     "systemd",
     "tapestats",
     "wifi",
-    "zfs",
 ];
 
 /// Their flags, without the two dashes.

@@ -56,6 +56,7 @@ mod vmstat;
 mod watchdog;
 mod xfrm;
 mod xfs;
+mod zfs;
 mod zoneinfo;
 
 use crate::collector::Spec;
@@ -118,5 +119,6 @@ pub static ALL: &[&Spec] = &[
     &watchdog::SPEC,
     &xfrm::SPEC,
     &xfs::SPEC,
+    &zfs::SPEC,
     &zoneinfo::SPEC,
 ];
