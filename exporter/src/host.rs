@@ -6,13 +6,14 @@
 use crate::{
     bpf::Bpf,
     cli,
-    error::{Error, Malformed, Result},
+    error::{Malformed, Result},
     flag::{AnyFlag, Flag, Flags},
+    mountinfo::Mounts,
     netlink::LinkDump,
     tree::{File, Tree},
 };
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -83,42 +84,6 @@ impl Host {
     }
 }
 
-/// `/proc/1/mountinfo`, or the exporter's own where process 1 is hidden from it (`hidepid`).
-#[derive(Debug)]
-pub struct Mounts {
-    first: File,
-    own: File,
-    is_own: bool,
-}
-
-impl Mounts {
-    fn new(proc: &Tree) -> Self {
-        Self { first: proc.file("1/mountinfo"), own: proc.file("self/mountinfo"), is_own: false }
-    }
-
-    fn refresh(&mut self) -> Result {
-        let read = self.first.bytes().map(drop);
-        self.is_own = read.as_ref().is_err_and(Error::is_hidden);
-        if self.is_own { self.own.bytes().map(drop) } else { read }
-    }
-
-    const fn file(&self) -> &File {
-        if self.is_own { &self.own } else { &self.first }
-    }
-}
-
-impl Shared<Mounts> {
-    /// Gives `read` the file, which is read once a scrape and need not be UTF-8.
-    ///
-    /// # Errors
-    /// It cannot be read, or what `read` says.
-    pub fn read<R>(&self, scrape: u64, read: impl FnOnce(&[u8], &Path) -> Result<R>) -> Result<R> {
-        self.with(scrape, Mounts::refresh, |mounts| {
-            read(mounts.file().last(), mounts.file().path())
-        })
-    }
-}
-
 /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 /// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
@@ -185,20 +150,8 @@ impl Shared<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::error::Error;
     use std::cell::Cell;
-
-    #[test]
-    fn the_exporters_own_mounts_stand_in_for_those_of_a_hidden_process() {
-        let machine = Machine::new().with("proc/self/mountinfo", "own");
-        let mounts = Shared::new(Mounts::new(&Tree::new(machine.path().join("proc"))));
-        let seen = |scrape| mounts.read(scrape, |text, _| Ok(text.to_vec()));
-        assert_eq!(seen(1).unwrap(), b"own");
-        let machine = machine.with("proc/1/mountinfo", "first");
-        assert_eq!((seen(1).unwrap(), seen(2).unwrap()), (b"own".to_vec(), b"first".to_vec()));
-        std::fs::remove_dir_all(machine.path().join("proc")).unwrap();
-        assert_eq!(seen(3).unwrap(), b"first", "it stays open");
-    }
 
     #[test]
     fn what_is_shared_is_asked_for_once_a_scrape() {

@@ -12,6 +12,7 @@ pub mod sink;
 
 pub mod bpf;
 pub mod host;
+pub mod mountinfo;
 pub mod netlink;
 pub mod tree;
 

@@ -11,10 +11,7 @@ mod crew;
 mod mounts;
 mod words;
 
-use crate::{
-    host::{Mounts, Shared},
-    prelude::*,
-};
+use crate::{host::Shared, mountinfo::Mounts, prelude::*};
 use crew::Crew;
 use mounts::{Mount, Table, Wanted};
 use rustix::{fs::StatFs, io::Errno};

@@ -1,13 +1,14 @@
-//! What is mounted where: the lines of `/proc/<pid>/mountinfo` (`show_mountinfo()` in
-//! `fs/proc_namespace.c`).
+//! The mounts that are wanted, and the places where they are.
 
 use super::{Labels, crew::Question};
-use crate::{error::Malformed, flag::Filter};
+use crate::{
+    error::Malformed,
+    flag::Filter,
+    mountinfo::{self, join, strip, unescape},
+};
 use hashbrown::{HashMap, HashSet};
 use std::{
-    borrow::Cow,
     ffi::{CStr, CString},
-    os::unix::ffi::OsStrExt as _,
     path::Path,
     sync::Arc,
 };
@@ -55,8 +56,8 @@ impl<T> Table<T> {
         // A path leads to what was mounted there last.
         let mut places: Vec<(CString, u64)> = Vec::new();
         let mut known = HashMap::new();
-        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            let line = match Line::parse(line) {
+        for line in mountinfo::lines(text) {
+            let line = match line {
                 Ok(line) => line,
                 Err(error) => {
                     malformed.get_or_insert(error);
@@ -122,115 +123,10 @@ fn mark(mounts: &mut [Mount]) {
     }
 }
 
-/// One line.
-#[derive(Debug, PartialEq)]
-struct Line<'a> {
-    id: u64,
-    major: u32,
-    minor: u32,
-    /// Escaped.
-    point: &'a [u8],
-    kind: &'a [u8],
-    source: &'a [u8],
-    read_only: bool,
-}
-
-impl<'a> Line<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, Malformed> {
-        let wrong = |what| Malformed::new(what, &String::from_utf8_lossy(line));
-        let mut fields = line.splitn(7, |&byte| byte == b' ');
-        let mut field = |what| fields.next().ok_or_else(|| wrong(what));
-        let id = number(field("mount ID")?).ok_or_else(|| wrong("mount ID"))?;
-        field("parent's mount ID")?;
-        let device = field("device numbers")?;
-        let mut numbers = device.splitn(2, |&byte| byte == b':').map(number);
-        let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
-            return Err(wrong("device numbers"));
-        };
-        field("root")?;
-        let point = field("mount point")?;
-        let options = field("mount options")?;
-        let rest = field("file system")?;
-        // Any number of optional fields, ended by a dash; the last field may have spaces.
-        let end = if rest.starts_with(b"- ") {
-            0
-        } else {
-            memchr::memmem::find(rest, b" - ").ok_or_else(|| wrong("file system"))? + 1
-        };
-        let mut fields = rest.get(end..).unwrap_or_default().splitn(4, |&byte| byte == b' ');
-        let (Some(_dash), Some(kind), Some(source), Some(super_options)) =
-            (fields.next(), fields.next(), fields.next(), fields.next())
-        else {
-            return Err(wrong("file system"));
-        };
-        let has = |options: &[u8], option| options.split(|&byte| byte == b',').any(|o| o == option);
-        let read_only = has(options, b"ro".as_slice())
-            || has(super_options, b"ro")
-            || has(super_options, b"emergency_ro");
-        Ok(Self { id, major, minor, point, kind, source, read_only })
-    }
-}
-
-fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Undoes what the kernel does to white space and backslashes: `\040` is a space.
-fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'\\', text).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) =
-            (byte, tail)
-        {
-            plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-            rest = tail;
-        } else {
-            plain.push(byte);
-            rest = tail;
-        }
-    }
-    Cow::Owned(plain)
-}
-
-/// The mount point as it is seen from `root`; what is not below it stays as it is.
-fn strip<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
-    let root = trim(root);
-    match point.strip_prefix(root) {
-        Some(b"") if !root.is_empty() => b"/",
-        Some(rest) if rest.starts_with(b"/") => rest,
-        _ => point,
-    }
-}
-
-/// Where that is for the exporter.
-fn join(root: &Path, point: &[u8]) -> Vec<u8> {
-    [trim(root), point].concat()
-}
-
-/// The path without slashes at its end.
-fn trim(root: &Path) -> &[u8] {
-    let mut path = root.as_os_str().as_bytes();
-    while let Some(shorter) = path.strip_suffix(b"/") {
-        path = shorter;
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        flag::{Flags, pattern},
-        testing::malformed,
-    };
-
-    fn parse(line: &str) -> Result<Line<'_>, Malformed> {
-        Line::parse(line.as_bytes())
-    }
+    use crate::flag::{Flags, pattern};
 
     fn everything() -> Wanted {
         let any = || Filter::new(&Flags::default(), &pattern("a", ""), &pattern("b", "")).unwrap();
@@ -244,74 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn optional_fields_are_any_number() {
-        let rest = "ext4 /dev/sda1 rw,errors=remount-ro";
-        for optional in ["", "shared:1 ", "shared:1 master:2 propagate_from:3 unbindable - "] {
-            let line = format!("27 1 254:0 / / rw,relatime {optional}- {rest}");
-            let line = parse(&line).unwrap();
-            assert_eq!((line.id, line.major, line.minor, line.point), (27, 254, 0, &b"/"[..]));
-            if !optional.contains('-') {
-                assert_eq!((line.kind, line.source), (&b"ext4"[..], &b"/dev/sda1"[..]));
-            }
-            assert!(!line.read_only);
-        }
-        let odd = parse("1 1 0:1 / /x rw - tmpfs  rw,a b").unwrap();
-        assert_eq!((odd.source, odd.read_only), (&b""[..], false));
-    }
-
-    #[test]
-    fn read_only_is_the_mount_or_the_file_system_or_an_emergency() {
-        let read_only = |a: &str, b: &str| {
-            parse(&format!("1 1 0:1 / / {a} - ext4 /dev/sda1 {b}")).unwrap().read_only
-        };
-        assert!(read_only("ro,relatime", "rw") && read_only("rw", "ro"));
-        assert!(read_only("rw", "rw,emergency_ro"));
-        assert!(!read_only("rw,errors=ro,rox", "rw,error=remount-ro"));
-    }
-
-    #[test]
-    fn refuses_what_is_no_mount() {
-        for (line, what) in [
-            ("x 1 0:1 / / rw - a b c", "mount ID"),
-            ("1 1 0 / / rw - a b c", "device numbers"),
-            ("1 1 0:x / / rw - a b c", "device numbers"),
-            ("1 1 0:1 / /", "mount options"),
-            ("1 1 0:1 / / rw", "file system"),
-            ("1 1 0:1 / / rw shared:1 a b c", "file system"),
-            ("1 1 0:1 / / rw - a b", "file system"),
-        ] {
-            assert_eq!(malformed(parse(line)), format!("bad {what}: {line:?}"));
-        }
-    }
-
-    #[test]
     fn a_line_that_is_wrong_hides_no_other() {
         let mut table = Table::<()>::default();
         let text = b"1 1 0:1 / /a rw - ext4 /dev/a rw\nwrong\n\n2 1 0:2 / /b rw - ext4 /dev/b rw\n";
         assert!(table.update(text, Path::new("/"), &everything()).is_some());
         assert_eq!(table.mounts.len(), 2);
-    }
-
-    #[test]
-    fn escapes_are_undone() {
-        assert_eq!(*unescape(br"/a\040b\011c\012d\134e"), *b"/a b\tc\nd\\e");
-        assert_eq!(*unescape(br"/a\04\400\x\"), *br"/a\04\400\x\");
-        assert_eq!(*unescape(b"/\\377"), *b"/\xff");
-    }
-
-    #[test]
-    fn mount_points_are_seen_from_the_root() {
-        let strip = |point: &'static str, root| {
-            std::str::from_utf8(strip(point.as_bytes(), Path::new(root))).unwrap()
-        };
-        assert_eq!(strip("/data", "/"), "/data");
-        assert_eq!(strip("/", "/"), "/");
-        assert_eq!(strip("/host", "/host"), "/");
-        assert_eq!(strip("/host/data", "/host"), "/data");
-        assert_eq!(strip("/host/data", "/host/"), "/data");
-        assert_eq!(strip("/hostdata", "/host"), "/hostdata");
-        assert_eq!(join(Path::new("/"), b"/a"), b"/a");
-        assert_eq!(join(Path::new("/host/"), b"/"), b"/host/");
     }
 
     #[test]
