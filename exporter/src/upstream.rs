@@ -11,7 +11,6 @@ pub static COLLECTORS: &[&str] = &[
     "bcache",
     "bcachefs",
     "bonding",
-    "btrfs",
     "dmmultipath",
     "ethtool",
     "fibrechannel",

@@ -1,6 +1,7 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod btrfs;
 mod buddyinfo;
 mod cgroups;
 mod conntrack;
@@ -64,6 +65,7 @@ use crate::collector::Spec;
 /// Every collector, in alphabetical order.
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
+    &btrfs::SPEC,
     &buddyinfo::SPEC,
     &cgroups::SPEC,
     &conntrack::SPEC,
