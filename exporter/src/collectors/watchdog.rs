@@ -17,7 +17,7 @@ macro_rules! numbers {
         [$((
             $file,
             gauge(
-                concat!("node_watchdog_", $name),
+                $name,
                 concat!("Value of /sys/class/watchdog/<watchdog>/", $file),
             )
             .by(["name"]),
@@ -26,13 +26,13 @@ macro_rules! numbers {
 }
 
 static NUMBERS: [(&str, Metric<1>); 7] = numbers! {
-    "access_cs0" as "access_cs0",
-    "bootstatus" as "bootstatus",
-    "fw_version" as "fw_version",
-    "nowayout" as "nowayout",
-    "pretimeout" as "pretimeout_seconds",
-    "timeleft" as "timeleft_seconds",
-    "timeout" as "timeout_seconds",
+    "access_cs0" as "node_watchdog_access_cs0",
+    "bootstatus" as "node_watchdog_bootstatus",
+    "fw_version" as "node_watchdog_fw_version",
+    "nowayout" as "node_watchdog_nowayout",
+    "pretimeout" as "node_watchdog_pretimeout_seconds",
+    "timeleft" as "node_watchdog_timeleft_seconds",
+    "timeout" as "node_watchdog_timeout_seconds",
 };
 static INFO: Metric<6> = gauge("node_watchdog_info", "Info of /sys/class/watchdog/<watchdog>")
     .by(["identity", "name", "options", "pretimeout_governor", "state", "status"]);
