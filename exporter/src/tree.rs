@@ -423,6 +423,14 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Where the symbolic link of that name points, as [`Dir::link`].
+    ///
+    /// # Errors
+    /// As [`Dir::link`].
+    pub fn link(&self) -> Result<Option<PathBuf>> {
+        link(self.at, self.place, self.name)
+    }
+
     /// The text of the file of that name, as [`Dir::text`].
     ///
     /// # Errors
@@ -558,11 +566,7 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be read.
     pub fn link(&self, name: &str) -> Result<Option<PathBuf>> {
-        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
-            Ok(target) => Ok(Some(OsStr::from_bytes(target.as_bytes()).into())),
-            Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(Error::Read { path: self.path(name), source: error.into() }),
-        }
+        link(&self.fd, Place::Dir(self), name.as_bytes())
     }
 
     /// Where a name in it leads once all symbolic links are followed; `None` where nowhere.
@@ -570,6 +574,14 @@ impl Dir<'_> {
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<PathBuf> {
         std::fs::canonicalize(self.path(name)).ok()
+    }
+}
+
+fn link(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> {
+    match rustix::fs::readlinkat(at, name, Vec::new()) {
+        Ok(target) => Ok(Some(OsStr::from_bytes(target.as_bytes()).into())),
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
     }
 }
 
@@ -804,6 +816,7 @@ mod tests {
         let dir = entries[0].dir().unwrap().unwrap();
         assert_eq!(dir.resolve("device"), fs::canonicalize(&device).ok());
         assert_eq!(dir.resolve("gone"), None);
+        assert_eq!(entries[0].link().unwrap().unwrap().to_str(), Some("../devices/b.0/net/eth0"));
         assert_eq!(&*dir.bytes("name").unwrap().unwrap(), b" not \xff text\n");
         assert!(dir.text("name").is_err());
         let before = entries[0].inode();

@@ -33,6 +33,7 @@ mod network_route;
 mod nfs;
 mod nfsd;
 mod os;
+mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -97,6 +98,7 @@ pub static ALL: &[&Spec] = &[
     &nfs::SPEC,
     &nfsd::SPEC,
     &os::SPEC,
+    &pcidevice::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &processes::SPEC,
