@@ -17,6 +17,7 @@ mod entropy;
 mod filefd;
 mod filesystem;
 mod hwmon;
+mod infiniband;
 mod interrupts;
 mod ipvs;
 mod kernel_hung;
@@ -82,6 +83,7 @@ pub static ALL: &[&Spec] = &[
     &filefd::SPEC,
     &filesystem::SPEC,
     &hwmon::SPEC,
+    &infiniband::SPEC,
     &interrupts::SPEC,
     &ipvs::SPEC,
     &kernel_hung::SPEC,

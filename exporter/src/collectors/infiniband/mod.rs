@@ -1,0 +1,222 @@
+//! State, rate and counters of InfiniBand and `RoCE` ports, from `/sys/class/infiniband`
+//! (`drivers/infiniband/core/sysfs.c`, `Documentation/ABI/stable/sysfs-class-infiniband`).
+//!
+//! Which counters a port has depends on its driver: the directories are listed, so that none is
+//! asked for in vain. Data is counted in units of four octets.
+
+mod counters;
+
+use crate::{
+    parse::{number, unsigned},
+    prelude::*,
+    tree::{Dir, Entry, Names},
+};
+use counters::{COUNTERS, Counter, HARDWARE, LEGACY};
+
+pub const SPEC: Spec = Spec {
+    name: "infiniband",
+    enabled: true,
+    flags: &[&INCLUDE, &EXCLUDE],
+    new: |host, flags| {
+        Ok(Box::new(InfiniBand {
+            class: host.sys.folder("class/infiniband"),
+            filter: Filter::new(flags, &INCLUDE, &EXCLUDE)?,
+            ports: Names::default(),
+            files: Names::default(),
+        }))
+    },
+};
+
+static INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.infiniband.device-include",
+    "Regexp of infiniband devices to include (mutually exclusive to device-exclude).",
+);
+static EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.infiniband.device-exclude",
+    "Regexp of infiniband devices to exclude (mutually exclusive to device-include).",
+);
+
+static INFO: Metric<4> = gauge(
+    "node_infiniband_info",
+    "Non-numeric data from /sys/class/infiniband/<device>, value is always 1.",
+)
+.by(["board_id", "device", "firmware_version", "hca_type"]);
+static STATE: Metric<2> = gauge(
+    "node_infiniband_state_id",
+    "State of the InfiniBand port \
+     (0: no change, 1: down, 2: init, 3: armed, 4: active, 5: act defer)",
+)
+.by(["device", "port"]);
+static PHYSICAL_STATE: Metric<2> = gauge(
+    "node_infiniband_physical_state_id",
+    "Physical state of the InfiniBand port (0: no change, 1: sleep, 2: polling, 3: disable, \
+     4: shift, 5: link up, 6: link error recover, 7: phytest)",
+)
+.by(["device", "port"]);
+static RATE: Metric<2> =
+    gauge("node_infiniband_rate_bytes_per_second", "Maximum signal transfer rate")
+        .by(["device", "port"]);
+
+struct InfiniBand {
+    class: Folder,
+    filter: Filter,
+    /// Room for the ports of a device and the files of a port.
+    ports: Names,
+    files: Names,
+}
+
+impl Collector for InfiniBand {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let Self { class, filter, ports, files } = self;
+        let entries = match class.list() {
+            Err(error) if error.is_absent() => return Err(Error::NoData),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            let device = entry.name();
+            if !filter.keeps(&device) {
+                continue;
+            }
+            let Some(dir) = entry.dir().optional()? else { continue };
+            let texts =
+                ["board_id", "fw_ver", "hca_type"].map(|file| dir.text(file).ok().flatten());
+            let [board, firmware, hca] =
+                texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+            out.put(&INFO, [&board, &device, &firmware, &hca], true);
+            let Some(all) = dir.dir("ports").optional()? else { continue };
+            let Ok(all) = all.list(ports) else { continue };
+            for port in all {
+                let put = put_port(&port, &device, files, out);
+                result = result.and(put);
+            }
+        }
+        result
+    }
+}
+
+fn put_port(entry: &Entry<'_>, device: &str, files: &mut Names, out: &mut Sink) -> Result {
+    let Ok(port) = entry.name().parse::<u32>() else { return Ok(()) };
+    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let mut result = Ok(());
+    for (file, metric, parse) in [
+        ("state", &STATE, state as fn(&str) -> _),
+        ("phys_state", &PHYSICAL_STATE, state),
+        ("rate", &RATE, rate),
+    ] {
+        match dir.parse(file, parse).optional() {
+            Ok(Some(value)) => out.put(metric, [&device, &port], value),
+            Ok(None) => {}
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    for (folder, table) in
+        [("counters", &COUNTERS[..]), ("counters_ext", &LEGACY), ("hw_counters", &HARDWARE)]
+    {
+        let put = put_counters(&dir, folder, table, files, |counter, value| {
+            out.put(&counter.metric, [&device, &port], counter.unit.exposed(value));
+        });
+        result = result.and(put);
+    }
+    result
+}
+
+/// Puts those counters of a directory that are in the table.
+fn put_counters(
+    port: &Dir<'_>,
+    folder: &str,
+    table: &'static [Counter],
+    files: &mut Names,
+    mut put: impl FnMut(&'static Counter, u64),
+) -> Result {
+    let Some(dir) = port.dir(folder).optional()? else { return Ok(()) };
+    let Ok(entries) = dir.list(files) else { return Ok(()) };
+    let mut result = Ok(());
+    for entry in entries {
+        let Ok(i) = table.binary_search_by_key(&entry.bytes(), |counter| counter.file.as_bytes())
+        else {
+            continue;
+        };
+        let Some(counter) = table.get(i) else { continue };
+        match entry.parse(value).optional() {
+            Ok(Some(Some(value))) => put(counter, value),
+            Ok(_) => {}
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    result
+}
+
+/// A counter; none where the port has no agent that counts (before Linux 4.3, `-EINVAL` since).
+fn value(text: &str) -> Result<Option<u64>, Malformed> {
+    if text.contains("N/A (no PMA)") { Ok(None) } else { unsigned(text).map(Some) }
+}
+
+/// The number in `4: ACTIVE`.
+fn state(text: &str) -> Result<u64, Malformed> {
+    let malformed = || Malformed::new("state", text);
+    let (id, _) = text.split_once(':').ok_or_else(malformed)?;
+    id.trim_ascii().parse::<u32>().map(u64::from).map_err(|_| malformed())
+}
+
+/// Octets in a second from `100 Gb/sec (4X EDR)`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn rate(text: &str) -> Result<u64, Malformed> {
+    const GIGABIT: f64 = 125_000_000.0;
+    let (gigabits, _) = text.split_once(' ').ok_or_else(|| Malformed::new("rate", text))?;
+    Ok((f64::from(number::<f32>("rate", gigabits)?) * GIGABIT) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, malformed};
+
+    #[test]
+    fn states_and_rates() {
+        assert_eq!(state("4: ACTIVE"), Ok(4));
+        for wrong in ["", "4", "x: ACTIVE", "-1: DOWN"] {
+            assert_eq!(malformed(state(wrong)), format!("bad state: {wrong:?}"));
+        }
+        assert_eq!(rate("2.5 Gb/sec (1X SDR)"), Ok(312_500_000));
+        assert_eq!(rate("400 Gb/sec (4X NDR)"), Ok(50_000_000_000));
+        assert_eq!(rate("-1 Gb/sec"), Ok(0));
+        assert_eq!(malformed(rate("fast Gb/sec")), "bad rate: \"fast\"");
+        assert_eq!(malformed(rate("40")), "bad rate: \"40\"");
+    }
+
+    #[test]
+    fn what_is_gone_or_malformed_hides_no_other() {
+        let port = |n: &str, file: &str| format!("sys/class/infiniband/mlx5_1/ports/{n}/{file}");
+        let machine = Machine::new()
+            .with("sys/class/infiniband/mlx5_0/fw_ver", "1.0\n")
+            .with(&port("1", "state"), "down\n")
+            .with(&port("1", "counters/link_downed"), "N/A (no PMA)\n")
+            .with(&port("1", "counters/symbol_error"), "many\n")
+            .with(&port("1", "counters/port_rcv_data"), "0x10\n")
+            .with(&port("1", "hw_counters/lifespan/is_a_directory"), "")
+            .with(&port("1", "hw_counters/unknown"), "1\n")
+            .with(&port("x", "state"), "4: ACTIVE\n");
+        let class = machine.path().join("sys/class/infiniband");
+        std::os::unix::fs::symlink("gone", class.join("mlx5_2")).unwrap();
+        std::os::unix::fs::symlink("gone", class.join("mlx5_1/ports/2")).unwrap();
+        let args = &["--collector.infiniband.device-exclude=_0$"];
+        let (text, result) = machine.collect(&SPEC, args);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/mlx5_1/ports/1/state: bad state: \"down\""), "{error}");
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "node_infiniband_info{board_id=\"\",device=\"mlx5_1\",firmware_version=\"\",\
+                 hca_type=\"\"} 1",
+                "node_infiniband_port_data_received_bytes_total{device=\"mlx5_1\",port=\"1\"} 64",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_class_is_no_data() {
+        assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+    }
+}
