@@ -13,7 +13,6 @@ pub static COLLECTORS: &[&str] = &[
     "bonding",
     "dmmultipath",
     "ethtool",
-    "fibrechannel",
     "logind",
     "mountstats",
     "ntp",

@@ -14,6 +14,7 @@ mod drbd;
 mod drm;
 mod edac;
 mod entropy;
+mod fibrechannel;
 mod filefd;
 mod filesystem;
 mod hwmon;
@@ -80,6 +81,7 @@ pub static ALL: &[&Spec] = &[
     &drm::SPEC,
     &edac::SPEC,
     &entropy::SPEC,
+    &fibrechannel::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
     &hwmon::SPEC,

@@ -1,0 +1,149 @@
+//! Fibre Channel hosts and their counters, from `/sys/class/fc_host`
+//! (`drivers/scsi/scsi_transport_fc.c`).
+//!
+//! Counters are hexadecimal, all ones where the adapter does not count. A host that is
+//! disabled is in the state `Unknown` and counts nothing, which is exposed as 0.
+
+use crate::{parse::unsigned, prelude::*, tree::Entry};
+
+pub const SPEC: Spec = Spec {
+    name: "fibrechannel",
+    enabled: true,
+    flags: &[],
+    new: |host, _| Ok(Box::new(FibreChannel(host.sys.folder("class/fc_host")))),
+};
+
+macro_rules! counters {
+    ($($file:literal as $name:literal: $help:literal,)*) => {
+        [$(($file, counter($name, $help).by(["fc_host"])),)*]
+    };
+}
+
+static COUNTERS: [(&str, Metric<1>); 14] = counters! {
+    "dumped_frames" as "node_fibrechannel_dumped_frames_total": "Number of dumped frames",
+    "error_frames" as "node_fibrechannel_error_frames_total": "Number of errors in frames",
+    "fcp_packet_aborts" as "node_fibrechannel_fcp_packet_aborts_total": "Number of aborted packets",
+    "invalid_crc_count" as "node_fibrechannel_invalid_crc_total": "Invalid Cyclic Redundancy Check count",
+    "invalid_tx_word_count" as "node_fibrechannel_invalid_tx_words_total": "Number of invalid words transmitted by host port",
+    "link_failure_count" as "node_fibrechannel_link_failure_total": "Number of times the host port link has failed",
+    "loss_of_signal_count" as "node_fibrechannel_loss_of_signal_total": "Number of times signal has been lost",
+    "loss_of_sync_count" as "node_fibrechannel_loss_of_sync_total": "Number of failures on either bit or transmission word boundaries",
+    "nos_count" as "node_fibrechannel_nos_total": "Number Not_Operational Primitive Sequence received by host port",
+    "rx_frames" as "node_fibrechannel_rx_frames_total": "Number of frames received",
+    "rx_words" as "node_fibrechannel_rx_words_total": "Number of words received by host port",
+    "seconds_since_last_reset" as "node_fibrechannel_seconds_since_last_reset_total": "Number of seconds since last host port reset",
+    "tx_frames" as "node_fibrechannel_tx_frames_total": "Number of frames transmitted by host port",
+    "tx_words" as "node_fibrechannel_tx_words_total": "Number of words transmitted by host port",
+};
+static INFO: Metric<11> = gauge(
+    "node_fibrechannel_info",
+    "Non-numeric data from /sys/class/fc_host/<host>, value is always 1.",
+)
+.by([
+    "dev_loss_tmo",
+    "fabric_name",
+    "fc_host",
+    "port_id",
+    "port_name",
+    "port_state",
+    "port_type",
+    "speed",
+    "supported_classes",
+    "supported_speeds",
+    "symbolic_name",
+]);
+
+struct FibreChannel(Folder);
+
+impl Collector for FibreChannel {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let entries = match self.0.list() {
+            Err(error) if error.is_absent() => return Err(Error::NoData),
+            entries => entries?,
+        };
+        let mut result = Ok(());
+        for entry in entries {
+            let put = put_host(&entry, out);
+            result = result.and(put);
+        }
+        result
+    }
+}
+
+fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
+    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let host = entry.name();
+    let texts = [
+        "dev_loss_tmo",
+        "fabric_name",
+        "port_id",
+        "port_name",
+        "port_state",
+        "port_type",
+        "speed",
+        "supported_classes",
+        "supported_speeds",
+        "symbolic_name",
+    ]
+    .map(|file| dir.text(file).ok().flatten());
+    let [tmo, fabric, id, name, state, kind, speed, classes, speeds, symbolic] =
+        texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+    let [fabric, id, name] = [fabric, id, name].map(|number| {
+        number.strip_prefix("0x").filter(|digits| !digits.is_empty()).unwrap_or(number)
+    });
+    out.put(
+        &INFO,
+        [&tmo, &fabric, &host, &id, &name, &state, &kind, &speed, &classes, &speeds, &symbolic],
+        true,
+    );
+    if matches!(state, "" | "Unknown") {
+        for (_, metric) in &COUNTERS {
+            out.put(metric, [&host], 0);
+        }
+        return Ok(());
+    }
+    let Some(statistics) = dir.dir("statistics").optional()? else { return Ok(()) };
+    let mut result = Ok(());
+    for (file, metric) in &COUNTERS {
+        match statistics.parse(file, unsigned).optional() {
+            Ok(None | Some(u64::MAX)) => {}
+            Ok(Some(value)) => out.put(metric, [&host], value),
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+
+    #[test]
+    fn what_is_gone_not_counted_or_malformed_hides_no_other() {
+        let host = |n, file: &str| format!("sys/class/fc_host/host{n}/{file}");
+        let machine = Machine::new()
+            .with(&host(0, "port_state"), "Online\n")
+            .with(&host(0, "port_id"), "0x\n")
+            .with(&host(0, "statistics/error_frames"), "some\n")
+            .with(&host(0, "statistics/rx_frames/is_a_directory"), "")
+            .with(&host(0, "statistics/tx_frames"), "0xffffffffffffffff\n")
+            .with(&host(0, "statistics/tx_words"), "0xfffffffffffffffe\n")
+            .with(&host(2, "port_state"), "Linkdown\n");
+        let link = machine.path().join("sys/class/fc_host/host1");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/statistics/error_frames: bad number: \"some\""), "{error}");
+        assert!(text.contains(",fc_host=\"host0\",port_id=\"0x\",port_name=\"\","), "{text}");
+        assert!(text.contains(",fc_host=\"host2\","));
+        let total = "node_fibrechannel_tx_words_total{fc_host=\"host0\"} 1.8446744073709552e+19\n";
+        assert!(text.ends_with(total));
+        assert_eq!(text.lines().count(), 7, "{text}");
+    }
+
+    #[test]
+    fn no_class_is_no_data() {
+        assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+    }
+}
