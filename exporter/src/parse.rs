@@ -21,6 +21,21 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
         number(what, self.word(what)?)
     }
 
+    /// The next words, as numbers.
+    ///
+    /// # Errors
+    /// As [`Words::number`], for any of them.
+    fn numbers<T: FromStr + Copy + Default, const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[T; N], Malformed> {
+        let mut numbers = [T::default(); N];
+        for number in &mut numbers {
+            *number = self.number(what)?;
+        }
+        Ok(numbers)
+    }
+
     /// The next word, as a hexadecimal number.
     ///
     /// # Errors

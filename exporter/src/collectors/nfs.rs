@@ -106,8 +106,8 @@ fn parse(text: &str) -> Result<Stats, Malformed> {
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
-            Some("net") => stats.network = values(words)?,
-            Some("rpc") => stats.rpc = values(words)?,
+            Some("net") => stats.network = words.numbers("value")?,
+            Some("rpc") => stats.rpc = words.numbers("value")?,
             Some("proc2") => stats.v2 = procedures(line, V2.len())?,
             Some("proc3") => stats.v3 = procedures(line, V3.len())?,
             Some("proc4") => stats.v4 = procedures(line, 0)?,
@@ -115,15 +115,6 @@ fn parse(text: &str) -> Result<Stats, Malformed> {
         }
     }
     Ok(stats)
-}
-
-/// The first words as numbers.
-pub(super) fn values<'a, const N: usize>(mut words: impl Words<'a>) -> Result<[u64; N], Malformed> {
-    let mut values = [0; N];
-    for value in &mut values {
-        *value = words.number("value")?;
-    }
-    Ok(values)
 }
 
 /// The numbers of a line that says how many there are, which are at least `least`.

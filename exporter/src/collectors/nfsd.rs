@@ -4,7 +4,7 @@
 //! net/sunrpc/stats.c). What a kernel does not have is 0, what it no longer counts too (the
 //! read-ahead cache since Linux 5.4). The file is absent where the module is not loaded.
 
-use super::nfs::{V2, V3, names, procedures, values};
+use super::nfs::{V2, V3, names, procedures};
 use crate::prelude::*;
 
 pub const SPEC: Spec = Spec {
@@ -146,17 +146,17 @@ fn parse(text: &str) -> Result<Stats, Malformed> {
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
-            Some("rc") => stats.reply_cache = values(words)?,
-            Some("fh") => stats.file_handles = values(words)?,
-            Some("io") => stats.bytes = values(words)?,
-            Some("th") => stats.threads = values(words)?,
-            Some("ra") => stats.read_ahead = values(words)?,
-            Some("net") => stats.network = values(words)?,
-            Some("rpc") => stats.rpc = values(words)?,
+            Some("rc") => stats.reply_cache = words.numbers("value")?,
+            Some("fh") => stats.file_handles = words.numbers("value")?,
+            Some("io") => stats.bytes = words.numbers("value")?,
+            Some("th") => stats.threads = words.numbers("value")?,
+            Some("ra") => stats.read_ahead = words.numbers("value")?,
+            Some("net") => stats.network = words.numbers("value")?,
+            Some("rpc") => stats.rpc = words.numbers("value")?,
             Some("proc2") => stats.v2 = procedures(line, V2.len())?,
             Some("proc3") => stats.v3 = procedures(line, V3.len())?,
             Some("proc4ops") => stats.v4 = procedures(line, V4_LEAST)?,
-            Some("wdeleg_getattr") => stats.delegated_getattr = values(words)?,
+            Some("wdeleg_getattr") => stats.delegated_getattr = words.numbers("value")?,
             _ => {}
         }
     }
