@@ -14,7 +14,6 @@ pub static COLLECTORS: &[&str] = &[
     "dmmultipath",
     "ethtool",
     "logind",
-    "mountstats",
     "ntp",
     "nvme",
     "nvmesubsystem",

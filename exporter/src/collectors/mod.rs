@@ -28,6 +28,7 @@ mod loadavg;
 mod mdadm;
 mod meminfo;
 mod meminfo_numa;
+mod mountstats;
 mod netclass;
 mod netdev;
 mod netstat;
@@ -95,6 +96,7 @@ pub static ALL: &[&Spec] = &[
     &mdadm::SPEC,
     &meminfo::SPEC,
     &meminfo_numa::SPEC,
+    &mountstats::SPEC,
     &netclass::SPEC,
     &netdev::SPEC,
     &netstat::SPEC,
