@@ -7,21 +7,35 @@ use crate::{
 };
 use std::path::Path;
 
-/// One chip.
-pub(super) struct Chip {
+/// What a chip is called.
+pub(super) struct Name {
+    pub(super) inode: u64,
     /// The value of the label `chip`, unique on this machine.
     pub(super) label: String,
     /// What the driver calls it, which need not be unique.
-    pub(super) name: Option<String>,
+    pub(super) driver: Option<String>,
+    /// It did not answer in time.
+    pub(super) is_late: bool,
+}
+
+/// Where a chip is and what it said.
+pub(super) struct Chip {
+    pub(super) inode: u64,
     folder: Folder,
     /// What older drivers use instead.
     device: Option<Folder>,
     pub(super) readings: Readings,
+    /// Whether it could be read; none where it was not tried.
+    pub(super) result: Option<Result>,
 }
 
 impl Chip {
     /// Reads all sensors. Where both directories have a file, the device's counts.
-    pub(super) fn read(&mut self) -> Result {
+    pub(super) fn read(&mut self) {
+        self.result = Some(self.try_read());
+    }
+
+    fn try_read(&mut self) -> Result {
         self.readings.clear();
         self.readings.read(self.folder.list()?);
         if let Some(device) = &mut self.device {
@@ -37,32 +51,40 @@ pub(super) fn find<'a>(
     tree: &Tree,
     class: &str,
     entries: impl Iterator<Item = Entry<'a>>,
-) -> Vec<Chip> {
+) -> Vec<(Name, Chip)> {
     let mut found = Vec::new();
     for entry in entries {
-        let Ok(Some(dir)) = entry.dir() else { continue };
+        let (Some(inode), Ok(Some(dir))) = (entry.inode(), entry.dir()) else { continue };
         let name = dir.bytes("name").ok().flatten();
         let name = String::from_utf8_lossy(name.as_deref().unwrap_or_default()).trim().to_owned();
         let device = dir.resolve("device");
         if let Some(base) = base(&dir, device.as_deref(), &name) {
             let directory = entry.name().into_owned();
-            found.push(Found { directory, base, name, has_device: device.is_some() });
+            found.push(Found { inode, directory, base, name, has_device: device.is_some() });
         }
     }
-    let chip = |(chip, label): (&Found, String)| {
-        let folder = format!("{class}/{}", chip.directory);
-        Chip {
+    let chip = |(found, label): (&Found, String)| {
+        let folder = format!("{class}/{}", found.directory);
+        let name = Name {
+            inode: found.inode,
             label,
-            name: Some(cleaned(&chip.name)).filter(|name| !name.is_empty()),
-            device: chip.has_device.then(|| tree.folder(&format!("{folder}/device"))),
+            driver: Some(cleaned(&found.name)).filter(|name| !name.is_empty()),
+            is_late: false,
+        };
+        let chip = Chip {
+            inode: found.inode,
+            device: found.has_device.then(|| tree.folder(&format!("{folder}/device"))),
             folder: tree.folder(&folder),
             readings: Readings::default(),
-        }
+            result: None,
+        };
+        (name, chip)
     };
     found.iter().zip(labels(&found)).map(chip).collect()
 }
 
 struct Found {
+    inode: u64,
     directory: String,
     base: String,
     name: String,
@@ -138,6 +160,7 @@ mod tests {
     #[test]
     fn chips_on_one_device_are_told_apart() {
         let chip = |directory: &str, base: &str, name: &str| Found {
+            inode: 0,
             directory: directory.into(),
             base: base.into(),
             name: name.into(),
@@ -175,7 +198,7 @@ mod tests {
         let mut class = tree.folder("class/hwmon");
         let chips = find(&tree, "class/hwmon", class.list().unwrap());
         let names: Vec<_> =
-            chips.iter().map(|chip| (chip.label.as_str(), chip.name.as_deref())).collect();
+            chips.iter().map(|(name, _)| (name.label.as_str(), name.driver.as_deref())).collect();
         assert_eq!(
             names,
             [("hwmon0", None), ("hwmon1_device", None), ("k10temp", Some("k10temp"))]

@@ -6,13 +6,17 @@
 //! so they are named after the device they sit on, and told apart where they share one.
 //!
 //! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: it is
-//! left out, and the others stay.
+//! left out, and the others stay. Some chips are slow, and some never answer: each has five
+//! seconds, and one that takes longer is left out until it has answered.
 
 mod chip;
+mod reader;
 mod sensor;
 
 use crate::prelude::*;
-use chip::Chip;
+use chip::{Chip, Name};
+use reader::Reader;
+use std::time::Duration;
 
 pub const SPEC: Spec = Spec {
     name: "hwmon",
@@ -26,6 +30,8 @@ pub const SPEC: Spec = Spec {
             sensors: Filter::new(flags, &SENSOR_INCLUDE, &SENSOR_EXCLUDE)?,
             seen: Vec::new(),
             known: Vec::new(),
+            here: Vec::new(),
+            reader: Reader::new(PATIENCE, Chip::read),
             words: sensor::Words::default(),
         }))
     },
@@ -53,6 +59,8 @@ static CHIP_NAMES: Metric<2> =
         .by(["chip", "chip_name"]);
 
 const CLASS: &str = "class/hwmon";
+/// How long chips may take: half of what Prometheus gives a scrape by default.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 struct HwMon {
     tree: Tree,
@@ -61,7 +69,10 @@ struct HwMon {
     sensors: Filter,
     /// The inodes of the chips' directories: where they are as before, so are the chips.
     seen: Vec<u64>,
-    known: Vec<Chip>,
+    known: Vec<Name>,
+    /// Those of them that the reader has not kept.
+    here: Vec<Chip>,
+    reader: Reader<Chip>,
     words: sensor::Words,
 }
 
@@ -78,8 +89,19 @@ impl HwMon {
         }
         self.seen.clear();
         self.seen.extend(inodes);
-        self.known = chip::find(&self.tree, CLASS, entries);
-        self.known.retain(|chip| self.chips.keeps(&chip.label));
+        let (before, here) = (std::mem::take(&mut self.known), std::mem::take(&mut self.here));
+        for (mut name, chip) in chip::find(&self.tree, CLASS, entries) {
+            if !self.chips.keeps(&name.label) {
+                continue;
+            }
+            let old = before.iter().find(|old| old.inode == name.inode);
+            let is_away = old.is_some() && here.iter().all(|chip| chip.inode != name.inode);
+            if !is_away {
+                self.here.push(chip);
+            }
+            name.is_late = old.is_some_and(|old| old.is_late);
+            self.known.push(name);
+        }
         Ok(())
     }
 }
@@ -87,20 +109,29 @@ impl HwMon {
 impl Collector for HwMon {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.find()?;
+        self.reader.read(&mut self.here)?;
+        // What comes back may be gone from the class.
+        self.here.retain(|chip| self.known.iter().any(|name| name.inode == chip.inode));
         let mut result = Ok(());
-        for chip in &mut self.known {
-            match chip.read() {
-                Ok(()) => {}
-                Err(error) if error.is_absent() => continue,
-                Err(error) => {
+        for Name { inode, label, driver, is_late } in &mut self.known {
+            let chip = self.here.iter_mut().find(|chip| chip.inode == *inode);
+            let read = chip.and_then(|chip| Some((chip.result.take()?, &chip.readings)));
+            if read.is_none() && !*is_late {
+                tracing::warn!(chip = label, "hwmon chip is left out until it answers");
+            }
+            *is_late = read.is_none();
+            let readings = match read {
+                Some((Ok(()), readings)) => readings,
+                Some((Err(error), _)) if !error.is_absent() => {
                     result = result.and(Err(error));
                     continue;
                 }
+                Some(_) | None => continue,
+            };
+            if let Some(driver) = driver {
+                out.put(&CHIP_NAMES, [label, driver], true);
             }
-            if let Some(name) = &chip.name {
-                out.put(&CHIP_NAMES, [&chip.label, name], true);
-            }
-            chip.readings.put(&chip.label, &self.sensors, &mut self.words, out);
+            readings.put(label, &self.sensors, &mut self.words, out);
         }
         result
     }
