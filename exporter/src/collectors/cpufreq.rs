@@ -5,7 +5,8 @@
 //! not sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large
 //! machine. Opening `/proc/cpuinfo` has all of them sampled at once.
 //!
-//! Only root may read `cpuinfo_cur_freq`, which asks the hardware.
+//! Only root may read `cpuinfo_cur_freq`, which asks the hardware: where it is forbidden for one
+//! processor, the others are not tried.
 
 use crate::{
     parse::number,
@@ -84,6 +85,7 @@ impl Collector for CpuFreq {
         let Self { cpuinfo, processors, offline, ranges } = self;
         offline.parse(|text| parse(text, ranges))?;
         cpuinfo.touch();
+        let mut forbidden = [false; FREQUENCIES.len()];
         let mut result = Ok(());
         for entry in processors.list()? {
             let name = entry.name();
@@ -93,7 +95,7 @@ impl Collector for CpuFreq {
                 continue;
             };
             if !ranges.iter().any(|&(first, last)| (first..=last).contains(&number)) {
-                let put = put_processor(&entry, cpu, out);
+                let put = put_processor(&entry, cpu, &mut forbidden, out);
                 result = result.and(put);
             }
         }
@@ -101,14 +103,18 @@ impl Collector for CpuFreq {
     }
 }
 
-fn put_processor(entry: &Entry<'_>, cpu: &str, out: &mut Sink) -> Result {
+fn put_processor(entry: &Entry<'_>, cpu: &str, forbidden: &mut [bool], out: &mut Sink) -> Result {
     let Some(processor) = entry.dir().optional()? else { return Ok(()) };
     let Some(dir) = processor.dir("cpufreq").optional()? else { return Ok(()) };
     let mut result = Ok(());
-    for (file, metric) in &FREQUENCIES {
-        match dir.parse(file, kilohertz).optional() {
+    for ((file, metric), forbidden) in FREQUENCIES.iter().zip(forbidden) {
+        if *forbidden {
+            continue;
+        }
+        match dir.parse(file, kilohertz) {
             Ok(Some(Some(khz))) => out.put(metric, [&cpu], khz as f64 * 1000.0),
-            Ok(_) => {}
+            Err(error) if error.is_forbidden() => *forbidden = true,
+            Ok(_) | Err(Error::Read { .. }) => {}
             Err(error) => result = result.and(Err(error)),
         }
     }

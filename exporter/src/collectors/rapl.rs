@@ -101,10 +101,7 @@ impl Collector for Rapl {
             let Zone { name, index, path, energy, metric } = zone;
             let joules = match energy.parse(|text| text.trim_ascii().split(' ').number("energy")) {
                 Ok::<u64, _>(microjoules) => microjoules as f64 / 1e6,
-                Err(error) if error.is_forbidden() => {
-                    result = result.and(Err(Error::NoData));
-                    continue;
-                }
+                Err(error) if error.is_forbidden() => return result.and(Err(Error::NoData)),
                 Err(Error::Read { .. }) => continue,
                 Err(error) => {
                     result = result.and(Err(error));
