@@ -10,7 +10,6 @@ use crate::flag::Form;
 pub static COLLECTORS: &[&str] = &[
     "bcache",
     "bcachefs",
-    "bonding",
     "dmmultipath",
     "ethtool",
     "logind",

@@ -1,6 +1,7 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod bonding;
 mod btrfs;
 mod buddyinfo;
 mod cgroups;
@@ -69,6 +70,7 @@ use crate::collector::Spec;
 /// Every collector, in alphabetical order.
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
+    &bonding::SPEC,
     &btrfs::SPEC,
     &buddyinfo::SPEC,
     &cgroups::SPEC,
