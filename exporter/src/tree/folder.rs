@@ -1,0 +1,468 @@
+//! Directories that are listed again and again, and the files in them.
+
+use super::{open, text};
+use crate::{
+    error::{Error, Malformed, Result},
+    parse::number,
+};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, FileType, OFlags, RawDir, SeekFrom},
+    io::Errno,
+};
+use std::{
+    borrow::Cow,
+    ffi::OsStr,
+    mem::MaybeUninit,
+    ops::Deref,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// A directory that is listed again and again.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    fd: Option<OwnedFd>,
+    names: Names,
+}
+
+impl Folder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, fd: None, names: Names::default() }
+    }
+
+    /// Where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The entries as they are now, in alphabetical order.
+    ///
+    /// # Errors
+    /// The directory cannot be opened or listed; see [`Error::is_absent`].
+    pub fn list(&mut self) -> Result<impl Iterator<Item = Entry<'_>> + Clone> {
+        if let Err(source) = self.fill() {
+            self.fd = None;
+            return Err(Error::Read { path: self.path.clone(), source: source.into() });
+        }
+        let Self { path, fd, names } = &*self;
+        let place = Place::Folder(path);
+        Ok(fd.iter().flat_map(move |at| names.iter().map(move |name| Entry { place, at, name })))
+    }
+
+    /// The directory itself, to read attributes in it; `None` where it is not there.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn dir(&self) -> Result<Option<Dir<'_>>> {
+        open_dir(rustix::fs::CWD, self.path.as_path(), Place::Folder(&self.path), b"")
+    }
+
+    /// Lists. What stays open may have been removed, and another put in its place (a module
+    /// loaded again): such a directory is empty, or says that it is no more.
+    fn fill(&mut self) -> Result<(), Errno> {
+        if let Some(fd) = &self.fd {
+            rustix::fs::seek(fd, SeekFrom::Start(0))?;
+            if self.names.fill(fd) == Ok(()) && !self.names.ends.is_empty() {
+                return Ok(());
+            }
+            self.fd = None;
+        }
+        let fd = open(rustix::fs::CWD, self.path.as_path(), OFlags::DIRECTORY)?;
+        self.names.fill(&fd)?;
+        self.fd = Some(fd);
+        Ok(())
+    }
+}
+
+/// Room for the names in a directory, kept between scrapes.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// All names in a row, in the order the kernel gave them …
+    bytes: Vec<u8>,
+    /// … and where each begins and ends, in alphabetical order.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Names {
+    fn fill(&mut self, fd: impl AsFd) -> Result<(), Errno> {
+        let Self { bytes, ends } = self;
+        bytes.clear();
+        ends.clear();
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let (Ok(begin), Ok(len)) = (u32::try_from(bytes.len()), u32::try_from(name.len()))
+            else {
+                break; // 4 GiB of names
+            };
+            bytes.extend_from_slice(name);
+            ends.push((begin, begin + len));
+        }
+        let name = |&(begin, end): &(u32, u32)| bytes.get(begin as usize..end as usize);
+        ends.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+        Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.ends.iter().filter_map(|&(begin, end)| self.bytes.get(begin as usize..end as usize))
+    }
+}
+
+/// What a name is in; only needed to say where an error was.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    Folder(&'a Path),
+    Dir(&'a Dir<'a>),
+}
+
+impl Place<'_> {
+    fn join(self, name: &[u8]) -> PathBuf {
+        let mut path = match self {
+            Self::Folder(path) => path.into(),
+            Self::Dir(dir) => dir.place.join(dir.name),
+        };
+        if !name.is_empty() {
+            path.push(OsStr::from_bytes(name));
+        }
+        path
+    }
+}
+
+/// One name in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    place: Place<'a>,
+    at: &'a OwnedFd,
+    name: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// The name, which need not be UTF-8.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.name
+    }
+
+    /// The name, with U+FFFD for what is not UTF-8.
+    #[must_use]
+    pub fn name(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.name)
+    }
+
+    /// Where a file in the directory of that name is.
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.place.join(self.name).join(file)
+    }
+
+    /// The directory of that name; `None` where it is none, or gone.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn dir(&self) -> Result<Option<Dir<'a>>> {
+        open_dir(self.at, self.name, self.place, self.name)
+    }
+
+    /// The inode of the directory of that name; `None` where it is none, or gone. What sysfs
+    /// makes anew has another, even where the name is the same.
+    #[must_use]
+    pub fn inode(&self) -> Option<u64> {
+        let stat = rustix::fs::statat(self.at, self.name, AtFlags::empty()).ok()?;
+        FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino)
+    }
+
+    /// What one call reads of `file` in the directory of that name, in `room`; `None` where the
+    /// file is not there or its process is gone. For directories that are many, such as the
+    /// processes: two calls fewer than [`Entry::dir`] needs.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_in<'b>(&self, file: &str, room: &'b mut [u8]) -> Result<Option<&'b [u8]>> {
+        let mut path = [0; 512];
+        let parts = [self.name, b"/", file.as_bytes()];
+        let mut len = 0;
+        for part in parts {
+            let Some(to) = path.get_mut(len..len + part.len()) else { return Ok(None) };
+            to.copy_from_slice(part);
+            len += part.len();
+        }
+        let read = open(self.at, path.get(..len).unwrap_or_default(), OFlags::empty())
+            .and_then(|fd| rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut *room)));
+        match read {
+            Ok(n) => Ok(room.get(..n)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => Ok(None),
+            Err(source) => Err(Error::Read { path: self.path(file), source: source.into() }),
+        }
+    }
+
+    /// Where the symbolic link of that name points, as [`Dir::link`].
+    ///
+    /// # Errors
+    /// As [`Dir::link`].
+    pub fn link(&self) -> Result<Option<PathBuf>> {
+        link(self.at, self.place, self.name)
+    }
+
+    /// The text of the file of that name, as [`Dir::text`].
+    ///
+    /// # Errors
+    /// As [`Dir::text`].
+    pub fn text(&self) -> Result<Option<Attribute>> {
+        attribute(self.at, self.place, self.name)
+    }
+
+    /// The file of that name as `parse` reads it, as [`Dir::parse`].
+    ///
+    /// # Errors
+    /// As [`Dir::parse`].
+    pub fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<Option<T>> {
+        attribute_as(self.at, self.place, self.name, parse)
+    }
+
+    /// What the file of that name contains, as [`Dir::bytes`].
+    ///
+    /// # Errors
+    /// As [`Dir::bytes`].
+    pub fn content(&self) -> Result<Option<Bytes>> {
+        content(self.at, self.place, self.name)
+    }
+}
+
+/// A directory whose name is only known at run time, such as one device in sysfs.
+#[derive(Debug)]
+pub struct Dir<'a> {
+    place: Place<'a>,
+    name: &'a [u8],
+    fd: OwnedFd,
+}
+
+fn open_dir<'a>(
+    at: impl AsFd,
+    path: impl rustix::path::Arg,
+    place: Place<'a>,
+    name: &'a [u8],
+) -> Result<Option<Dir<'a>>> {
+    match open(at, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(fd) => Ok(Some(Dir { place, name, fd })),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+    }
+}
+
+impl Dir<'_> {
+    /// Where a file in it is.
+    #[must_use]
+    pub fn path(&self, file: &str) -> PathBuf {
+        Place::Dir(self).join(file.as_bytes())
+    }
+
+    /// The text of one attribute without white space around it; `None` where this device does
+    /// not have it (`ENOENT`, `ENOTDIR`, `ENODEV`, `ENXIO`, `EINVAL`, `ENODATA`, `EOPNOTSUPP`).
+    ///
+    /// # Errors
+    /// It cannot be read, or is not UTF-8.
+    pub fn text(&self, file: &str) -> Result<Option<Attribute>> {
+        attribute(&self.fd, Place::Dir(self), file.as_bytes())
+    }
+
+    /// The whole file of that name, which may be longer than an attribute, read into `room`;
+    /// `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer than 16 MiB.
+    pub fn whole<'a>(&self, file: &str, room: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
+        room.clear();
+        match read_whole(&self.fd, file, room) {
+            Ok(()) => Ok(Some(room)),
+            Err(error) if is_missing(error) => Ok(None),
+            Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
+        }
+    }
+
+    /// What one attribute contains, which need not be UTF-8; `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, file: &str) -> Result<Option<Bytes>> {
+        content(&self.fd, Place::Dir(self), file.as_bytes())
+    }
+
+    /// One attribute as a number; `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is no number of that type.
+    pub fn number<T: FromStr>(&self, file: &str) -> Result<Option<T>> {
+        self.parse(file, |text| number("number", text))
+    }
+
+    /// One attribute as `parse` reads it; `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or what `parse` says.
+    pub fn parse<T>(
+        &self,
+        file: &str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Result<Option<T>> {
+        attribute_as(&self.fd, Place::Dir(self), file.as_bytes(), parse)
+    }
+
+    /// What has that name in it, where that need not be UTF-8. Nothing is opened yet.
+    #[must_use]
+    pub const fn entry<'a>(&'a self, name: &'a [u8]) -> Entry<'a> {
+        Entry { place: Place::Dir(self), at: &self.fd, name }
+    }
+
+    /// The directory of that name in it; `None` where it is none, or gone.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn dir<'a>(&'a self, name: &'a str) -> Result<Option<Dir<'a>>> {
+        open_dir(&self.fd, name, Place::Dir(self), name.as_bytes())
+    }
+
+    /// The entries as they are now, in alphabetical order; `names` is room for them.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub fn list<'a>(&'a self, names: &'a mut Names) -> Result<impl Iterator<Item = Entry<'a>>> {
+        open(&self.fd, c".", OFlags::DIRECTORY)
+            .and_then(|fd| names.fill(fd))
+            .map_err(|source| Error::Read { path: self.path(""), source: source.into() })?;
+        let place = Place::Dir(self);
+        Ok(names.iter().map(move |name| Entry { place, at: &self.fd, name }))
+    }
+
+    /// Where the symbolic link of that name points, as it is written; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn link(&self, name: &str) -> Result<Option<PathBuf>> {
+        link(&self.fd, Place::Dir(self), name.as_bytes())
+    }
+
+    /// Where a name in it leads once all symbolic links are followed; `None` where nowhere.
+    /// One system call for each part of the path: for what is asked once.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<PathBuf> {
+        std::fs::canonicalize(self.path(name)).ok()
+    }
+}
+
+fn link(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> {
+    match rustix::fs::readlinkat(at, name, Vec::new()) {
+        Ok(target) => Ok(Some(OsStr::from_bytes(target.as_bytes()).into())),
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+    }
+}
+
+/// Reads a file of at most a page that must be UTF-8; `None` as for [`Dir::text`].
+fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
+    let Some(bytes) = content(at, place, name)? else { return Ok(None) };
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(Some(Attribute(bytes))),
+        Err(_) => text(&bytes, &place.join(name)).map(|_| None),
+    }
+}
+
+/// Reads and parses such a file, naming it in whatever goes wrong.
+fn attribute_as<T>(
+    at: &OwnedFd,
+    place: Place<'_>,
+    name: &[u8],
+    parse: impl FnOnce(&str) -> Result<T, Malformed>,
+) -> Result<Option<T>> {
+    let Some(text) = attribute(at, place, name)? else { return Ok(None) };
+    parse(&text).map(Some).map_err(|source| Error::Parse { path: place.join(name), source })
+}
+
+/// Reads a file of at most a page; `None` as for [`Dir::text`].
+fn content(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
+    match read_page(at, name) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_missing(error) => Ok(None),
+        Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
+    }
+}
+
+/// Whether the kernel says that a device does not have an attribute.
+const fn is_missing(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::NODEV
+            | Errno::NXIO
+            | Errno::INVAL
+            | Errno::NODATA
+            | Errno::OPNOTSUPP
+    )
+}
+
+/// Appends the file to `room`.
+fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno> {
+    const LONGEST: usize = 16 << 20;
+    let fd = open(at, name, OFlags::empty())?;
+    loop {
+        room.reserve(PAGE);
+        match rustix::io::read(&fd, rustix::buffer::spare_capacity(room)) {
+            Ok(0) => return Ok(()),
+            Ok(_) if room.len() > LONGEST => return Err(Errno::FBIG),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One read is enough for what does not fill the room: sysfs gives an attribute whole
+/// (`kernfs_fop_read_iter()`), and so do a process's files.
+fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
+    let fd = open(at, name, OFlags::empty())?;
+    let mut page = Bytes { bytes: [0; PAGE], len: 0 };
+    loop {
+        match rustix::io::read(&fd, &mut page.bytes) {
+            Ok(n) => {
+                page.len = n;
+                return Ok(page);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The largest value of an attribute: sysfs gives one page.
+pub(super) const PAGE: usize = 4096;
+
+/// What an attribute contains, on the stack.
+pub struct Bytes {
+    bytes: [u8; PAGE],
+    len: usize,
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// An attribute's text without white space around it, on the stack.
+pub struct Attribute(Bytes);
+
+impl Deref for Attribute {
+    type Target = str;
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default().trim_ascii() // checked when it was read
+    }
+}
