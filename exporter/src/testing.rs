@@ -144,12 +144,23 @@ pub fn collect(spec: &Spec, root: &Path, args: &[&str]) -> (String, Result) {
     let flags = flags(&all);
     let mut collector =
         (spec.new)(&Host::new(&flags), &flags).expect("a collector that can be made");
+    let mut result = Ok(());
+    let text = exposed(|sink| result = collector.collect(sink));
+    (text, result)
+}
+
+/// What is exposed of what `put` puts.
+///
+/// # Panics
+/// It is not UTF-8.
+#[must_use]
+pub fn exposed(put: impl FnOnce(&mut Sink)) -> String {
     let mut sink = Sink::default();
     sink.begin(1);
-    let result = collector.collect(&mut sink);
+    put(&mut sink);
     let mut body = Vec::new();
     exposition::append(&[&sink], None, &mut body);
-    (String::from_utf8(body).expect("UTF-8"), result)
+    String::from_utf8(body).expect("UTF-8")
 }
 
 /// The sample lines of what `put` puts.

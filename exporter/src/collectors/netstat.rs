@@ -143,7 +143,10 @@ fn each(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{flag::Value as _, testing::Machine};
+    use crate::{
+        flag::Value as _,
+        testing::{Machine, exposed},
+    };
 
     fn with(netstat: &str, snmp: &str, snmp6: &str) -> (String, String) {
         let machine = Machine::new()
@@ -187,12 +190,8 @@ mod tests {
             ("A: a InErrs\nA: 1 2\nB: InErrs\nB: 3\n", ["A_InErrs 2", "B_InErrs 3"]),
             ("A: InErrs b\nA: 4 5\nB: InErrs\nB: 6\n", ["A_InErrs 4", "B_InErrs 6"]),
         ] {
-            let mut sink = Sink::default();
-            table(text, &wanted, &mut heads, &mut sink).unwrap();
-            let mut body = Vec::new();
-            crate::exposition::append(&[&sink], None, &mut body);
-            let body = String::from_utf8(body).unwrap();
-            assert!(metrics.iter().all(|metric| body.contains(metric)), "{body}");
+            let text = exposed(|out| table(text, &wanted, &mut heads, out).unwrap());
+            assert!(metrics.iter().all(|metric| text.contains(metric)), "{text}");
         }
     }
 }

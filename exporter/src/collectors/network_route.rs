@@ -141,7 +141,7 @@ const fn protocol(protocol: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::expect;
+    use crate::testing::{expect, exposed};
 
     #[test]
     fn routes_are_told_by_way() {
@@ -169,10 +169,7 @@ mod tests {
             (to("::ffff:10.1.2.0", 120, 3), hop(gateway("::ffff:10.0.0.1"), None)),
             (to("2001:db8::", 32, 99), hop(gateway("fe80::1"), None)),
         ];
-        let mut sink = Sink::default();
-        put(&Links::new(), &routes, &mut HashMap::new(), &mut sink);
-        let mut body = Vec::new();
-        crate::exposition::append(&[&sink], None, &mut body);
+        let text = exposed(|out| put(&Links::new(), &routes, &mut HashMap::new(), out));
         expect![[r#"
             # HELP node_network_route_info network routing table information
             # TYPE node_network_route_info gauge
@@ -186,6 +183,6 @@ mod tests {
             # TYPE node_network_routes gauge
             node_network_routes{device=""} 6
         "#]]
-        .assert_eq(&String::from_utf8(body).unwrap());
+        .assert_eq(&text);
     }
 }

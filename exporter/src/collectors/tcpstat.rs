@@ -115,7 +115,7 @@ impl Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::expect;
+    use crate::testing::{expect, exposed};
 
     #[test]
     fn states_that_have_no_socket_are_left_out() {
@@ -131,12 +131,7 @@ mod tests {
             ipv6.add(socket);
         }
         sum.join(&ipv6);
-        let mut sink = Sink::default();
-        Sum::default().put(&mut sink);
-        assert_eq!(sink.families().count(), 0);
-        sum.put(&mut sink);
-        let mut body = Vec::new();
-        crate::exposition::append(&[&sink], None, &mut body);
+        assert_eq!(exposed(|out| Sum::default().put(out)), "");
         expect![[r#"
             # HELP node_tcp_connection_states Number of connection states.
             # TYPE node_tcp_connection_states gauge
@@ -147,6 +142,6 @@ mod tests {
             node_tcp_connection_states{state="tx_queued_bytes"} 4.294971398e+09
             node_tcp_connection_states{state="unknown"} 2
         "#]]
-        .assert_eq(&String::from_utf8(body).unwrap());
+        .assert_eq(&exposed(|out| sum.put(out)));
     }
 }
