@@ -1,8 +1,8 @@
 //! Temperatures, voltages, fans and the like, from `/sys/class/hwmon`.
 //!
 //! Each chip is a directory whose files are named `<type><number>_<property>`
-//! (`Documentation/hwmon/sysfs-interface.rst`); drivers older than Linux 2.6.25 put them into
-//! the directory `device` below it. Chips are numbered in the order their modules were loaded,
+//! (`Documentation/hwmon/sysfs-interface.rst`); drivers in the style of before Linux 3.13 put
+//! them into the directory `device` below it. Chips are numbered in the order their modules were loaded,
 //! so they are named after the device they sit on, and told apart where they share one.
 //!
 //! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: it is
@@ -102,6 +102,8 @@ impl HwMon {
             name.is_late = old.is_some_and(|old| old.is_late);
             self.known.push(name);
         }
+        // As they are exposed, so that nothing is left to be sorted there.
+        self.known.sort_by(|a, b| a.label.cmp(&b.label));
         Ok(())
     }
 }

@@ -90,7 +90,14 @@ impl Readings {
     /// Puts each sensor's files together; of two with one name, that read last stays.
     pub(super) fn sort(&mut self) {
         let Self { bytes, readings } = self;
-        let key = |reading: &Reading| (reading.kind, reading.number);
+        let key = |reading: &Reading| {
+            let mut digits = itoa::Buffer::new();
+            let mut text = [0; 20]; // as labels are ordered: 10 before 9
+            for (to, from) in text.iter_mut().zip(digits.format(reading.number).bytes()) {
+                *to = from;
+            }
+            (reading.kind, text)
+        };
         let property = |reading: &Reading| bytes.get(reading.property.0..reading.property.1);
         readings.sort_unstable_by(|a, b| {
             (key(a), property(a), Reverse(a.content)).cmp(&(
