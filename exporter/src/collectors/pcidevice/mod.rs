@@ -338,7 +338,7 @@ fn location(text: &str) -> Option<[String; 4]> {
     ])
 }
 
-/// Transfers in a second from `8.0 GT/s PCIe`, before Linux 5.7 `8 GT/s`.
+/// Transfers in a second from `8.0 GT/s PCIe`, with older kernels `8 GT/s`.
 fn speed(text: &str) -> Result<Option<f64>, Malformed> {
     if is_unknown(text) {
         return Ok(None);
