@@ -23,15 +23,22 @@ static COUNTERS: [(&str, Metric<1>); 14] = counters! {
     "dumped_frames" as "node_fibrechannel_dumped_frames_total": "Number of dumped frames",
     "error_frames" as "node_fibrechannel_error_frames_total": "Number of errors in frames",
     "fcp_packet_aborts" as "node_fibrechannel_fcp_packet_aborts_total": "Number of aborted packets",
-    "invalid_crc_count" as "node_fibrechannel_invalid_crc_total": "Invalid Cyclic Redundancy Check count",
-    "invalid_tx_word_count" as "node_fibrechannel_invalid_tx_words_total": "Number of invalid words transmitted by host port",
-    "link_failure_count" as "node_fibrechannel_link_failure_total": "Number of times the host port link has failed",
-    "loss_of_signal_count" as "node_fibrechannel_loss_of_signal_total": "Number of times signal has been lost",
-    "loss_of_sync_count" as "node_fibrechannel_loss_of_sync_total": "Number of failures on either bit or transmission word boundaries",
-    "nos_count" as "node_fibrechannel_nos_total": "Number Not_Operational Primitive Sequence received by host port",
+    "invalid_crc_count" as "node_fibrechannel_invalid_crc_total":
+        "Invalid Cyclic Redundancy Check count",
+    "invalid_tx_word_count" as "node_fibrechannel_invalid_tx_words_total":
+        "Number of invalid words transmitted by host port",
+    "link_failure_count" as "node_fibrechannel_link_failure_total":
+        "Number of times the host port link has failed",
+    "loss_of_signal_count" as "node_fibrechannel_loss_of_signal_total":
+        "Number of times signal has been lost",
+    "loss_of_sync_count" as "node_fibrechannel_loss_of_sync_total":
+        "Number of failures on either bit or transmission word boundaries",
+    "nos_count" as "node_fibrechannel_nos_total":
+        "Number Not_Operational Primitive Sequence received by host port",
     "rx_frames" as "node_fibrechannel_rx_frames_total": "Number of frames received",
     "rx_words" as "node_fibrechannel_rx_words_total": "Number of words received by host port",
-    "seconds_since_last_reset" as "node_fibrechannel_seconds_since_last_reset_total": "Number of seconds since last host port reset",
+    "seconds_since_last_reset" as "node_fibrechannel_seconds_since_last_reset_total":
+        "Number of seconds since last host port reset",
     "tx_frames" as "node_fibrechannel_tx_frames_total": "Number of frames transmitted by host port",
     "tx_words" as "node_fibrechannel_tx_words_total": "Number of words transmitted by host port",
 };

@@ -42,12 +42,12 @@ struct Number {
 }
 
 macro_rules! numbers {
-    ($($file:literal as $name:literal / $divisor:literal,)*) => {
+    ($($file:literal / $divisor:literal: $name:literal, $subject:literal;)*) => {
         [$(Number {
             file: $file,
             metric: gauge(
-                concat!("node_power_supply_", $name),
-                concat!($name, " value of /sys/class/power_supply/<power_supply>."),
+                $name,
+                concat!($subject, " value of /sys/class/power_supply/<power_supply>."),
             )
             .by(["power_supply"]),
             divisor: $divisor,
@@ -56,55 +56,62 @@ macro_rules! numbers {
 }
 
 static NUMBERS: [Number; 49] = numbers! {
-    "authentic" as "authentic" / 1.0,
-    "calibrate" as "calibrate" / 1.0,
-    "capacity" as "capacity" / 1.0,
-    "capacity_alert_max" as "capacity_alert_max" / 1.0,
-    "capacity_alert_min" as "capacity_alert_min" / 1.0,
-    "charge_control_limit" as "charge_control_limit" / 1e6,
-    "charge_control_limit_max" as "charge_control_limit_max" / 1e6,
-    "charge_counter" as "charge_counter" / 1e6,
-    "charge_empty" as "charge_empty" / 1e6,
-    "charge_empty_design" as "charge_empty_design" / 1e6,
-    "charge_full" as "charge_full" / 1e6,
-    "charge_full_design" as "charge_full_design" / 1e6,
-    "charge_now" as "charge_ampere" / 1e6,
-    "charge_term_current" as "charge_term_current" / 1e6,
-    "constant_charge_current" as "constant_charge_current" / 1e6,
-    "constant_charge_current_max" as "constant_charge_current_max" / 1e6,
-    "constant_charge_voltage" as "constant_charge_voltage" / 1e6,
-    "constant_charge_voltage_max" as "constant_charge_voltage_max" / 1e6,
-    "current_boot" as "current_boot" / 1e6,
-    "current_max" as "current_max" / 1e6,
-    "current_now" as "current_ampere" / 1e6,
-    "cycle_count" as "cyclecount" / 1.0,
-    "energy_empty" as "energy_empty" / 1e6,
-    "energy_empty_design" as "energy_empty_design" / 1e6,
-    "energy_full" as "energy_full" / 1e6,
-    "energy_full_design" as "energy_full_design" / 1e6,
-    "energy_now" as "energy_watthour" / 1e6,
-    "input_current_limit" as "input_current_limit" / 1e6,
-    "online" as "online" / 1.0,
-    "power_now" as "power_watt" / 1e6,
-    "precharge_current" as "precharge_current" / 1e6,
-    "present" as "present" / 1.0,
-    "temp" as "temp_celsius" / 10.0,
-    "temp_alert_max" as "temp_alert_max_celsius" / 10.0,
-    "temp_alert_min" as "temp_alert_min_celsius" / 10.0,
-    "temp_ambient" as "temp_ambient_celsius" / 10.0,
-    "temp_ambient_max" as "temp_ambient_max_celsius" / 10.0,
-    "temp_ambient_min" as "temp_ambient_min_celsius" / 10.0,
-    "temp_max" as "temp_max_celsius" / 10.0,
-    "temp_min" as "temp_min_celsius" / 10.0,
-    "time_to_empty_now" as "time_to_empty_seconds" / 1.0,
-    "time_to_full_now" as "time_to_full_seconds" / 1.0,
-    "voltage_boot" as "voltage_boot" / 1e6,
-    "voltage_max" as "voltage_max" / 1e6,
-    "voltage_max_design" as "voltage_max_design" / 1e6,
-    "voltage_min" as "voltage_min" / 1e6,
-    "voltage_min_design" as "voltage_min_design" / 1e6,
-    "voltage_now" as "voltage_volt" / 1e6,
-    "voltage_ocv" as "voltage_ocv" / 1e6,
+    "authentic" / 1.0: "node_power_supply_authentic", "authentic";
+    "calibrate" / 1.0: "node_power_supply_calibrate", "calibrate";
+    "capacity" / 1.0: "node_power_supply_capacity", "capacity";
+    "capacity_alert_max" / 1.0: "node_power_supply_capacity_alert_max", "capacity_alert_max";
+    "capacity_alert_min" / 1.0: "node_power_supply_capacity_alert_min", "capacity_alert_min";
+    "charge_control_limit" / 1e6: "node_power_supply_charge_control_limit", "charge_control_limit";
+    "charge_control_limit_max" / 1e6:
+        "node_power_supply_charge_control_limit_max", "charge_control_limit_max";
+    "charge_counter" / 1e6: "node_power_supply_charge_counter", "charge_counter";
+    "charge_empty" / 1e6: "node_power_supply_charge_empty", "charge_empty";
+    "charge_empty_design" / 1e6: "node_power_supply_charge_empty_design", "charge_empty_design";
+    "charge_full" / 1e6: "node_power_supply_charge_full", "charge_full";
+    "charge_full_design" / 1e6: "node_power_supply_charge_full_design", "charge_full_design";
+    "charge_now" / 1e6: "node_power_supply_charge_ampere", "charge_ampere";
+    "charge_term_current" / 1e6: "node_power_supply_charge_term_current", "charge_term_current";
+    "constant_charge_current" / 1e6:
+        "node_power_supply_constant_charge_current", "constant_charge_current";
+    "constant_charge_current_max" / 1e6:
+        "node_power_supply_constant_charge_current_max", "constant_charge_current_max";
+    "constant_charge_voltage" / 1e6:
+        "node_power_supply_constant_charge_voltage", "constant_charge_voltage";
+    "constant_charge_voltage_max" / 1e6:
+        "node_power_supply_constant_charge_voltage_max", "constant_charge_voltage_max";
+    "current_boot" / 1e6: "node_power_supply_current_boot", "current_boot";
+    "current_max" / 1e6: "node_power_supply_current_max", "current_max";
+    "current_now" / 1e6: "node_power_supply_current_ampere", "current_ampere";
+    "cycle_count" / 1.0: "node_power_supply_cyclecount", "cyclecount";
+    "energy_empty" / 1e6: "node_power_supply_energy_empty", "energy_empty";
+    "energy_empty_design" / 1e6: "node_power_supply_energy_empty_design", "energy_empty_design";
+    "energy_full" / 1e6: "node_power_supply_energy_full", "energy_full";
+    "energy_full_design" / 1e6: "node_power_supply_energy_full_design", "energy_full_design";
+    "energy_now" / 1e6: "node_power_supply_energy_watthour", "energy_watthour";
+    "input_current_limit" / 1e6: "node_power_supply_input_current_limit", "input_current_limit";
+    "online" / 1.0: "node_power_supply_online", "online";
+    "power_now" / 1e6: "node_power_supply_power_watt", "power_watt";
+    "precharge_current" / 1e6: "node_power_supply_precharge_current", "precharge_current";
+    "present" / 1.0: "node_power_supply_present", "present";
+    "temp" / 10.0: "node_power_supply_temp_celsius", "temp_celsius";
+    "temp_alert_max" / 10.0: "node_power_supply_temp_alert_max_celsius", "temp_alert_max_celsius";
+    "temp_alert_min" / 10.0: "node_power_supply_temp_alert_min_celsius", "temp_alert_min_celsius";
+    "temp_ambient" / 10.0: "node_power_supply_temp_ambient_celsius", "temp_ambient_celsius";
+    "temp_ambient_max" / 10.0:
+        "node_power_supply_temp_ambient_max_celsius", "temp_ambient_max_celsius";
+    "temp_ambient_min" / 10.0:
+        "node_power_supply_temp_ambient_min_celsius", "temp_ambient_min_celsius";
+    "temp_max" / 10.0: "node_power_supply_temp_max_celsius", "temp_max_celsius";
+    "temp_min" / 10.0: "node_power_supply_temp_min_celsius", "temp_min_celsius";
+    "time_to_empty_now" / 1.0: "node_power_supply_time_to_empty_seconds", "time_to_empty_seconds";
+    "time_to_full_now" / 1.0: "node_power_supply_time_to_full_seconds", "time_to_full_seconds";
+    "voltage_boot" / 1e6: "node_power_supply_voltage_boot", "voltage_boot";
+    "voltage_max" / 1e6: "node_power_supply_voltage_max", "voltage_max";
+    "voltage_max_design" / 1e6: "node_power_supply_voltage_max_design", "voltage_max_design";
+    "voltage_min" / 1e6: "node_power_supply_voltage_min", "voltage_min";
+    "voltage_min_design" / 1e6: "node_power_supply_voltage_min_design", "voltage_min_design";
+    "voltage_now" / 1e6: "node_power_supply_voltage_volt", "voltage_volt";
+    "voltage_ocv" / 1e6: "node_power_supply_voltage_ocv", "voltage_ocv";
 };
 
 /// Labels of the info metric in alphabetical order, each also the name of a file.
