@@ -1,7 +1,7 @@
 //! Frequencies of processors and who governs them, from
 //! `/sys/devices/system/cpu/cpu<n>/cpufreq` (`drivers/cpufreq/cpufreq.c`), in kHz.
 //!
-//! On x86 with Linux 4.15 to 5.17 `scaling_cur_freq` sleeps 10 ms for each processor that was
+//! On x86 with Linux 4.15 to 5.18 `scaling_cur_freq` sleeps 10 ms for each processor that was
 //! not sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large
 //! machine. Opening `/proc/cpuinfo` has all of them sampled at once.
 //!

@@ -147,7 +147,7 @@ fn put_counters(
     result
 }
 
-/// A counter; none where the port has no agent that counts (before Linux 4.3, `-EINVAL` since).
+/// A counter; none where the port has no agent that counts, as older kernels say.
 fn value(text: &str) -> Result<Option<u64>, Malformed> {
     if text.contains("N/A (no PMA)") { Ok(None) } else { unsigned(text).map(Some) }
 }
