@@ -11,42 +11,63 @@ crate::shared! {
         pub family: u32,
     }
 
-    /// What happened on an interface since the programs were attached.
+    /// An entry of a table.
+    pub struct Entry {
+        /// Address of its `struct neighbour`; 0 is none.
+        pub address: u64,
+        /// Whether it is `NUD_NOARP`: 0 or 1.
+        pub noarp: u64,
+    }
+
+    /// The neighbours of an interface, and what happened to them since the programs were attached.
     pub struct Counts {
-        /// Entries now, less the entries there were at the start; `NUD_NOARP` left out.
+        /// Entries in the table now; `NUD_NOARP` left out.
         pub entries: i64,
         /// Entries that came into the table or ceased to be `NUD_NOARP`.
         pub created: u64,
         /// Entries that left the table or became `NUD_NOARP`.
         pub removed: u64,
-        /// Entries that were made but never came into the table: another processor was
-        /// faster, or the interface went away.
-        pub abandoned: u64,
         /// Entries that were refused since the table was full, or memory short.
         pub overflows: u64,
         /// Address resolutions that ended without an answer.
         pub failures: u64,
         /// Link-layer addresses that took the place of another.
         pub address_changes: u64,
-        /// Anything that changes a dump of the interface's table: while this stands still, so
-        /// does the table.
-        pub events: u64,
-        /// Whether the interface resolves no addresses at all (loopback, tunnels): 0 or 1.
-        pub noarp: u64,
     }
 
     /// An entry that was made and may or may not have come into the table.
     pub struct Pending {
-        /// Whose it will be.
-        pub key: Key,
-        /// To fill the gap.
-        pub padding: u32,
-        /// Address of its `struct neigh_table`.
-        pub table: u64,
         /// Address of its `struct net_device`.
         pub device: u64,
         /// When it was made, in the kernel's ticks (jiffies).
         pub born: u64,
+    }
+
+    /// What concerns no single interface.
+    pub struct Totals {
+        /// Events that could not be recorded, most likely since a map was full.
+        pub lost: u64,
+        /// Elements of the map of pending entries.
+        pub pending: u64,
+        /// Elements of the map of entries.
+        pub entries: u64,
+        /// The bucket that the next walk of a table is to begin with.
+        pub walked: u64,
+        /// The tables, for each of [`FAMILIES`].
+        pub tables: [Table; 2],
+    }
+
+    /// A table of neighbours, as the programs run on demand have found it.
+    pub struct Table {
+        /// Address of its `struct neigh_table`; 0 where the kernel has none.
+        pub address: u64,
+        /// Its own count of entries: of all namespaces and states, and also those that have been
+        /// taken out while others still hold them.
+        pub size: u64,
+        /// Address of its hash table, which is another once it has grown.
+        pub hash: u64,
+        /// Buckets of the hash table.
+        pub buckets: u64,
     }
 
     /// Where the running kernel keeps what the programs read: bytes from the start of each
@@ -56,43 +77,56 @@ crate::shared! {
         pub neighbour_tbl: u32,
         /// `neighbour.dev`
         pub neighbour_dev: u32,
-        /// `neighbour.ops`
-        pub neighbour_ops: u32,
-        /// `neighbour.output`
-        pub neighbour_output: u32,
         /// `neighbour.nud_state`
         pub neighbour_nud_state: u32,
-        /// `neighbour.type`
-        pub neighbour_type: u32,
         /// `neighbour.dead`
         pub neighbour_dead: u32,
         /// `neighbour.ha`
         pub neighbour_ha: u32,
-        /// `neighbour.hash.pprev`, since Linux 6.13; [`ABSENT`] before.
-        pub neighbour_hash_pprev: u32,
-        /// `neigh_ops.connected_output`
-        pub ops_connected_output: u32,
+        /// `neighbour.hash` since Linux 6.13, `neighbour.next` before: the link to the next entry.
+        pub neighbour_link: u32,
+        /// Where in an entry such a link leads: to `neighbour.hash` since Linux 6.13, to the start
+        /// before.
+        pub neighbour_target: u32,
         /// `neigh_table.family`
         pub table_family: u32,
-        /// `net_device.flags`
-        pub device_flags: u32,
+        /// `neigh_table.entries`
+        pub table_entries: u32,
+        /// `neigh_table.nht`
+        pub table_nht: u32,
+        /// `neigh_hash_table.hash_heads` since Linux 6.13, `hash_buckets` before.
+        pub hash_heads: u32,
+        /// `neigh_hash_table.hash_shift`
+        pub hash_shift: u32,
         /// `net_device.ifindex`
         pub device_ifindex: u32,
-        /// `net_device.header_ops`
-        pub device_header_ops: u32,
         /// `net_device.nd_net.net`
         pub device_net: u32,
         /// `net_device.addr_len`
         pub device_addr_len: u32,
+        /// `net_device.ip_ptr`
+        pub device_ip: u32,
+        /// `net_device.ip6_ptr`
+        pub device_ip6: u32,
+        /// `in_device.arp_parms`
+        pub ip_parms: u32,
+        /// `inet6_dev.nd_parms`
+        pub ip6_parms: u32,
+        /// `neigh_parms.tbl`
+        pub parms_tbl: u32,
+        /// `task_struct.nsproxy`
+        pub task_nsproxy: u32,
+        /// `nsproxy.net_ns`
+        pub nsproxy_net: u32,
+        /// `net.loopback_dev`
+        pub net_loopback: u32,
         /// `net.ns.inum`
         pub net_inum: u32,
     }
 }
 
-/// The offset of a member that this kernel does not have.
-pub const ABSENT: u32 = u32::MAX;
+/// The families that have neighbours: `AF_INET` and `AF_INET6`.
+pub const FAMILIES: [u8; 2] = [2, 10];
 
-/// Of the two totals: events that could not be recorded since a map was full.
-pub const LOST: u32 = 0;
-/// Of the two totals: pending entries.
-pub const WAITING: u32 = 1;
+/// How many steps a walk takes at a time, and how many entries are looked after.
+pub const STEPS: u32 = 2048;

@@ -15,13 +15,19 @@ pub const BPF: crate::flag::Flag<bool> =
 /// `--bpf.required`.
 pub const BPF_REQUIRED: crate::flag::Flag<bool> =
     switch("bpf.required", false, "End the start where an eBPF program cannot be loaded.");
+/// `--bpf.neighbour-map-entries`.
+pub const BPF_ENTRIES: crate::flag::Flag<u64> = crate::flag::Flag::value(
+    "bpf.neighbour-map-entries",
+    &["0"],
+    "Neighbours of all network namespaces that eBPF has room for; 0 goes by the thresholds of the kernel's tables.",
+);
 const DISABLE_DEFAULTS: crate::flag::Flag<bool> =
     switch("collector.disable-defaults", false, "Set all collectors to disabled by default.");
 
 /// All flags that belong to no collector, by module.
 pub static GLOBAL: &[&[&dyn AnyFlag]] = &[
     host::FLAGS,
-    &[&BPF, &BPF_REQUIRED, &DISABLE_DEFAULTS],
+    &[&BPF, &BPF_REQUIRED, &BPF_ENTRIES, &DISABLE_DEFAULTS],
     web::FLAGS,
     scrape::FLAGS,
     log::FLAGS,

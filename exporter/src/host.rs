@@ -10,6 +10,7 @@ use crate::{
     flag::{AnyFlag, Flag, Flags},
     mountinfo::Mounts,
     netlink::LinkDump,
+    parse::number,
     tree::{File, Tree},
 };
 use std::{
@@ -53,7 +54,11 @@ impl Host {
         let proc = Tree::new(flags.get(&PROC));
         let sys = Tree::new(flags.get(&SYS));
         let bpf = if flags.get(&cli::BPF) && is(&proc, PROC_SUPER_MAGIC) {
-            Bpf::new(sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"))
+            let entries = match flags.get(&cli::BPF_ENTRIES) {
+                0 => room(&proc),
+                given => u32::try_from(given).unwrap_or(u32::MAX),
+            };
+            Bpf::new(sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"), entries)
         } else {
             Bpf::off()
         };
@@ -82,6 +87,17 @@ impl Host {
     pub fn has_sysfs(&self) -> bool {
         is(&self.sys, SYSFS_MAGIC)
     }
+}
+
+/// How many neighbours there may be: twice what the tables take before they refuse more, since
+/// permanent entries do not count for that. Only the initial namespace shows the thresholds.
+fn room(proc: &Tree) -> u32 {
+    let threshold = |version| -> u32 {
+        let mut file = proc.file(&format!("sys/net/{version}/neigh/default/gc_thresh3"));
+        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(0)
+    };
+    let both = threshold("ipv4").saturating_add(threshold("ipv6"));
+    both.saturating_mul(2).clamp(1 << 16, 1 << 20)
 }
 
 /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.

@@ -18,7 +18,7 @@ use std::{
     os::linux::fs::MetadataExt as _,
     path::Path,
     process::Command,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -37,9 +37,18 @@ type Entries = BTreeMap<(String, u8), u64>;
 
 #[test]
 fn all_sources_agree_while_neighbours_come_and_go() {
+    in_a_namespace(agree);
+}
+
+#[test]
+fn a_map_that_is_too_small_is_not_trusted_until_there_is_room() {
+    in_a_namespace(overfill);
+}
+
+fn in_a_namespace(test: fn(Namespace)) {
     // In a thread of its own: a namespace is a thread's.
-    thread::spawn(|| match Namespace::new() {
-        Ok(namespace) => agree(namespace),
+    thread::spawn(move || match Namespace::new() {
+        Ok(namespace) => test(namespace),
         Err(reason) => skip(&reason),
     })
     .join()
@@ -55,14 +64,10 @@ fn agree(mut at: Namespace) {
     // Older than the programs: counted by the dump.
     ip("neigh add 10.1.0.1 lladdr 02:00:00:00:00:01 dev va nud permanent");
     ip("neigh add 10.1.0.2 lladdr 02:00:00:00:00:02 dev va nud noarp");
-    let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
-    let netns = u32::try_from(netns).unwrap();
-    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns };
-    let mut neighbours = match Neighbours::start(&options) {
-        Ok(neighbours) => neighbours,
-        Err(reason) => return skip(&reason.to_string()),
-    };
+    let older = another();
+    let Some(mut neighbours) = start(1 << 16) else { return };
     at.expect(&mut neighbours, &[(("va", IPV4), 1)], "older than the programs");
+    follow(&mut neighbours, older, 3);
 
     ip("neigh change 10.1.0.2 lladdr 02:00:00:00:00:02 dev va nud permanent");
     at.expect(&mut neighbours, &[(("va", IPV4), 2)], "NUD_NOARP taken away");
@@ -82,15 +87,6 @@ fn agree(mut at: Namespace) {
     ip("neigh flush dev va nud all");
     ip("-6 neigh flush dev va nud all");
 
-    let many = |what: &str, n: u32| {
-        (0..n).fold(String::new(), |lines, n| {
-            let (high, low) = (n / 250 + 1, n % 250 + 1);
-            lines
-                + &format!(
-                    "neigh {what} 10.1.{high}.{low} lladdr 02:00:00:00:00:01 dev va nud permanent\n"
-                )
-        })
-    };
     batch(&many("replace", 1000));
     at.expect(&mut neighbours, &[(("va", IPV4), 1000)], "1,000");
     batch(&many("del", 400));
@@ -111,6 +107,35 @@ fn agree(mut at: Namespace) {
     follow(&mut neighbours, another(), 3);
     ip("link del vc");
     at.expect(&mut neighbours, &[], "the link is gone");
+}
+
+/// Starts the programs, for the namespace of this thread.
+fn start(entries: u32) -> Option<Neighbours> {
+    let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
+    let netns = u32::try_from(netns).unwrap();
+    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries };
+    Neighbours::start(&options).map_err(|reason| skip(&reason.to_string())).ok()
+}
+
+fn overfill(mut at: Namespace) {
+    let Some(mut neighbours) = start(1000) else { return };
+    batch(&many("replace", 2000));
+    let error = neighbours.counts(|_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("entries, room for 1000: see --bpf.neighbour-map-entries"), "{error}");
+    assert!(neighbours.counts(|_, _| {}).is_err(), "still");
+    batch(&many("del", 1900));
+    at.expect(&mut neighbours, &[(("va", IPV4), 100)], "there is room again");
+}
+
+/// Lines for `ip -batch` about the first `n` neighbours.
+fn many(what: &str, n: u32) -> String {
+    (0..n).fold(String::new(), |lines, n| {
+        let (high, low) = (n / 250 + 1, n % 250 + 1);
+        lines
+            + &format!(
+                "neigh {what} 10.1.{high}.{low} lladdr 02:00:00:00:00:01 dev va nud permanent\n"
+            )
+    })
 }
 
 /// Makes the kernel look for a neighbour.
@@ -159,7 +184,7 @@ impl Namespace {
     fn counts(&mut self, neighbours: &mut Neighbours) -> BTreeMap<(String, u8), Counts> {
         let mut all = Vec::new();
         let netns = neighbours.netns();
-        neighbours.counts(|key, counts| all.push((key, counts))).unwrap();
+        neighbours.counts(|key, counts| all.push((key, *counts))).unwrap();
         all.retain(|(key, _)| key.netns == netns);
         all.into_iter()
             .map(|(key, counts)| {
@@ -197,7 +222,7 @@ impl Namespace {
             let mut counted: Entries = self
                 .counts(neighbours)
                 .into_iter()
-                .map(|(key, counts)| (key, counts.entries))
+                .map(|(key, counts)| (key, counts.entries.unsigned_abs()))
                 .collect();
             counted.retain(|_, n| *n > 0);
             let seen = [counted, self.dump(), shown()];
@@ -219,7 +244,7 @@ impl Namespace {
 
 /// A namespace in another thread.
 struct Other {
-    number: Receiver<u64>,
+    number: u64,
     end: Sender<()>,
 }
 
@@ -273,19 +298,19 @@ fn another() -> Other {
         number.send(fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino()).unwrap();
         let _ = told.recv();
     });
-    Other { number: here, end }
+    Other { number: here.recv().unwrap(), end }
 }
 
 /// Waits until the other namespace's neighbours are counted, and are gone with it.
 fn follow(neighbours: &mut Neighbours, other: Other, want: u64) {
-    let netns = u32::try_from(other.number.recv().unwrap()).unwrap();
+    let netns = u32::try_from(other.number).unwrap();
     let mut reach = |want: u64| {
         let start = Instant::now();
         loop {
             let mut sum = 0;
-            let each = |key: exporter::bpf::Key, counts: Counts| {
+            let each = |key: exporter::bpf::Key, counts: &Counts| {
                 if key.netns == netns && key.family == u32::from(IPV4) {
-                    sum += counts.entries;
+                    sum += counts.entries.unsigned_abs();
                 }
             };
             neighbours.counts(each).unwrap();

@@ -1,22 +1,26 @@
 //! Counts neighbours per network namespace, interface and family as they come and go.
 //!
-//! What happens to an entry (net/core/neighbour.c), and where it is seen:
+//! [`ENTRIES`] holds every entry of the kernel's tables, by address and by whether it is
+//! `NUD_NOARP`: those are not counted. Counts follow that map and nothing else: who puts an entry
+//! in adds one, who takes it out subtracts one, and the map lets a single processor do either. So
+//! it does not matter how often, in which order or where an entry is seen, as long as it is seen
+//! once while it is there and once when it goes:
 //!
 //! ```text
-//! allocated, or refused      neigh_create               kept as pending; an overflow
+//! allocated, or refused      neigh_create               pending; an overflow
 //! constructed, inserted      (nothing: any of it may fail)
-//! used, changed              neigh_event_send_done,     no longer pending: counted
-//!                            neigh_update(_done)
-//! not used                   the daemon runs `settle`   no longer pending: counted, or dropped
+//! used, changed              neigh_event_send_done,     in the map
+//!                            neigh_update_done
+//! not used                   `settle`, before a read    in the map, or dropped
+//! older than the programs    `walk`, at the start       in the map
 //! resolution fails           neigh_timer_handler        a failure
-//! unlinked                   neigh_cleanup_and_release  counted back, or no longer pending
+//! unlinked                   neigh_cleanup_and_release  out of the map
+//! removed unseen             `sweep`                    out of the map
 //! ```
 //!
-//! Only entries without `NUD_NOARP` are counted. What an entry is follows from its type and
-//! its interface ([`Entry::is_unusual`]), save for the few that an administrator has made an
-//! exception, which are in [`UNUSUAL`]: so nothing is kept of an entry that has been counted.
-//! Its state alone would not do: an entry that others still hold when it is unlinked has lost
-//! it by then, `NUD_NOARP` stands for any valid one.
+//! The kernel (net/core/neighbour.c) sets `dead` before it unlinks an entry and only then tells
+//! of it; so an entry that is not dead after it was put in will be told of, and one that is may
+//! have been told of before and is taken out again.
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "helpers take raw pointers")]
@@ -26,51 +30,65 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::{bpf_jiffies64, generated::bpf_for_each_map_elem},
+    helpers::{
+        bpf_jiffies64,
+        generated::{bpf_for_each_map_elem, bpf_get_current_task},
+    },
     macros::{btf_tracepoint, map, raw_tracepoint},
     maps::{Array, HashMap},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use aya_log_ebpf::debug;
-use exporter_common::neighbour::{ABSENT, Counts, Key, LOST, Offsets, Pending, WAITING};
+use exporter_common::neighbour::{Counts, Entry, Key, Offsets, Pending, STEPS, Table, Totals};
 use exporter_ebpf::{Access, Copied, Pointer, Typed, add};
 
-/// What happened, by interface.
+/// The neighbours of each interface.
 #[map]
 static COUNTS: HashMap<Key, Counts> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+
+/// The entries of the tables, and where each is counted.
+#[map]
+static ENTRIES: HashMap<Entry, Key> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
 /// Entries that were made and not seen since, by address; they come and go too fast to be
 /// allocated.
 #[map]
 static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(1 << 14, 0);
 
-/// Entries that are not what their type and interface imply, by address.
 #[map]
-static UNUSUAL: HashMap<u64, u8> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+static TOTALS: Array<Totals> = Array::with_max_entries(1, 0);
 
-/// Two numbers, see [`exporter_common::neighbour`].
+/// To run a function [`STEPS`] times: `bpf_loop` came with Linux 5.17. Also what `sweep` is to
+/// look at.
 #[map]
-static TOTALS: Array<u64> = Array::with_max_entries(2, 0);
+static BATCH: Array<Entry> = Array::with_max_entries(STEPS, 0);
 
 /// Set by the daemon before the programs are loaded.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets {
     neighbour_tbl: 0,
     neighbour_dev: 0,
-    neighbour_ops: 0,
-    neighbour_output: 0,
     neighbour_nud_state: 0,
-    neighbour_type: 0,
     neighbour_dead: 0,
     neighbour_ha: 0,
-    neighbour_hash_pprev: 0,
-    ops_connected_output: 0,
+    neighbour_link: 0,
+    neighbour_target: 0,
     table_family: 0,
-    device_flags: 0,
+    table_entries: 0,
+    table_nht: 0,
+    hash_heads: 0,
+    hash_shift: 0,
     device_ifindex: 0,
-    device_header_ops: 0,
     device_net: 0,
     device_addr_len: 0,
+    device_ip: 0,
+    device_ip6: 0,
+    ip_parms: 0,
+    ip6_parms: 0,
+    parms_tbl: 0,
+    task_nsproxy: 0,
+    nsproxy_net: 0,
+    net_loopback: 0,
     net_inum: 0,
 };
 
@@ -82,10 +100,10 @@ macro_rules! offset {
     };
 }
 
-/// Adds to what is counted: `add!(<counts>.<member>, <number>)`.
+/// Adds to what is counted: `add!(<pointer>.<member>, <number>)`.
 macro_rules! add {
-    // SAFETY: the counts lie in the map.
-    ($counts:ident.$member:ident, $n:expr) => {{ unsafe { add((&raw mut (*$counts).$member).cast(), $n) } }};
+    // SAFETY: it lies in a map.
+    ($at:ident.$member:ident, $n:expr) => {{ unsafe { add((&raw mut (*$at).$member).cast(), $n) } }};
 }
 
 // include/uapi/linux/neighbour.h
@@ -94,11 +112,6 @@ const NUD_NOARP: u8 = 0x40;
 const NUD_PERMANENT: u8 = 0x80;
 /// `NUD_VALID` of include/net/neighbour.h: a link-layer address is known.
 const NUD_VALID: u8 = 0xde;
-// include/uapi/linux/rtnetlink.h
-const RTN_BROADCAST: u8 = 3;
-const RTN_MULTICAST: u8 = 5;
-/// `IFF_LOOPBACK`, `IFF_POINTOPOINT` and `IFF_NOARP` of include/uapi/linux/if.h.
-const IFF_WITHOUT_ARP: u32 = 0x8 | 0x10 | 0x80;
 /// `NEIGH_UPDATE_F_OVERRIDE` of include/net/neighbour.h.
 const OVERRIDE: u32 = 1;
 /// `NEIGH_UPDATE_F_ADMIN`: bit 31, and bit 7 since Linux 5.16.
@@ -110,61 +123,37 @@ const EEXIST: i32 = -17;
 /// Ticks, at least a second, after which an entry that is not in the table will not get there.
 const PATIENCE: u64 = 1000;
 
-/// What an entry is, at one moment.
-#[derive(Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-struct Entry {
-    /// Of its `struct neighbour`.
-    address: u64,
-    /// Whether it is out of the table, or not yet in it.
-    dead: bool,
-    noarp: bool,
-    /// Whether its address is one that is never resolved: multicast or broadcast.
-    group: bool,
-    /// Whether no address is ever resolved on its interface.
-    noarp_device: bool,
+/// Whether an entry is out of the table, or not yet in it.
+#[inline(always)]
+fn is_dead<A: Access>(n: Pointer<A>) -> bool {
+    n.member::<u8>(offset!(neighbour_dead)) != 0
 }
 
-impl Entry {
-    /// Reads a `struct neighbour`.
-    ///
-    /// Without branches between the reads: the verifier searches all types of the kernel for each pointer that
-    /// is read, on each path.
-    #[inline(always)]
-    fn read<A: Access>(n: Pointer<A>) -> Self {
-        let device = n.follow(offset!(neighbour_dev));
-        let kind = n.member::<u8>(offset!(neighbour_type));
-        Self {
-            address: n.0 as u64,
-            dead: n.member::<u8>(offset!(neighbour_dead)) != 0,
-            noarp: n.member::<u8>(offset!(neighbour_nud_state)) & NUD_NOARP != 0,
-            group: matches!(kind, RTN_MULTICAST | RTN_BROADCAST),
-            noarp_device: (device.member::<u32>(offset!(device_flags)) & IFF_WITHOUT_ARP != 0)
-                | (device.member::<u64>(offset!(device_header_ops)) == 0),
-        }
-    }
-
-    /// Whether it is not as `arp_constructor` and `ndisc_constructor` make entries.
-    #[inline(always)]
-    const fn is_unusual(&self) -> bool {
-        self.noarp != (self.group | self.noarp_device)
-    }
+/// An entry, as its state is now.
+#[inline(always)]
+fn entry<A: Access>(n: Pointer<A>) -> Entry {
+    let noarp = n.member::<u8>(offset!(neighbour_nud_state)) & NUD_NOARP != 0;
+    Entry { address: n.0 as u64, noarp: noarp.into() }
 }
 
 /// The interface of a `struct net_device`, for a `struct neigh_table`.
+///
+/// Copied, since the verifier searches all types of the kernel for each pointer that is followed,
+/// on each path: it would take seconds.
 #[inline(always)]
-fn key<A: Access>(device: Pointer<A>, table: Pointer<A>) -> Key {
+fn key(device: u64, table: u64) -> Key {
+    let device = Pointer::<Copied>::new(device as *const c_void);
     Key {
         netns: device.follow(offset!(device_net)).member(offset!(net_inum)),
         ifindex: device.member(offset!(device_ifindex)),
-        family: table.member(offset!(table_family)),
+        family: Pointer::<Copied>::new(table as *const c_void).member(offset!(table_family)),
     }
 }
 
 /// The interface of an entry that is in a table.
 #[inline(always)]
 fn key_of<A: Access>(n: Pointer<A>) -> Key {
-    key(n.follow(offset!(neighbour_dev)), n.follow(offset!(neighbour_tbl)))
+    key(n.member(offset!(neighbour_dev)), n.member(offset!(neighbour_tbl)))
 }
 
 /// The counts of an interface, new ones where there are none.
@@ -174,12 +163,9 @@ fn counts(key: &Key) -> Option<*mut Counts> {
         entries: 0,
         created: 0,
         removed: 0,
-        abandoned: 0,
         overflows: 0,
         failures: 0,
         address_changes: 0,
-        events: 0,
-        noarp: 0,
     };
     let counts = COUNTS.get_ptr_mut(key).or_else(|| {
         // Another processor may be first: then its entry serves.
@@ -192,133 +178,147 @@ fn counts(key: &Key) -> Option<*mut Counts> {
     counts
 }
 
-/// Adds to one of the totals.
-#[inline(always)]
-fn total(which: u32, n: i64) {
-    if let Some(total) = TOTALS.get_ptr_mut(which) {
-        // SAFETY: it lies in the map.
-        unsafe { add(total, n) };
+/// Entries have come or gone on an interface.
+#[inline(never)]
+fn count(key: &Key, entries: i64, created: i64, removed: i64) -> i32 {
+    if let Some(counts) = counts(key) {
+        add!(counts.entries, entries);
+        add!(counts.created, created);
+        add!(counts.removed, removed);
     }
+    0
 }
 
-/// An event cannot be recorded since a map is full.
+/// An event cannot be recorded, most likely since a map is full.
 #[inline(always)]
 fn lost() {
-    total(LOST, 1);
+    if let Some(totals) = TOTALS.get_ptr_mut(0) {
+        add!(totals.lost, 1);
+    }
 }
 
 /// Takes an entry out of the pending; says whether it was there.
 #[inline(always)]
 fn settled(address: u64) -> bool {
     let settled = PENDING.remove(address).is_ok();
-    if settled {
-        total(WAITING, -1);
+    if settled && let Some(totals) = TOTALS.get_ptr_mut(0) {
+        add!(totals.pending, -1);
     }
     settled
 }
 
-/// Puts an entry into the set of the unusual; says whether it was not there.
+/// Takes an entry out of the map; says whether it was there.
 #[inline(always)]
-fn remember(address: u64) -> bool {
-    let result = UNUSUAL.insert(address, 1, BPF_NOEXIST.into());
-    if result.is_err_and(|error| error != EEXIST) {
-        lost();
+fn forget(entry: Entry) -> bool {
+    let forgotten = ENTRIES.remove(entry).is_ok();
+    if forgotten && let Some(totals) = TOTALS.get_ptr_mut(0) {
+        add!(totals.entries, -1);
     }
-    result.is_ok()
+    forgotten
 }
 
-/// Takes an entry out of the set of the unusual; says whether it was there.
+/// Puts an entry that is in a table into the map, as it was a moment ago.
 #[inline(always)]
-fn forget(address: u64) -> bool {
-    // It hardly ever is, and looking first spares the bucket's lock.
-    UNUSUAL.get_ptr(address).is_some() && UNUSUAL.remove(address).is_ok()
-}
-
-/// Counts an entry that has been found in the table.
-#[inline(always)]
-fn count(entry: &Entry, key: &Key) -> Option<()> {
-    let counts = counts(key)?;
-    // SAFETY: the counts lie in the map.
-    unsafe { (&raw mut (*counts).noarp).write_volatile(entry.noarp_device.into()) };
-    if !(entry.noarp_device | entry.group) {
-        add!(counts.entries, 1);
-        add!(counts.created, 1);
+fn adopt<A: Access>(n: Pointer<A>, entry: Entry) -> Option<()> {
+    if ENTRIES.get_ptr(entry).is_some() {
+        return Some(());
     }
-    if entry.is_unusual() {
-        reconcile(entry, counts);
+    let key = key_of(n);
+    match ENTRIES.insert(entry, key, BPF_NOEXIST.into()) {
+        Ok(()) => {}
+        Err(EEXIST) => return Some(()),
+        Err(_) => {
+            lost();
+            return None;
+        }
+    }
+    let totals = TOTALS.get_ptr_mut(0)?;
+    add!(totals.entries, 1);
+    let new = settled(n.0 as u64);
+    let changed = forget(Entry { noarp: entry.noarp ^ 1, ..entry });
+    if entry.noarp == 0 {
+        count(&key, 1, (new | changed).into(), 0);
+    } else if changed {
+        count(&key, -1, 0, 1);
     }
     Some(())
 }
 
-/// Makes the counts follow an entry's `NUD_NOARP`.
-///
-/// Of several processors that see the same change, the set lets one account for it.
+/// An entry has been seen: where it is in a table, it is in the map.
 #[inline(always)]
-fn reconcile(entry: &Entry, counts: *mut Counts) {
-    let address = entry.address;
-    if !(if entry.is_unusual() { remember(address) } else { forget(address) }) {
+fn see<A: Access>(n: Pointer<A>) {
+    if is_dead(n) {
         return;
     }
-    if entry.noarp {
-        add!(counts.entries, -1);
-        add!(counts.removed, 1);
-    } else {
-        add!(counts.entries, 1);
-        add!(counts.created, 1);
+    let before = entry(n);
+    adopt(n, before);
+    if is_dead(n) {
+        leave(n);
+    } else if entry(n).noarp != before.noarp {
+        // An administrator has changed it meanwhile, and who saw that may have been faster.
+        lost();
     }
-    add!(counts.events, 1);
 }
 
-/// An entry has been used: it is in the table. Says whether it was pending.
+/// Takes an entry out of the map, and out of the counts; says whether it was there.
 #[inline(always)]
-fn confirm(entry: &Entry) -> bool {
-    let Some(pending) = PENDING.get_ptr(entry.address) else {
-        return false;
-    };
-    // SAFETY: the map holds it.
-    let key = unsafe { (*pending).key };
-    // Where it is dead already, its removal is about to be seen.
-    if !entry.dead && settled(entry.address) {
-        count(entry, &key);
+fn remove<A: Access>(entry: Entry, n: Pointer<A>) -> bool {
+    let removed = forget(entry);
+    if removed && entry.noarp == 0 {
+        count(&key_of(n), -1, 0, 1);
     }
-    true
+    removed
+}
+
+/// An entry has left its table.
+#[inline(always)]
+fn leave<A: Access>(n: Pointer<A>) {
+    let address = n.0 as u64;
+    if !remove(Entry { address, noarp: 0 }, n)
+        && !remove(Entry { address, noarp: 1 }, n)
+        && settled(address)
+        && entry(n).noarp == 0
+    {
+        count(&key_of(n), 0, 1, 1);
+    }
 }
 
 /// A table has allocated an entry, or could not.
 #[btf_tracepoint(function = "neigh_create")]
 fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
-    let (table, device) = (Pointer::<Typed>::new(ctx.arg(0)), Pointer::new(ctx.arg(1)));
+    let (table, device): (u64, u64) = (ctx.arg(0), ctx.arg(1));
     let n = Pointer::<Typed>::new(ctx.arg(3));
-    let key = key(device, table);
-    let counts = counts(&key)?;
     // Some kernels tell the verifier that `n` is never null, so that it drops the first
     // test; the second reads a zero then.
     if n.0.is_null() || n.member::<u64>(offset!(neighbour_tbl)) == 0 {
+        let counts = counts(&key(device, table))?;
         add!(counts.overflows, 1);
         return Some(());
     }
-    let pending = Pending {
-        key,
-        padding: 0,
-        table: table.0 as u64,
-        device: device.0 as u64,
-        // SAFETY: takes nothing.
-        born: unsafe { bpf_jiffies64() },
-    };
+    // SAFETY: takes nothing.
+    let pending = Pending { device, born: unsafe { bpf_jiffies64() } };
     match PENDING.insert(n.0 as u64, pending, BPF_NOEXIST.into()) {
-        Ok(()) => total(WAITING, 1),
+        Ok(()) => {
+            let totals = TOTALS.get_ptr_mut(0)?;
+            add!(totals.pending, 1);
+        }
         // Left from an entry that came to nothing.
         Err(EEXIST) => drop(PENDING.insert(n.0 as u64, pending, BPF_ANY.into())),
         Err(_) => lost(),
     }
-    add!(counts.events, 1);
     Some(())
 }
 
 /// An entry is to be resolved.
 #[btf_tracepoint(function = "neigh_event_send_done")]
 fn neigh_event_send_done(ctx: BtfTracePointContext) {
-    confirm(&Entry::read(Pointer::<Typed>::new(ctx.arg(0))));
+    see(Pointer::<Typed>::new(ctx.arg(0)));
+}
+
+/// An entry has changed, or the change was refused.
+#[btf_tracepoint(function = "neigh_update_done")]
+fn neigh_update_done(ctx: BtfTracePointContext) {
+    see(Pointer::<Typed>::new(ctx.arg(0)));
 }
 
 /// An entry is about to change.
@@ -326,20 +326,12 @@ fn neigh_event_send_done(ctx: BtfTracePointContext) {
 fn neigh_update(ctx: BtfTracePointContext) -> Option<()> {
     let n = Pointer::<Typed>::new(ctx.arg(0));
     let (new, flags): (u8, u32) = (ctx.arg(2), ctx.arg(3));
-    let entry = Entry::read(n);
     let state = n.member::<u8>(offset!(neighbour_nud_state));
-    if flags & ADMIN == 0 {
-        if state & (NUD_NOARP | NUD_PERMANENT) != 0 {
-            return Some(()); // refused
-        }
-    } else if !confirm(&entry) && !entry.dead && entry.is_unusual() {
-        // An entry older than these programs is unusual without their knowledge.
-        remember(entry.address);
-    }
-    if flags & OVERRIDE != 0 && state & NUD_VALID != 0 && new & NUD_VALID != 0 {
+    let refused = flags & ADMIN == 0 && state & (NUD_NOARP | NUD_PERMANENT) != 0;
+    if flags & OVERRIDE != 0 && state & NUD_VALID != 0 && new & NUD_VALID != 0 && !refused {
         let old = n.0.wrapping_byte_add(offset!(neighbour_ha) as usize);
         let length = n.follow(offset!(neighbour_dev)).member::<u8>(offset!(device_addr_len));
-        if differ(Pointer::new(old), Pointer::new(ctx.arg(1)), length) {
+        if differ(Pointer::new(old), Pointer::new(ctx.arg(1)), length) && !is_dead(n) {
             let counts = counts(&key_of(n))?;
             add!(counts.address_changes, 1);
         }
@@ -361,22 +353,6 @@ fn differ(old: Pointer<Copied>, new: Pointer<Copied>, length: u8) -> bool {
         || last > 0 && old.member::<u64>(last) != new.member::<u64>(last)
 }
 
-/// An entry has changed, or the change was refused.
-#[btf_tracepoint(function = "neigh_update_done")]
-fn neigh_update_done(ctx: BtfTracePointContext) -> Option<()> {
-    let n = Pointer::<Typed>::new(ctx.arg(0));
-    let error: i32 = ctx.arg(1);
-    let entry = Entry::read(n);
-    if confirm(&entry) || error != 0 {
-        return Some(());
-    }
-    // Nearly always nothing is unusual, before or after: then no counts are looked up.
-    if !entry.dead && (entry.is_unusual() || UNUSUAL.get_ptr(entry.address).is_some()) {
-        reconcile(&entry, counts(&key_of(n))?);
-    }
-    Some(())
-}
-
 /// An entry's timer has run. It is not armed for a failed entry: this is the first to see it.
 #[btf_tracepoint(function = "neigh_timer_handler")]
 fn neigh_timer_handler(ctx: BtfTracePointContext) -> Option<()> {
@@ -390,79 +366,177 @@ fn neigh_timer_handler(ctx: BtfTracePointContext) -> Option<()> {
 
 /// An entry has left the table.
 #[btf_tracepoint(function = "neigh_cleanup_and_release")]
-fn neigh_cleanup_and_release(ctx: BtfTracePointContext) -> Option<()> {
-    let n = Pointer::<Typed>::new(ctx.arg(0));
-    let (key, entry) = (key_of(n), Entry::read(n));
-    // A stray's state is not its own, and its output leads nowhere.
-    let ops = n.follow(offset!(neighbour_ops));
-    let connected = n.member::<u64>(offset!(neighbour_output))
-        == ops.member::<u64>(offset!(ops_connected_output));
-
-    let pending = PENDING.get_ptr(entry.address).is_some() && settled(entry.address);
-    let unusual = forget(entry.address);
-    let counts = counts(&key)?;
-    // A change of an interface's flags flushes its entries, which were made before it.
-    // SAFETY: the counts lie in the map.
-    let default = entry.group || unsafe { (&raw const (*counts).noarp).read_volatile() } != 0;
-    if !(entry.noarp && (connected || unusual != default)) {
-        add!(counts.removed, 1);
-        if pending {
-            add!(counts.created, 1);
-        } else {
-            add!(counts.entries, -1);
-        }
-    }
-    add!(counts.events, 1);
-    Some(())
+fn neigh_cleanup_and_release(ctx: BtfTracePointContext) {
+    leave(Pointer::<Typed>::new(ctx.arg(0)));
 }
 
-/// Counts the pending entries that are in the table, and drops those that will not get there.
+/// Calls `each` with every element of a map: its key, its value and `context`.
 ///
-/// Attached to nothing: the daemon runs it before it reads.
+/// A macro, since the verifier wants the map's and the function's addresses as constants.
+macro_rules! for_each {
+    ($map:ident, $each:ident, $context:expr) => {
+        // SAFETY: the map and the function are what the helper wants.
+        unsafe {
+            let map = (&raw const $map).cast_mut().cast();
+            bpf_for_each_map_elem(map, $each as *mut c_void, $context, 0);
+        }
+    };
+}
+
+/// Puts the pending entries that are in a table into the map, drops those that will not get there,
+/// and looks the tables up.
+///
+/// Attached to nothing, like those below: the daemon runs it before it reads.
 #[raw_tracepoint]
 fn settle(_: RawTracePointContext) -> i32 {
-    let map = (&raw const PENDING).cast_mut().cast();
-    // SAFETY: the map and the function are what the helper wants.
-    unsafe {
-        bpf_for_each_map_elem(map, settle_one as *mut c_void, core::ptr::null_mut(), 0);
-    }
+    // Every namespace has a loopback device, and each device has parameters for each table.
+    // SAFETY: takes nothing.
+    let task = Pointer::<Copied>::new(unsafe { bpf_get_current_task() } as *const c_void);
+    let loopback = task
+        .follow(offset!(task_nsproxy))
+        .follow(offset!(nsproxy_net))
+        .follow(offset!(net_loopback));
+    let parms = [
+        loopback.follow(offset!(device_ip)).follow(offset!(ip_parms)),
+        loopback.follow(offset!(device_ip6)).follow(offset!(ip6_parms)),
+    ];
+    let Some(totals) = TOTALS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: it lies in the map.
+    let [ipv4, ipv6] = unsafe { &mut (*totals).tables };
+    look(parms[0].follow(offset!(parms_tbl)), ipv4);
+    look(parms[1].follow(offset!(parms_tbl)), ipv6);
+    for_each!(PENDING, settle_one, core::ptr::null_mut());
     0
+}
+
+#[inline(always)]
+fn look(table: Pointer<Copied>, to: &mut Table) {
+    to.address = table.0 as u64;
+    to.size = u64::from(table.member::<u32>(offset!(table_entries)));
+    let hash = table.follow(offset!(table_nht));
+    to.hash = hash.0 as u64;
+    to.buckets = 1 << (hash.member::<u32>(offset!(hash_shift)) & 31);
+}
+
+/// The tables' addresses, where they are known.
+#[inline(always)]
+fn tables() -> [u64; 2] {
+    // SAFETY: it lies in the map.
+    TOTALS.get_ptr(0).map_or([0; 2], |totals| unsafe {
+        [(*totals).tables[0].address, (*totals).tables[1].address]
+    })
+}
+
+/// Whether an entry may be there. Its memory may have come to other use: what is not of a table
+/// is not there, and what came to use as another entry has been told of.
+#[inline(always)]
+fn is_entry(n: Pointer<Copied>) -> bool {
+    let table = n.member::<u64>(offset!(neighbour_tbl));
+    let [ipv4, ipv6] = tables();
+    table != 0 && (table == ipv4 || table == ipv6) && !is_dead(n)
+}
+
+/// As [`see`], for an address that was kept; says whether there is an entry.
+#[inline(never)]
+fn see_at(address: u64) -> bool {
+    let n = Pointer::<Copied>::new(address as *const c_void);
+    let there = is_entry(n);
+    if there {
+        see(n);
+    }
+    there
 }
 
 extern "C" fn settle_one(_: *const c_void, n: *const u64, pending: *const Pending) -> u64 {
     // SAFETY: the kernel passes an element of the map.
     let (n, pending) = unsafe { (Pointer::<Copied>::new(*n as *const c_void), *pending) };
-    let entry = Entry::read(n);
-    // The memory may have come to other use since: what is not in the table is not there.
-    if n.member::<u64>(offset!(neighbour_tbl)) == pending.table
-        && n.member::<u64>(offset!(neighbour_dev)) == pending.device
-        && !entry.dead
-    {
-        if is_linked(n) && settled(entry.address) {
-            count(&entry, &pending.key);
-        }
+    if n.member::<u64>(offset!(neighbour_dev)) == pending.device {
+        see_at(n.0 as u64);
+    }
     // SAFETY: takes nothing.
-    } else if unsafe { bpf_jiffies64() }.saturating_sub(pending.born) > PATIENCE
-        && settled(entry.address)
-        && let Some(counts) = counts(&pending.key)
-    {
-        add!(counts.abandoned, 1);
-        let Key { netns, ifindex, family } = pending.key;
-        debug!(&(), "namespace {} interface {} family {}: abandoned", netns, ifindex, family);
+    if unsafe { bpf_jiffies64() }.saturating_sub(pending.born) > PATIENCE {
+        settled(n.0 as u64);
     }
     0
 }
 
-/// Whether the table's link to the entry leads to it; not known before Linux 6.13.
-#[inline(always)]
-fn is_linked(n: Pointer<Copied>) -> bool {
-    /// From the start of a `struct hlist_node` to its `pprev`.
-    const PPREV: u64 = 8;
-    match offset!(neighbour_hash_pprev) {
-        ABSENT => true,
-        pprev => {
-            let node = n.0 as u64 + u64::from(pprev) - PPREV;
-            n.follow(pprev).member::<u64>(0) == node
-        }
+/// Where a walk has got to.
+struct Position {
+    heads: u64,
+    bucket: u64,
+    buckets: u64,
+    /// What the last link leads to; 0 before the first entry of a bucket.
+    link: u64,
+}
+
+/// Puts entries of a table into the map: [`STEPS`] steps from a bucket on, whole buckets only.
+///
+/// Sees every entry that is there from beginning to end, unless the table grows meanwhile.
+#[raw_tracepoint]
+fn walk(ctx: RawTracePointContext) -> i32 {
+    let (hash, bucket): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let hash = Pointer::<Copied>::new(hash as *const c_void);
+    let mut position = Position {
+        heads: hash.member(offset!(hash_heads)),
+        bucket,
+        buckets: 1 << (hash.member::<u32>(offset!(hash_shift)) & 31),
+        link: 0,
+    };
+    for_each!(BATCH, step, (&raw mut position).cast());
+    if let Some(totals) = TOTALS.get_ptr_mut(0) {
+        // SAFETY: it lies in the map.
+        unsafe { (*totals).walked = position.bucket };
     }
+    0
+}
+
+extern "C" fn step(
+    _: *const c_void,
+    _: *const u32,
+    _: *const Entry,
+    position: *mut Position,
+) -> u64 {
+    // SAFETY: the kernel passes on what `walk` gave it.
+    let position = unsafe { &mut *position };
+    if position.bucket >= position.buckets {
+        return 1;
+    }
+    if position.link == 0 {
+        let head = position.heads.wrapping_add(position.bucket * 8);
+        position.link = Pointer::<Copied>::new(head as *const c_void).member(0);
+    } else {
+        let n = position.link.wrapping_sub(u64::from(offset!(neighbour_target)));
+        let n = Pointer::<Copied>::new(n as *const c_void);
+        see_at(n.0 as u64);
+        position.link = n.member(offset!(neighbour_link));
+    }
+    if position.link == 0 {
+        position.bucket += 1;
+    }
+    0
+}
+
+/// Takes what is no longer in a table out of the map, of the entries in [`BATCH`].
+#[raw_tracepoint]
+fn sweep(_: RawTracePointContext) -> i32 {
+    for_each!(BATCH, sweep_one, core::ptr::null_mut());
+    0
+}
+
+extern "C" fn sweep_one(_: *const c_void, _: *const u32, entry: *const Entry) -> u64 {
+    // SAFETY: the kernel passes an element of the map.
+    let entry = unsafe { *entry };
+    let Some(known) = ENTRIES.get_ptr(entry) else { return 0 };
+    // SAFETY: the map holds it.
+    let known = unsafe { *known };
+    let n = Pointer::<Copied>::new(entry.address as *const c_void);
+    if key_of(n) == known && see_at(entry.address) {
+        return 0;
+    }
+    if forget(entry) && entry.noarp == 0 {
+        count(&known, -1, 0, 1);
+        let Key { netns, ifindex, family } = known;
+        debug!(&(), "namespace {} interface {} family {}: removed unseen", netns, ifindex, family);
+    }
+    0
 }

@@ -22,7 +22,7 @@ use aya::{
 use rustix::thread::{CapabilitySet, capabilities};
 
 pub use self::{
-    neighbour::{Counts, Key, Neighbours, Options},
+    neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
     sys::Runs,
 };
 
@@ -76,15 +76,17 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The table could not be dumped.
-    #[error(transparent)]
-    Netlink(#[from] crate::netlink::Error),
-    /// So much comes and goes that the counts could not be set against the table.
-    #[error("the neighbours of {0} interfaces change too fast to take stock")]
-    Unsettled(usize),
-    /// The map has no room for more interfaces.
-    #[error("{0} events could not be counted")]
-    Lost(u64),
+    /// Events were lost in each attempt to make good for those that were lost before.
+    #[error("neighbours change too fast to take stock")]
+    Unsettled,
+    /// The map has no room for the entries of the tables.
+    #[error("{entries} entries, room for {room}: see --bpf.neighbour-map-entries")]
+    Full {
+        /// Entries there are.
+        entries: u64,
+        /// Entries there is room for.
+        room: u32,
+    },
 }
 
 /// The programs, for all that want them: each subject is loaded by the first that asks.
@@ -97,22 +99,37 @@ struct Shared {
     btf: Option<PathBuf>,
     /// This thread's network namespace.
     netns: PathBuf,
+    /// Room for entries of the neighbour tables.
+    entries: u32,
     neighbours: OnceLock<Result<Mutex<Neighbours>, Error>>,
 }
 
 impl Bpf {
     /// Programs for the kernel that describes its types in the file `btf`; they report on the
-    /// network namespace of the file `netns`, which must be this process's. Nothing is loaded
-    /// yet.
+    /// network namespace of the file `netns`, which must be this process's, and have room for so
+    /// many `entries` of the neighbour tables. Nothing is loaded yet.
     #[must_use]
-    pub fn new(btf: PathBuf, netns: PathBuf) -> Self {
-        Self(Arc::new(Shared { btf: Some(btf), netns, neighbours: OnceLock::new() }))
+    pub fn new(btf: PathBuf, netns: PathBuf, entries: u32) -> Self {
+        Self(Arc::new(Shared { btf: Some(btf), netns, entries, neighbours: OnceLock::new() }))
     }
 
     /// No programs: who asks is told [`Error::Off`].
     #[must_use]
     pub fn off() -> Self {
-        Self(Arc::new(Shared { btf: None, netns: PathBuf::new(), neighbours: OnceLock::new() }))
+        let shared =
+            Shared { btf: None, netns: PathBuf::new(), entries: 0, neighbours: OnceLock::new() };
+        Self(Arc::new(shared))
+    }
+
+    /// The names of the programs that are to be attached.
+    pub fn programs(&self) -> impl Iterator<Item = &'static str> {
+        Neighbours::programs()
+    }
+
+    /// What was loaded: nothing, unless someone has asked for it.
+    #[must_use]
+    pub fn loaded(&self) -> Option<&Mutex<Neighbours>> {
+        self.0.neighbours.get().and_then(|result| result.as_ref().ok())
     }
 
     /// The counts of neighbours; loads and attaches the programs at the first call.
@@ -134,7 +151,7 @@ impl Shared {
         })?;
         // The number of a namespace has 32 bits.
         let netns = u32::try_from(netns.st_ino).unwrap_or_default();
-        Neighbours::start(&Options { btf, netns })
+        Neighbours::start(&Options { btf, netns, entries: self.entries })
     }
 }
 
@@ -153,6 +170,18 @@ fn permitted() -> Result<(), Error> {
     }
 }
 
+/// What the programs cost, and whether they do what they should.
+pub trait Health {
+    /// A program that is loaded.
+    fn program(&mut self, name: &'static str, attached: bool, runs: Runs);
+    /// A map: its elements, and how many it has room for.
+    fn map(&mut self, name: &'static str, elements: u64, room: u64);
+    /// How often a subject was brought up to date.
+    fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64);
+    /// By how much a subject differs from what it should be.
+    fn audit(&mut self, subject: &'static str, difference: i64);
+}
+
 /// How a program comes to run.
 #[derive(Clone, Copy)]
 enum Hook {
@@ -168,6 +197,11 @@ impl Hook {
         match self {
             Self::Tracepoint(name) | Self::OnDemand(name) => name,
         }
+    }
+
+    /// Whether it runs by itself.
+    const fn is_attached(self) -> bool {
+        matches!(self, Self::Tracepoint(_))
     }
 
     /// Loads and attaches the program; it stays until `ebpf` is dropped.

@@ -1,35 +1,46 @@
 //! Neighbours per network namespace, interface and family, counted as they come and go.
 //!
-//! The programs count changes; what there was before them is added here, from a netlink dump
-//! of the namespace of interest. A dump is no snapshot, so the two are set against each other
-//! per interface, and only where nothing happened on the interface meanwhile; the others are
-//! tried again. From then on the counts of that namespace are those of a dump, entries of
-//! state `NUD_NOARP` left out. Of other namespaces, those that began after the programs are
-//! exact; entries older than the programs are not known and never counted.
+//! The programs of `exporter-ebpf/src/bin/neighbour.rs` keep a map of all entries of the kernel's
+//! tables, and counts that follow it. What they do not hear of, they are told to look for: entries
+//! that are older than they are (`walk`) and entries that are gone (`sweep`). The two together
+//! make the counts right whatever happened before and whatever happens meanwhile, and they run at
+//! the start and whenever there is doubt:
+//!
+//! - a run of a program was missed, since the processor was already in it (`missed`);
+//! - an event was lost, most likely since a map was full (`lost`);
+//! - the tables' own sizes and the map's differ, and keep to it (`audit`).
+//!
+//! While the doubt cannot be removed there are no counts.
 
-use std::{collections::HashMap, fs, os::fd::AsFd, path::Path, thread, time::Duration};
+mod load;
+
+use std::{
+    collections::HashMap as Memory,
+    os::fd::AsFd as _,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, IterableMap, MapData, MapError, hash_map},
+    Ebpf,
+    maps::{Array, HashMap, IterableMap as _, MapData, MapError},
     programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use aya_log::EbpfLogger;
-use exporter_common::neighbour::{ABSENT, LOST, Offsets, WAITING};
+use exporter_common::neighbour::{Entry, STEPS, Totals};
 use log::Log;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
-pub use exporter_common::neighbour::Key;
+pub use exporter_common::neighbour::{Counts, FAMILIES, Key};
 
-use super::{Error, Hook, Runs, btf, find, permitted, sys};
-use crate::netlink::{Links, NUD_NOARP, Neighbour, Socket, Step};
+use super::{Error, Health, Hook, Runs, find, permitted, sys};
 
-/// Both families that have neighbours: `AF_INET` and `AF_INET6`.
-const FAMILIES: [u8; 2] = [2, 10];
-
-/// The programs of `exporter-ebpf/src/bin/neighbour.rs`. The first to run is the last: what
-/// was created is not to be removed unseen.
-const HOOKS: [Hook; 7] = [
+/// The programs. The first to run is the last: what was created is not to be removed unseen.
+const HOOKS: [Hook; 9] = [
     Hook::OnDemand(SETTLE),
+    Hook::OnDemand(WALK),
+    Hook::OnDemand(SWEEP),
     Hook::Tracepoint("neigh_cleanup_and_release"),
     Hook::Tracepoint("neigh_timer_handler"),
     Hook::Tracepoint("neigh_update"),
@@ -38,18 +49,21 @@ const HOOKS: [Hook; 7] = [
     Hook::Tracepoint("neigh_create"),
 ];
 
-/// The program that counts what no tracepoint has told of.
 const SETTLE: &str = "settle";
+const WALK: &str = "walk";
+const SWEEP: &str = "sweep";
 
-/// How often an interface is compared with a dump before the others are left to wait for it.
-const TRIES: u32 = 10;
+/// How often events may be lost during a resync before it has failed.
+const TRIES: u32 = 5;
 
-/// What is counted right before or after it shows in a dump takes no longer than this, save
-/// where the kernel is preempted in between.
-const GRACE: Duration = Duration::from_millis(1);
+/// How long a walk may take; a table of a million entries takes half a second.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// `IFF_LOOPBACK`, `IFF_POINTOPOINT` and `IFF_NOARP` of `include/uapi/linux/if.h`.
-const IFF_WITHOUT_ARP: u32 = 0x8 | 0x10 | 0x80;
+/// How long a difference must last before it is one.
+const AUDIT: Duration = Duration::from_secs(1);
+
+/// How long an audit is content with what a resync has left of a difference.
+const CONTENT: Duration = Duration::from_secs(60);
 
 /// Interfaces that are gone are forgotten where there are more than this in all.
 const MANY: usize = 4096;
@@ -59,60 +73,106 @@ const MANY: usize = 4096;
 pub struct Options<'a> {
     /// The kernel's type information, `btf/vmlinux` below `/sys/kernel`.
     pub btf: &'a Path,
-    /// Inode number of the network namespace in which [`Neighbours::start`] is called.
+    /// Inode number of the network namespace that is of interest.
     pub netns: u32,
+    /// How many entries of the tables there is room for.
+    pub entries: u32,
 }
 
-/// What is known of the neighbours of an interface.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Entries in the table, `NUD_NOARP` left out.
-    pub entries: u64,
-    /// Entries made since the start, `NUD_NOARP` left out.
-    pub created: u64,
-    /// Entries removed since the start, `NUD_NOARP` left out.
-    pub removed: u64,
-    /// Entries refused since the start because the table was full, or memory short.
-    pub overflows: u64,
-    /// Address resolutions since the start that ended without an answer.
-    pub failures: u64,
-    /// Link-layer addresses that took the place of another since the start.
-    pub address_changes: u64,
+/// Why the counts were brought up to date.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reason {
+    Start,
+    Missed,
+    Lost,
+    Audit,
 }
 
-/// What is kept of an interface between reads.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    /// Entries older than the programs; `None` while not known.
-    before: Option<i64>,
-    /// The kernel's count of events at the last read.
-    events: u64,
+impl Reason {
+    const ALL: [Self; 4] = [Self::Start, Self::Missed, Self::Lost, Self::Audit];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Missed => "missed",
+            Self::Lost => "lost",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// The programs, attached, and their counts.
 pub struct Neighbours {
     /// Holds the programs; they are detached with it.
     ebpf: Ebpf,
-    map: hash_map::HashMap<MapData, Key, Changes>,
-    totals: Array<MapData, u64>,
+    counts: HashMap<MapData, Key, Counts>,
+    entries: HashMap<MapData, Entry, Key>,
+    batch: Array<MapData, Entry>,
+    totals: Array<MapData, Totals>,
     logger: EbpfLogger<&'static dyn Log>,
-    socket: Socket,
-    links: Links,
     netns: u32,
-    known: HashMap<Key, Known>,
-    /// Whether every interface of the namespace is to be compared with a dump.
-    fresh: bool,
-    /// Index and family of those that changed meanwhile, to be compared again.
-    open: Vec<(u32, u8)>,
-    /// Events lost and runs missed at the time of that comparison.
-    doubts: u64,
+    /// Elements that the map of entries has room for.
+    room: u32,
+    /// Why the counts are not to be trusted, until they are.
+    doubt: Option<Reason>,
+    /// Whether the log says that there are no counts.
+    warned: bool,
+    /// Events lost and runs missed until the last resync.
+    lost: u64,
+    missed: u64,
+    resyncs: [u64; Reason::ALL.len()],
+    audit: Audit,
     keys: Vec<Key>,
-    changes: Vec<Changes>,
-    dumped: HashMap<(u32, u32), i64>,
+    values: Vec<Counts>,
+    /// Counts of the last read, to tell interfaces that are gone; empty unless there are many.
+    last: Memory<Key, Counts>,
 }
 
-/// What the kernel side counts.
-type Changes = exporter_common::neighbour::Counts;
+/// Sizes of the tables against the size of the map.
+#[derive(Debug, Default)]
+struct Audit {
+    /// What differs although a resync has set all right: entries that are in no table while
+    /// others still hold them.
+    held: i64,
+    /// The last difference, without those.
+    difference: i64,
+    since: Option<Instant>,
+    resync: Option<Instant>,
+}
+
+impl Audit {
+    /// Takes notice of the sizes; says whether they differ for too long.
+    fn fails(&mut self, totals: &Totals, now: Instant) -> bool {
+        let difference = difference(totals, self.held);
+        if difference != self.difference || self.since.is_none() {
+            self.since = Some(now);
+        }
+        self.difference = difference;
+        let lasts = |since: Option<Instant>, long| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= long)
+        };
+        difference != 0
+            && lasts(self.since, AUDIT)
+            && (self.resync.is_none() || lasts(self.resync, CONTENT))
+    }
+
+    /// What is left of the difference is as it should be.
+    fn settle(&mut self, totals: &Totals, now: Instant) {
+        self.held = difference(totals, 0).max(0);
+        self.difference = 0;
+        self.since = Some(now);
+        self.resync = Some(now);
+    }
+}
+
+/// By how much the tables' sizes exceed the map's, save for `held`: pending entries may be in a
+/// table or not.
+fn difference(totals: &Totals, held: i64) -> i64 {
+    let size: u64 = totals.tables.iter().map(|table| table.size).sum();
+    let most = size.cast_signed() - totals.entries.cast_signed() - held;
+    let least = most - totals.pending.cast_signed();
+    if least > 0 { least } else { most.min(0) }
+}
 
 impl std::fmt::Debug for Neighbours {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -121,43 +181,46 @@ impl std::fmt::Debug for Neighbours {
 }
 
 impl Neighbours {
-    /// Loads and attaches the programs, and takes stock of this thread's network namespace.
+    /// Loads and attaches the programs, and takes stock of all network namespaces.
     ///
     /// # Errors
     ///
-    /// What the kernel lacks, or the process. An interface on which too much happens is none:
-    /// see [`Neighbours::counts`].
+    /// What the kernel lacks, or the process. That there is no room for the entries there are is
+    /// none: see [`Neighbours::counts`].
     pub fn start(options: &Options<'_>) -> Result<Self, Error> {
         permitted()?;
-        let mut socket = Socket::open()?;
-        let mut links = Links::new();
-        socket.links(&mut links)?;
-        let (mut ebpf, totals) = load(options.btf, room(links.len()))?;
+        let mut ebpf = load::load(options.btf, options.entries)?;
         let logger = EbpfLogger::init(&mut ebpf).map_err(|error| Error::Map {
             map: "AYA_LOGS",
             source: std::io::Error::other(error),
         })?;
-        let map = ebpf.take_map("COUNTS").ok_or_else(|| absent("COUNTS"))?;
-        let map = hash_map::HashMap::try_from(map).map_err(|error| wrong("COUNTS", error))?;
+        let mut map = |name| ebpf.take_map(name).ok_or_else(|| absent(name));
+        let counts = HashMap::try_from(map("COUNTS")?).map_err(|e| wrong("COUNTS", e))?;
+        let entries = HashMap::try_from(map("ENTRIES")?).map_err(|e| wrong("ENTRIES", e))?;
+        let batch = Array::try_from(map("BATCH")?).map_err(|e| wrong("BATCH", e))?;
+        let totals = Array::try_from(map("TOTALS")?).map_err(|e| wrong("TOTALS", e))?;
         sys::trim();
         let mut neighbours = Self {
             ebpf,
-            map,
+            counts,
+            entries,
+            batch,
             totals,
             logger,
-            socket,
-            links,
             netns: options.netns,
-            known: HashMap::new(),
-            fresh: true,
-            open: Vec::new(),
-            doubts: 0,
+            room: options.entries,
+            doubt: Some(Reason::Start),
+            warned: false,
+            lost: 0,
+            missed: 0,
+            resyncs: [0; Reason::ALL.len()],
+            audit: Audit::default(),
             keys: Vec::new(),
-            changes: Vec::new(),
-            dumped: HashMap::new(),
+            values: Vec::new(),
+            last: Memory::new(),
         };
-        match neighbours.settle() {
-            Ok(()) | Err(Error::Unsettled(_)) => Ok(neighbours),
+        match neighbours.refresh() {
+            Ok(()) | Err(Error::Full { .. } | Error::Unsettled) => Ok(neighbours),
             Err(error) => Err(error),
         }
     }
@@ -166,255 +229,235 @@ impl Neighbours {
     ///
     /// # Errors
     ///
-    /// The counts are not to be trusted: events were lost, or too much happened on an
-    /// interface to compare it with a dump. Each call tries to take stock again.
-    pub fn counts(&mut self, mut each: impl FnMut(Key, Counts)) -> Result<(), Error> {
-        let doubts = self.doubts()?;
-        if doubts != self.doubts {
-            self.fresh = true;
-        }
-        if self.fresh || !self.open.is_empty() {
-            self.settle()?;
-        }
-        self.read()?;
-        for (key, changes) in self.keys.iter().zip(&self.changes) {
-            let known = self.known.entry(*key).or_default();
-            let entries = known.before.unwrap_or_default().saturating_add(changes.entries);
-            if entries < 0 && key.netns == self.netns {
-                self.fresh = true;
+    /// The counts are not to be trusted: events were lost, or the map is too small. Each call
+    /// tries to set that right.
+    pub fn counts(&mut self, mut each: impl FnMut(Key, &Counts)) -> Result<(), Error> {
+        let refreshed = self.refresh();
+        self.logger.flush();
+        match &refreshed {
+            Ok(()) if self.warned => tracing::info!("neighbours are counted by eBPF again"),
+            Err(error) if !self.warned => {
+                tracing::warn!("eBPF lost count of the neighbours, another source serves: {error}");
             }
-            let counts = Counts {
-                entries: u64::try_from(entries).unwrap_or_default(),
-                created: changes.created,
-                removed: changes.removed,
-                overflows: changes.overflows,
-                failures: changes.failures,
-                address_changes: changes.address_changes,
-            };
+            _ => {}
+        }
+        self.warned = refreshed.is_err();
+        refreshed?;
+        for (key, counts) in self.keys.iter().zip(&self.values) {
             each(*key, counts);
         }
-        self.prune()?;
-        if self.fresh { Err(Error::Unsettled(1)) } else { Ok(()) }
+        Ok(())
     }
 
-    /// The inode number of the namespace whose counts are exact.
+    /// The inode number of the namespace of interest.
     #[must_use]
     pub const fn netns(&self) -> u32 {
         self.netns
     }
 
-    /// Gives `each` the programs' names and what running them has cost.
-    pub fn programs(&self, mut each: impl FnMut(&'static str, Runs)) -> Result<(), Error> {
+    /// Sizes of the tables for each of [`FAMILIES`], of all namespaces, as of the last counts.
+    pub fn table_sizes(&self) -> Result<[u64; 2], Error> {
+        Ok(self.totals()?.tables.map(|table| table.size))
+    }
+
+    /// What the programs cost, and whether they do what they should.
+    pub fn health(&self, health: &mut impl Health) -> Result<(), Error> {
         for hook in &HOOKS {
-            let program = hook.name();
-            let fd = self
-                .ebpf
-                .program(program)
-                .ok_or(ProgramError::NotLoaded)
-                .and_then(Program::fd)
-                .map_err(|source| super::program(program, source))?;
-            let runs =
-                sys::runs(fd.as_fd()).map_err(|source| Error::Map { map: program, source })?;
-            each(program, runs);
+            health.program(hook.name(), hook.is_attached(), self.runs(hook)?);
+        }
+        let totals = self.totals()?;
+        health.map("neighbour_entries", totals.entries, self.room.into());
+        health.map("neighbour_pending", totals.pending, load::PENDING.into());
+        health.map("neighbour_interfaces", self.keys.len() as u64, load::INTERFACES.into());
+        for (reason, n) in Reason::ALL.iter().zip(self.resyncs) {
+            health.resyncs("neighbour", reason.name(), n);
+        }
+        health.audit("neighbour", self.audit.difference);
+        Ok(())
+    }
+
+    /// The programs' names, before there are any.
+    pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+        HOOKS.iter().filter(|hook| hook.is_attached()).map(|hook| hook.name())
+    }
+
+    /// Whether all of it works without any capability.
+    ///
+    /// It does since Linux 5.19, and before where `kernel.unprivileged_bpf_disabled` is 0: then
+    /// descriptors are enough. Found out by trying, in a thread that has given up its own.
+    #[must_use]
+    pub fn needs_no_capability(&mut self) -> bool {
+        thread::scope(|scope| {
+            let attempt = || {
+                let none = CapabilitySets {
+                    effective: CapabilitySet::empty(),
+                    permitted: CapabilitySet::empty(),
+                    inheritable: CapabilitySet::empty(),
+                };
+                set_capabilities(None, none).is_ok()
+                    && self.runs(&Hook::OnDemand(SETTLE)).is_ok()
+                    && self.run(SETTLE, [0; 2]).is_ok()
+                    && self.read().is_ok()
+            };
+            scope.spawn(attempt).join().unwrap_or_default()
+        })
+    }
+
+    /// Reads the counts, once they are right.
+    fn refresh(&mut self) -> Result<(), Error> {
+        self.run(SETTLE, [0; 2])?;
+        let totals = self.totals()?;
+        let missed = self.missed()?;
+        let reason = if totals.lost != self.lost {
+            Some(Reason::Lost)
+        } else if missed != self.missed {
+            Some(Reason::Missed)
+        } else if self.audit.fails(&totals, Instant::now()) {
+            Some(Reason::Audit)
+        } else {
+            None
+        };
+        self.doubt = self.doubt.or(reason);
+        if let Some(reason) = self.doubt {
+            self.resync()?;
+            if let Some(n) = self.resyncs.get_mut(reason as usize) {
+                *n += 1;
+            }
+            tracing::debug!(reason = reason.name(), "took stock of the neighbours");
+            self.doubt = None;
+        }
+        self.read()?;
+        if self.keys.iter().zip(&self.values).any(|(_, counts)| counts.entries < 0) {
+            tracing::debug!("an interface has less than no neighbours");
+        }
+        self.prune()
+    }
+
+    /// Brings the map of entries up to date, and with it the counts.
+    fn resync(&mut self) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            self.run(SETTLE, [0; 2])?;
+            let before = self.totals()?;
+            let size: u64 = before.tables.iter().map(|table| table.size).sum();
+            let full = Error::Full { entries: size, room: self.room };
+            // To walk the tables all the same would cost time at each scrape, to no end.
+            if size > self.room.into() {
+                return Err(full);
+            }
+            let missed = self.missed()?;
+            self.sweep()?;
+            for i in 0..FAMILIES.len() {
+                self.walk(i)?;
+            }
+            let (after, still) = (self.totals()?, self.missed()?);
+            if (after.lost, still) == (before.lost, missed) {
+                self.run(SETTLE, [0; 2])?;
+                (self.lost, self.missed) = (after.lost, missed);
+                self.audit.settle(&self.totals()?, Instant::now());
+                return Ok(());
+            }
+            if after.entries >= self.room.into() {
+                return Err(full);
+            }
+        }
+        Err(Error::Unsettled)
+    }
+
+    /// Shows every entry of a table to the programs.
+    fn walk(&mut self, table: usize) -> Result<(), Error> {
+        let start = Instant::now();
+        let (mut hash, mut bucket) = (0, 0);
+        loop {
+            self.run(SETTLE, [0; 2])?; // looks the table up
+            let Some(&now) = self.totals()?.tables.get(table) else { return Ok(()) };
+            if now.hash != hash {
+                // It has grown: what moved may have been passed over.
+                (hash, bucket) = (now.hash, 0);
+            }
+            if now.address == 0 || bucket >= now.buckets {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(Error::Unsettled);
+            }
+            self.run(WALK, [hash, bucket])?;
+            bucket = self.totals()?.walked;
+        }
+    }
+
+    /// Shows every entry of the map to the programs.
+    fn sweep(&mut self) -> Result<(), Error> {
+        const NONE: Entry = Entry { address: 0, noarp: 0 };
+        let (mut entries, mut keys) = (Vec::new(), Vec::<Key>::new());
+        sys::read(self.entries.map().fd().as_fd(), &mut entries, &mut keys)
+            .map_err(|source| Error::Map { map: "ENTRIES", source })?;
+        let mut batch = vec![NONE; STEPS as usize];
+        for chunk in entries.chunks(batch.len()) {
+            batch.fill(NONE);
+            for (to, from) in batch.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            sys::write(self.batch.map().fd().as_fd(), &batch)
+                .map_err(|source| Error::Map { map: "BATCH", source })?;
+            self.run(SWEEP, [0; 2])?;
         }
         Ok(())
     }
 
-    /// Forwards what the programs have logged to the log, at the level they gave it.
-    pub fn drain_log(&mut self) {
-        self.logger.flush();
+    /// Runs a program that is attached to nothing.
+    fn run(&mut self, program: &'static str, [a, b]: [u64; 2]) -> Result<(), Error> {
+        let mut options = RawTracePointRunOptions::new();
+        let [first, second, ..] = &mut options.args;
+        (*first, *second) = (a, b);
+        find::<RawTracePoint>(&mut self.ebpf, program)?
+            .test_run(options)
+            .map(drop)
+            .map_err(|source| super::program(program, source))
     }
 
-    /// Events that were lost and runs that were missed: while it stands still, all is counted.
-    fn doubts(&self) -> Result<u64, Error> {
-        let mut doubts = self.total(LOST)?;
-        self.programs(|_, runs| doubts = doubts.wrapping_add(runs.missed))?;
-        Ok(doubts)
+    /// What the kernel knows of a program.
+    fn runs(&self, hook: &Hook) -> Result<Runs, Error> {
+        let program = hook.name();
+        let fd = self
+            .ebpf
+            .program(program)
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(Program::fd)
+            .map_err(|source| super::program(program, source))?;
+        sys::runs(fd.as_fd()).map_err(|source| Error::Map { map: program, source })
     }
 
-    /// One of the totals.
-    fn total(&self, which: u32) -> Result<u64, Error> {
-        self.totals.get(&which, 0).map_err(|error| wrong("TOTALS", error))
+    /// How often one of the programs did not run.
+    fn missed(&self) -> Result<u64, Error> {
+        let hooks = HOOKS.iter().filter(|hook| hook.is_attached());
+        hooks.map(|hook| Ok(self.runs(hook)?.missed)).sum()
     }
 
-    /// Reads the map, after the program that brings it up to date.
+    fn totals(&self) -> Result<Totals, Error> {
+        self.totals.get(&0, 0).map_err(|error| wrong("TOTALS", error))
+    }
+
     fn read(&mut self) -> Result<(), Error> {
-        if self.total(WAITING)? != 0 {
-            find::<RawTracePoint>(&mut self.ebpf, SETTLE)?
-                .test_run(RawTracePointRunOptions::default())
-                .map_err(|source| super::program(SETTLE, source))?;
-        }
-        sys::read(self.map.map().fd().as_fd(), &mut self.keys, &mut self.changes)
+        sys::read(self.counts.map().fd().as_fd(), &mut self.keys, &mut self.values)
             .map_err(|source| Error::Map { map: "COUNTS", source })
     }
 
-    /// Takes stock of the namespace, or of the interfaces that were left open.
-    fn settle(&mut self) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            if self.fresh {
-                self.doubts = self.doubts()?;
-                self.known.clear();
-            }
-            self.compare()?;
-            self.fresh = false;
-            if self.open.is_empty() {
-                return Ok(());
-            }
-        }
-        Err(Error::Unsettled(self.open.len()))
-    }
-
-    /// Compares the interfaces with a dump; those that change meanwhile are left open.
-    fn compare(&mut self) -> Result<(), Error> {
-        self.read()?;
-        for (key, changes) in self.keys.iter().zip(&self.changes) {
-            self.known.entry(*key).or_default().events = changes.events;
-        }
-        self.socket.links(&mut self.links)?;
-        thread::sleep(GRACE);
-        self.dump()?;
-        thread::sleep(GRACE);
-        self.introduce();
-        self.read()?;
-        self.open.clear();
-        for (key, changes) in self.keys.iter().zip(&self.changes) {
-            let known = self.known.entry(*key).or_default();
-            if known.before.is_some() {
-                continue;
-            }
-            if key.netns != self.netns {
-                known.before = Some(0);
-            } else if known.events == changes.events {
-                let dumped = self.dumped.get(&(key.ifindex, key.family)).copied();
-                known.before = Some(dumped.unwrap_or_default() - changes.entries);
-            } else {
-                self.open.push((key.ifindex, u8::try_from(key.family).unwrap_or_default()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives interfaces of which the programs have not heard a place in the map.
-    fn introduce(&mut self) {
-        /// The kernel refuses what is there already: the programs were first, theirs stays.
-        const NOEXIST: u64 = 1;
-        for &(ifindex, family) in self.dumped.keys() {
-            let key = Key { netns: self.netns, ifindex, family };
-            if !self.known.contains_key(&key) {
-                let flags = self.links.get(ifindex).map_or(0, |link| link.flags);
-                let noarp = u64::from(flags & IFF_WITHOUT_ARP != 0);
-                let nothing = Changes { noarp, ..bytemuck::Zeroable::zeroed() };
-                let _ = self.map.insert(key, nothing, NOEXIST);
-            }
-        }
-    }
-
-    /// Counts the neighbours of the namespace by walking them: all, or of what is open.
-    fn dump(&mut self) -> Result<(), Error> {
-        let whole = FAMILIES.map(|family| (None, family));
-        let parts = self.open.iter().map(|&(ifindex, family)| (Some(ifindex), family));
-        let asked = whole.into_iter().filter(|_| self.fresh).chain(parts.filter(|_| !self.fresh));
-        for (only, family) in asked {
-            let dumped = &mut self.dumped;
-            self.socket.neighbours_of(family, only, |step| match step {
-                Step::Start => dumped.retain(|&(ifindex, other), _| {
-                    other != u32::from(family) || only.is_some_and(|only| only != ifindex)
-                }),
-                Step::Item(Neighbour { ifindex, state, .. }) => {
-                    let n = dumped.entry((ifindex, family.into())).or_default();
-                    *n += i64::from(state & NUD_NOARP == 0);
-                }
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Forgets interfaces that are gone, where there are many.
-    ///
-    /// An interface without entries on which nothing has happened since the last read; of the
-    /// namespace of interest, only if it is no longer there.
+    /// Forgets interfaces without entries on which nothing has happened since the last read,
+    /// where there are many. One that is still there begins anew.
     fn prune(&mut self) -> Result<(), Error> {
         if self.keys.len() <= MANY {
+            self.last = Memory::new();
             return Ok(());
         }
-        self.socket.links(&mut self.links)?;
-        for (key, changes) in self.keys.iter().zip(&self.changes) {
-            let Some(known) = self.known.get_mut(key) else { continue };
-            let entries = known.before.unwrap_or_default() + changes.entries;
-            let there = key.netns == self.netns && self.links.get(key.ifindex).is_some();
-            if entries <= 0 && known.events == changes.events && !there {
-                self.map.remove(key).map_err(|error| wrong("COUNTS", error))?;
-                self.known.remove(key);
-            } else {
-                known.events = changes.events;
+        for (key, counts) in self.keys.iter().zip(&self.values) {
+            if counts.entries == 0 && key.netns != self.netns && self.last.get(key) == Some(counts)
+            {
+                self.counts.remove(key).map_err(|error| wrong("COUNTS", error))?;
             }
         }
+        self.last = self.keys.iter().copied().zip(self.values.iter().copied()).collect();
         Ok(())
     }
-}
-
-/// How many interfaces are counted at most, for each family one: four times those there are,
-/// since other namespaces have some, too. To read the map takes the longer the larger it is.
-fn room(links: usize) -> u32 {
-    let wanted = links.saturating_mul(2 * 4).clamp(1 << 14, 1 << 18);
-    u32::try_from(wanted.next_power_of_two()).unwrap_or(1 << 18)
-}
-
-/// The structures that the programs read.
-const STRUCTURES: [&str; 5] = ["neighbour", "neigh_ops", "neigh_table", "net_device", "net"];
-
-/// Loads and attaches the programs; the second is the map `TOTALS`.
-fn load(path: &Path, room: u32) -> Result<(Ebpf, Array<MapData, u64>), Error> {
-    #[expect(clippy::disallowed_methods, reason = "once, at the start; the path is given")]
-    let data = fs::read(path).map_err(Error::NoBtf)?;
-    let types = btf::Btf::parse(&data, &STRUCTURES).map_err(Error::BadBtf)?;
-    let offsets = offsets(&types)?;
-    let types = types.blanked(&HOOKS.map(|hook| format!("btf_trace_{}", hook.name())));
-    drop(data);
-    let types = aya::Btf::parse(&types, aya::Endianness::default())
-        .map_err(|_| Error::BadBtf("cannot be parsed"))?;
-    let mut ebpf = EbpfLoader::new()
-        .btf(None)
-        .override_global("OFFSETS", &offsets, true)
-        .map_max_entries("COUNTS", room)
-        .load(OBJECT)
-        .map_err(|error| Error::Object(Box::new(error)))?;
-    for hook in &HOOKS {
-        hook.attach(&mut ebpf, &types)?;
-    }
-    let totals = ebpf.take_map("TOTALS").ok_or_else(|| absent("TOTALS"))?;
-    let totals = Array::try_from(totals).map_err(|error| wrong("TOTALS", error))?;
-    Ok((ebpf, totals))
-}
-
-/// The programs, as `cargo xtask ebpf` has built them.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../exporter-ebpf/prebuilt/neighbour.o");
-
-/// Where the running kernel keeps what the programs read.
-fn offsets(btf: &btf::Btf<'_>) -> Result<Offsets, Error> {
-    let of = |structure: &'static str, path: &[&str]| {
-        btf.offset(structure, path)
-            .ok_or_else(|| Error::NoMember { structure, member: path.join(".") })
-    };
-    Ok(Offsets {
-        neighbour_tbl: of("neighbour", &["tbl"])?,
-        neighbour_dev: of("neighbour", &["dev"])?,
-        neighbour_ops: of("neighbour", &["ops"])?,
-        neighbour_output: of("neighbour", &["output"])?,
-        neighbour_nud_state: of("neighbour", &["nud_state"])?,
-        neighbour_type: of("neighbour", &["type"])?,
-        neighbour_dead: of("neighbour", &["dead"])?,
-        neighbour_ha: of("neighbour", &["ha"])?,
-        neighbour_hash_pprev: of("neighbour", &["hash", "pprev"]).unwrap_or(ABSENT),
-        ops_connected_output: of("neigh_ops", &["connected_output"])?,
-        table_family: of("neigh_table", &["family"])?,
-        device_flags: of("net_device", &["flags"])?,
-        device_ifindex: of("net_device", &["ifindex"])?,
-        device_header_ops: of("net_device", &["header_ops"])?,
-        device_net: of("net_device", &["nd_net", "net"])?,
-        device_addr_len: of("net_device", &["addr_len"])?,
-        net_inum: of("net", &["ns", "inum"])?,
-    })
 }
 
 fn absent(map: &'static str) -> Error {
@@ -423,4 +466,45 @@ fn absent(map: &'static str) -> Error {
 
 fn wrong(map: &'static str, error: MapError) -> Error {
     Error::Map { map, source: std::io::Error::other(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable as _;
+
+    fn totals(size: u64, entries: u64, pending: u64) -> Totals {
+        let mut totals = Totals { entries, pending, ..Totals::zeroed() };
+        totals.tables[1].size = size;
+        totals
+    }
+
+    #[test]
+    fn pending_entries_may_be_there_or_not() {
+        assert_eq!(difference(&totals(10, 10, 0), 0), 0);
+        for (entries, want) in [(7, 1), (8, 0), (9, 0), (10, 0), (11, -1)] {
+            assert_eq!(difference(&totals(10, entries, 2), 0), want, "{entries}");
+        }
+        assert_eq!(difference(&totals(10, 7, 0), 3), 0);
+        assert_eq!(difference(&totals(10, 8, 0), 3), -1);
+    }
+
+    #[test]
+    fn a_difference_must_last_to_be_one() {
+        let mut audit = Audit::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!audit.fails(&totals(10, 9, 0), at(0)));
+        assert!(!audit.fails(&totals(10, 8, 0), at(2)), "it is another");
+        assert!(audit.fails(&totals(10, 8, 0), at(3)));
+        audit.settle(&totals(10, 8, 0), at(3));
+        assert_eq!(audit.difference, 0);
+        assert!(!audit.fails(&totals(10, 8, 0), at(90)), "a resync has found nothing");
+        assert!(!audit.fails(&totals(10, 9, 0), at(91)), "not for long");
+        assert!(audit.fails(&totals(10, 9, 0), at(92)));
+        audit.settle(&totals(10, 9, 0), at(92));
+        assert!(!audit.fails(&totals(10, 7, 0), at(100)));
+        assert!(!audit.fails(&totals(10, 7, 0), at(110)), "a resync just before");
+        assert!(audit.fails(&totals(10, 7, 0), at(152)));
+    }
 }

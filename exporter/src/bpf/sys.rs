@@ -1,4 +1,4 @@
-//! The two calls of bpf(2) that aya does not offer.
+//! The calls of bpf(2) that aya does not offer.
 #![expect(unsafe_code, reason = "the system call takes addresses")]
 
 use std::{
@@ -94,6 +94,20 @@ pub(super) fn read<K: Pod, V: Pod>(
             return Ok(());
         }
     }
+}
+
+/// Fills an array map from its start.
+pub(super) fn write<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Result<()> {
+    let keys: Vec<u32> = (0..).take(values.len()).collect();
+    let mut call = attributes();
+    call.batch.keys = keys.as_ptr() as u64;
+    call.batch.values = values.as_ptr() as u64;
+    call.batch.count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+    #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
+    {
+        call.batch.map_fd = map.as_raw_fd() as u32;
+    }
+    bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut call)
 }
 
 /// What the kernel knows of a program.

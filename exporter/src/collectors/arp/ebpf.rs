@@ -30,10 +30,9 @@ impl Source for Ebpf {
         let netns = neighbours.netns();
         neighbours.counts(|key, counts| {
             if key.netns == netns && key.family == IPV4 && counts.entries > 0 {
-                self.counts.push((key.ifindex, counts.entries));
+                self.counts.push((key.ifindex, counts.entries.unsigned_abs()));
             }
         })?;
-        neighbours.drain_log();
         drop(neighbours);
 
         // An interface without neighbours is no series; one without a name is gone.

@@ -1,0 +1,97 @@
+//! Loading the programs, and telling them where the running kernel keeps what they read.
+
+use std::{fs, path::Path};
+
+use aya::{Ebpf, EbpfLoader};
+use exporter_common::neighbour::Offsets;
+
+use super::{Error, HOOKS};
+use crate::bpf::btf;
+
+/// Elements of the map of pending entries.
+pub(super) const PENDING: u32 = 1 << 14;
+
+/// Interfaces that are counted at most, for each family one. To read the map takes the longer
+/// the larger it is.
+pub(super) const INTERFACES: u32 = 1 << 15;
+
+/// The structures that the programs read.
+const STRUCTURES: [&str; 10] = [
+    "in_device",
+    "inet6_dev",
+    "neigh_hash_table",
+    "neigh_parms",
+    "neigh_table",
+    "neighbour",
+    "net",
+    "net_device",
+    "nsproxy",
+    "task_struct",
+];
+
+/// The programs, as `cargo xtask ebpf` has built them.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../../exporter-ebpf/prebuilt/neighbour.o");
+
+/// Loads and attaches the programs, with room for so many entries.
+pub(super) fn load(path: &Path, entries: u32) -> Result<Ebpf, Error> {
+    #[expect(clippy::disallowed_methods, reason = "once, at the start; the path is given")]
+    let data = fs::read(path).map_err(Error::NoBtf)?;
+    let types = btf::Btf::parse(&data, &STRUCTURES).map_err(Error::BadBtf)?;
+    let offsets = offsets(&types)?;
+    let types = types.blanked(&HOOKS.map(|hook| format!("btf_trace_{}", hook.name())));
+    drop(data);
+    let types = aya::Btf::parse(&types, aya::Endianness::default())
+        .map_err(|_| Error::BadBtf("cannot be parsed"))?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(None)
+        .override_global("OFFSETS", &offsets, true)
+        .map_max_entries("COUNTS", INTERFACES)
+        .map_max_entries("ENTRIES", entries)
+        .map_max_entries("PENDING", PENDING)
+        .load(OBJECT)
+        .map_err(|error| Error::Object(Box::new(error)))?;
+    for hook in &HOOKS {
+        hook.attach(&mut ebpf, &types)?;
+    }
+    Ok(ebpf)
+}
+
+fn offsets(btf: &btf::Btf<'_>) -> Result<Offsets, Error> {
+    let of = |structure: &'static str, path: &[&str]| {
+        btf.offset(structure, path)
+            .ok_or_else(|| Error::NoMember { structure, member: path.join(".") })
+    };
+    let heads = of("neigh_hash_table", &["hash_heads"]);
+    // Linux 6.13 made plain links between entries into those of the kernel's lists.
+    let (link, target, heads) = match heads {
+        Ok(heads) => (of("neighbour", &["hash"])?, of("neighbour", &["hash"])?, heads),
+        Err(_) => (of("neighbour", &["next"])?, 0, of("neigh_hash_table", &["hash_buckets"])?),
+    };
+    Ok(Offsets {
+        neighbour_tbl: of("neighbour", &["tbl"])?,
+        neighbour_dev: of("neighbour", &["dev"])?,
+        neighbour_nud_state: of("neighbour", &["nud_state"])?,
+        neighbour_dead: of("neighbour", &["dead"])?,
+        neighbour_ha: of("neighbour", &["ha"])?,
+        neighbour_link: link,
+        neighbour_target: target,
+        table_family: of("neigh_table", &["family"])?,
+        table_entries: of("neigh_table", &["entries"])?,
+        table_nht: of("neigh_table", &["nht"])?,
+        hash_heads: heads,
+        hash_shift: of("neigh_hash_table", &["hash_shift"])?,
+        device_ifindex: of("net_device", &["ifindex"])?,
+        device_net: of("net_device", &["nd_net", "net"])?,
+        device_addr_len: of("net_device", &["addr_len"])?,
+        device_ip: of("net_device", &["ip_ptr"])?,
+        device_ip6: of("net_device", &["ip6_ptr"])?,
+        ip_parms: of("in_device", &["arp_parms"])?,
+        ip6_parms: of("inet6_dev", &["nd_parms"])?,
+        parms_tbl: of("neigh_parms", &["tbl"])?,
+        task_nsproxy: of("task_struct", &["nsproxy"])?,
+        nsproxy_net: of("nsproxy", &["net_ns"])?,
+        net_loopback: of("net", &["loopback_dev"])?,
+        net_inum: of("net", &["ns", "inum"])?,
+    })
+}
