@@ -4,12 +4,12 @@
 //! a folder of its own in their place.
 
 use crate::{
-    bpf::Bpf,
+    bpf::{Bpf, FAMILIES},
     cli,
     error::{Malformed, Result},
     flag::{AnyFlag, Flag, Flags},
     mountinfo::Mounts,
-    netlink::LinkDump,
+    netlink::{LinkDump, NeighbourDump},
     parse::number,
     tree::{File, Tree},
 };
@@ -43,6 +43,9 @@ pub struct Host {
     pub mounts: Shared<Mounts>,
     /// The interfaces of this process's network namespace and their counters.
     pub links: Shared<LinkDump>,
+    /// Dumps of the tables of IPv4 and IPv6 neighbours, which cost the kernel a walk over those of
+    /// all network namespaces.
+    pub neighbours: [Shared<NeighbourDump>; 2],
     /// Programs in the kernel; off for a machine that is a folder of files.
     pub bpf: Bpf,
 }
@@ -67,6 +70,7 @@ impl Host {
             stat: Shared::new(proc.file("stat")),
             mounts: Shared::new(Mounts::new(&proc)),
             links: Shared::new(LinkDump::default()),
+            neighbours: FAMILIES.map(|family| Shared::new(NeighbourDump::new(family))),
             proc,
             sys,
             root: Tree::new(flags.get(&ROOT)),

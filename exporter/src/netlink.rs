@@ -18,6 +18,7 @@ mod link;
 mod links;
 mod neighbour;
 mod route;
+mod tally;
 mod watch;
 mod wire;
 
@@ -37,6 +38,7 @@ pub use self::{
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
     watch::{Change, Watch},
+    tally::{NeighbourDump, STATES, States, Tally},
     wire::Malformed,
 };
 use wire::{Header, Messages};

@@ -58,7 +58,7 @@ pub enum Error {
         member: String,
     },
     /// The kernel refuses the programs' maps.
-    #[error("maps: {0}")]
+    #[error("maps: {}", whole(.0))]
     Object(Box<EbpfError>),
     /// The kernel refuses a program.
     #[error("program {program}: {source}")]
@@ -138,7 +138,16 @@ impl Bpf {
     ///
     /// Why they cannot be had; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
-        self.0.neighbours.get_or_init(|| self.0.start().map(Mutex::new)).as_ref()
+        let start = || {
+            let started = self.0.start();
+            if let Err(error) = &started
+                && !matches!(error, Error::Off)
+            {
+                tracing::warn!("eBPF does not count neighbours, another source serves: {error}");
+            }
+            started.map(Mutex::new)
+        };
+        self.0.neighbours.get_or_init(start).as_ref()
     }
 }
 
@@ -153,6 +162,18 @@ impl Shared {
         let netns = u32::try_from(netns.st_ino).unwrap_or_default();
         Neighbours::start(&Options { btf, netns, entries: self.entries })
     }
+}
+
+/// An error and its causes; the last is what the kernel said.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Whether the process has what loading takes.

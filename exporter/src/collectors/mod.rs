@@ -2,6 +2,7 @@
 
 mod arp;
 mod bonding;
+mod bpf;
 mod btrfs;
 mod buddyinfo;
 mod cgroups;
@@ -30,6 +31,7 @@ mod mdadm;
 mod meminfo;
 mod meminfo_numa;
 mod mountstats;
+mod neighbour;
 mod netclass;
 mod netdev;
 mod netstat;
@@ -71,6 +73,7 @@ use crate::collector::Spec;
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
     &bonding::SPEC,
+    &bpf::SPEC,
     &btrfs::SPEC,
     &buddyinfo::SPEC,
     &cgroups::SPEC,
@@ -99,6 +102,7 @@ pub static ALL: &[&Spec] = &[
     &meminfo::SPEC,
     &meminfo_numa::SPEC,
     &mountstats::SPEC,
+    &neighbour::SPEC,
     &netclass::SPEC,
     &netdev::SPEC,
     &netstat::SPEC,

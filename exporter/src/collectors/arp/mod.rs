@@ -7,7 +7,7 @@
 
 mod ebpf;
 mod netlink;
-mod procfs;
+pub(super) mod procfs;
 
 use crate::prelude::*;
 
@@ -43,7 +43,7 @@ struct Arp {
 }
 
 /// Where the numbers come from.
-trait Source: Send {
+pub(super) trait Source: Send {
     /// Gives `each` the devices that have neighbours, in the order of their names, and how many.
     ///
     /// Nothing is given before an error.
@@ -73,10 +73,21 @@ impl Collector for Arp {
 
 /// The sources there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Ebpf,
     Netlink,
     Procfs,
+}
+
+impl Kind {
+    /// As `node_scrape_collector_source` tells it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Ebpf => "ebpf",
+            Self::Netlink => "netlink",
+            Self::Procfs => "procfs",
+        }
+    }
 }
 
 /// Which sources serve, the best first: `netlink` as given on the command line, whether
@@ -96,34 +107,26 @@ const fn choose(
     }
 }
 
-fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
-    let netlink = flags.gives(&NETLINK).then(|| flags.get(&NETLINK));
+/// The sources for this machine, `netlink` as given on the command line.
+pub(super) fn kinds(host: &Host, netlink: Option<bool>) -> &'static [Kind] {
     let running = host.is_running();
     let undecided = netlink.is_none() && running;
-    let ebpf = undecided && served_by_ebpf(host);
+    let ebpf = undecided && host.bpf.neighbours().is_ok();
     let answers = undecided && crate::netlink::Socket::open().is_ok();
     choose(netlink, running, ebpf, answers)
-        .iter()
-        .map(|kind| -> (_, Box<dyn Source>) {
-            match kind {
-                Kind::Ebpf => ("ebpf", Box::new(ebpf::Ebpf::new(host))),
-                Kind::Netlink => ("netlink", Box::new(netlink::Netlink::new(host))),
-                Kind::Procfs => ("procfs", Box::new(procfs::Procfs::new(host))),
-            }
-        })
-        .collect()
 }
 
-/// Whether the programs run; where they were wanted and do not, one line says what is missing.
-fn served_by_ebpf(host: &Host) -> bool {
-    match host.bpf.neighbours() {
-        Ok(_) => true,
-        Err(crate::bpf::Error::Off) => false,
-        Err(error) => {
-            tracing::warn!("neighbours are not counted by eBPF, another source serves: {error}");
-            false
-        }
-    }
+fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
+    let netlink = flags.gives(&NETLINK).then(|| flags.get(&NETLINK));
+    let source = |kind: &Kind| -> (_, Box<dyn Source>) {
+        let source: Box<dyn Source> = match kind {
+            Kind::Ebpf => Box::new(ebpf::Ebpf::new(host)),
+            Kind::Netlink => Box::new(netlink::Netlink::new(host)),
+            Kind::Procfs => Box::new(procfs::Procfs::new(host)),
+        };
+        (kind.name(), source)
+    };
+    kinds(host, netlink).iter().map(source).collect()
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::Source;
 use crate::prelude::*;
 
-pub(super) struct Procfs {
+pub(in crate::collectors) struct Procfs {
     arp: File,
     /// Kept between scrapes, so that names are allocated once.
     counts: BTreeMap<Box<str>, u64>,
 }
 
 impl Procfs {
-    pub(super) fn new(host: &Host) -> Self {
+    pub(in crate::collectors) fn new(host: &Host) -> Self {
         Self { arp: host.proc.file("net/arp"), counts: BTreeMap::new() }
     }
 }

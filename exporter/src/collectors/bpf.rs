@@ -1,0 +1,90 @@
+//! What the programs in the kernel cost, and whether they do what they should.
+//!
+//! Of programs that no collector has asked for there is only that they are not attached.
+
+use std::sync::PoisonError;
+
+use crate::{
+    bpf::{Bpf, Health, Runs},
+    prelude::*,
+};
+
+pub const SPEC: Spec = Spec {
+    name: "bpf",
+    enabled: true,
+    flags: &[],
+    new: |host, _| Ok(Box::new(Programs(host.bpf.clone()))),
+};
+
+static ATTACHED: Metric<1> =
+    gauge("node_bpf_program_attached", "Whether an eBPF program is attached.").by(["program"]);
+static RUNS: Metric<1> = counter(
+    "node_bpf_program_runs_total",
+    "Runs of an eBPF program, where kernel.bpf_stats_enabled is set.",
+)
+.by(["program"]);
+static SECONDS: Metric<1> = counter(
+    "node_bpf_program_run_seconds_total",
+    "Time that the runs of an eBPF program took, where kernel.bpf_stats_enabled is set.",
+)
+.by(["program"]);
+static MISSED: Metric<1> = counter(
+    "node_bpf_program_missed_runs_total",
+    "Runs that did not take place since the processor was in the eBPF program already.",
+)
+.by(["program"]);
+static ELEMENTS: Metric<1> = gauge("node_bpf_map_entries", "Elements of an eBPF map.").by(["map"]);
+static ROOM: Metric<1> =
+    gauge("node_bpf_map_max_entries", "Elements that an eBPF map has room for.").by(["map"]);
+static RESYNCS: Metric<2> = counter(
+    "node_bpf_resyncs_total",
+    "How often what eBPF counts was brought up to date with the kernel's own tables.",
+)
+.by(["reason", "subject"]);
+static AUDIT: Metric<1> = gauge(
+    "node_bpf_audit_difference",
+    "By how much the kernel's own count exceeds that of eBPF, since the last resync.",
+)
+.by(["subject"]);
+
+struct Programs(Bpf);
+
+impl Collector for Programs {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        if let Some(neighbours) = self.0.loaded() {
+            let neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
+            neighbours.health(out)?;
+        } else {
+            for program in self.0.programs() {
+                out.put(&ATTACHED, [&program], 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Health for Sink {
+    fn program(&mut self, name: &'static str, attached: bool, runs: Runs) {
+        if attached {
+            self.put(&ATTACHED, [&name], 1);
+        }
+        if runs.count > 0 {
+            self.put(&RUNS, [&name], runs.count);
+            self.put(&SECONDS, [&name], runs.nanoseconds as f64 / 1e9);
+        }
+        self.put(&MISSED, [&name], runs.missed);
+    }
+
+    fn map(&mut self, name: &'static str, elements: u64, room: u64) {
+        self.put(&ELEMENTS, [&name], elements);
+        self.put(&ROOM, [&name], room);
+    }
+
+    fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64) {
+        self.put(&RESYNCS, [&reason, &subject], n);
+    }
+
+    fn audit(&mut self, subject: &'static str, difference: i64) {
+        self.put(&AUDIT, [&subject], difference as f64);
+    }
+}

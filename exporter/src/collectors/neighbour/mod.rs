@@ -1,0 +1,130 @@
+//! Neighbours of both families: entries by device, what happens to them, and how full the tables
+//! are.
+//!
+//! Entries come from programs in the kernel, else from a netlink dump, else (IPv4 only) from
+//! `/proc/net/arp`; `NUD_NOARP` is left out, as in the collector arp. What happens to entries only
+//! the programs know: without them those families are absent. States always take a dump. How full
+//! the tables are `/proc/net/stat` says (`neigh_stat_seq_show()` of net/core/neighbour.c), in the
+//! initial network namespace only, as do the thresholds.
+
+mod source;
+mod table;
+
+use crate::prelude::*;
+use source::Source;
+use table::Tables;
+
+pub const SPEC: Spec = Spec {
+    name: "neighbour",
+    enabled: true,
+    flags: &[&STATES, &NAMESPACES],
+    new: |host, flags| {
+        Ok(Box::new(Neighbours {
+            source: Source::new(host, flags.get(&STATES), flags.get(&NAMESPACES)),
+            tables: Tables::new(host),
+        }))
+    },
+};
+
+const STATES: Flag<bool> = switch(
+    "collector.neighbour.states",
+    false,
+    "Also count neighbours by state, which takes a walk over the tables at each scrape.",
+);
+const NAMESPACES: Flag<bool> = switch(
+    "collector.neighbour.namespaces",
+    false,
+    "Also count the neighbours of other network namespaces, where eBPF does.",
+);
+
+static ENTRIES: Metric<2> = gauge(
+    "node_neighbour_entries",
+    "Neighbours by device and family, save those that need no resolution.",
+)
+.by(["device", "family"]);
+static NDISC: Metric<1> = gauge("node_ndisc_entries", "NDISC entries by device").by(["device"]);
+static BY_STATE: Metric<3> =
+    gauge("node_neighbour_states", "Neighbours by device, family and state.")
+        .by(["device", "family", "state"]);
+static CREATED: Metric<2> =
+    counter("node_neighbour_created_total", "Neighbours that came into the table.")
+        .by(["device", "family"]);
+static REMOVED: Metric<2> =
+    counter("node_neighbour_removed_total", "Neighbours that left the table.")
+        .by(["device", "family"]);
+static FAILURES: Metric<2> = counter(
+    "node_neighbour_resolution_failures_total",
+    "Neighbours whose link-layer address could not be found out.",
+)
+.by(["device", "family"]);
+static CHANGES: Metric<2> = counter(
+    "node_neighbour_address_changes_total",
+    "Link-layer addresses of neighbours that took the place of another.",
+)
+.by(["device", "family"]);
+static OVERFLOWS: Metric<2> = counter(
+    "node_neighbour_table_overflows_total",
+    "Neighbours that were refused since the table was full.",
+)
+.by(["device", "family"]);
+static OF_NAMESPACE: Metric<2> = gauge(
+    "node_neighbour_namespace_entries",
+    "Neighbours by network namespace (the number of its inode) and family, save those that need no resolution.",
+)
+.by(["family", "netns"]);
+
+/// The label of a family: `AF_INET` or `AF_INET6`.
+const fn family(number: u32) -> &'static str {
+    if number == 2 { "ipv4" } else { "ipv6" }
+}
+
+struct Neighbours {
+    source: Source,
+    tables: Tables,
+}
+
+impl Collector for Neighbours {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        let entries = self.source.collect(out);
+        // The tables tell of themselves whether or not the entries could be counted.
+        self.tables.collect(self.source.table_sizes(), out)?;
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, expect};
+
+    const ARP: &str = "\
+IP address       HW type     Flags       HW address            Mask     Device
+192.168.1.1      0x1         0x2         02:00:00:00:00:01     *        eth0
+192.168.1.2      0x1         0x2         02:00:00:00:00:02     *        eth0
+";
+
+    #[test]
+    fn a_copied_tree_has_entries_of_ipv4() {
+        let machine = Machine::new().with("proc/net/arp", ARP);
+        let args = ["--collector.neighbour.states", "--collector.neighbour.namespaces"];
+        let (text, result) = machine.collect(&SPEC, &args);
+        result.unwrap();
+        expect![[r#"
+            # HELP node_neighbour_entries Neighbours by device and family, save those that need no resolution.
+            # TYPE node_neighbour_entries gauge
+            node_neighbour_entries{device="eth0",family="ipv4"} 2
+        "#]]
+        .assert_eq(&text);
+    }
+
+    #[test]
+    fn tables_are_told_of_without_entries() {
+        let machine = Machine::new().with("proc/sys/net/ipv6/neigh/default/gc_thresh3", "1024\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(result.unwrap_err().is_absent());
+        assert!(
+            text.contains("node_neighbour_table_threshold{family=\"ipv6\",level=\"3\"} 1024\n"),
+            "{text}"
+        );
+    }
+}
