@@ -19,6 +19,7 @@ pub mod tree;
 pub mod cli;
 pub mod flag;
 pub mod log;
+pub mod privileges;
 pub mod upstream;
 
 pub mod exposition;
@@ -69,6 +70,12 @@ pub fn run(config: &cli::Config) -> Result<()> {
             (spec.new)(&host, flags).with_context(|| format!("collector {}", spec.name))?;
         collectors.push((spec.name, collector));
     }
+    let mut listeners = Vec::new();
+    for address in flags.get(&web::LISTEN) {
+        let listener = web::bind(&address).map_err(|error| anyhow!(error))?;
+        listeners.push(listener);
+    }
+    privileges::drop_all_but(&host.bpf, config.collectors.iter().map(|spec| spec.name));
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own = own::Own::new(!flags.get(&web::DISABLE_OWN));
     let enabled = |name: &str| config.collectors.iter().any(|spec| spec.name == name);
@@ -83,12 +90,9 @@ pub fn run(config: &cli::Config) -> Result<()> {
         max_requests: flags.get(&web::MAX_REQUESTS),
         offset: flags.get(&web::OFFSET),
     });
-    let mut listeners = Vec::new();
-    for address in flags.get(&web::LISTEN) {
-        let listener = web::bind(&address).map_err(|error| anyhow!(error))?;
+    for listener in &listeners {
         let address = listener.local_addr()?.to_string();
         tracing::info!(address, "Listening on");
-        listeners.push(listener);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, site))
