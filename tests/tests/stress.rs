@@ -1,0 +1,513 @@
+//! Neighbours come and go in many ways and places at once; at every rest each interface's count
+//! must be that of a dump.
+//!
+//! Needs root and `ip`, as tests/live.rs does. Churns for a few seconds, or until `STRESS_EVENTS`
+//! entries have come or gone. The thresholds of the tables are those of the whole machine: they
+//! are raised, lowered for a second to make the tables overflow, and put back.
+#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    net::UdpSocket,
+    os::linux::fs::MetadataExt as _,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use exporter::{
+    bpf::{FAMILIES, Health, Neighbours, Options, Runs},
+    netlink::{Socket, Step},
+};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Entries by namespace, interface and family; those without are left out.
+type Entries = BTreeMap<(u32, u32, u32), u64>;
+
+#[test]
+fn counts_are_those_of_a_dump_at_every_rest() {
+    let Some(thresholds) = Thresholds::raise() else {
+        return skip("the thresholds cannot be set: not root, or not the initial namespace");
+    };
+    if let Err(reason) = unshare(CloneFlags::CLONE_NEWNET) {
+        return skip(&format!("no namespace: {reason}"));
+    }
+    let Some(mut neighbours) = start() else { return };
+    let places: Vec<Place> = (0..3).map(|_| Place::new()).collect();
+    grow(&mut neighbours, &places[0]);
+
+    let wanted = std::env::var("STRESS_EVENTS").ok().map(|n| n.parse::<u64>().unwrap());
+    let churn = Churn::start(&places);
+    let (begin, mut events, mut rests) = (Instant::now(), 0, 0);
+    while rests < 4 || wanted.is_some_and(|wanted| events < wanted) {
+        assert!(begin.elapsed() < Duration::from_secs(300), "{events} events only");
+        let until = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < until {
+            let _ = neighbours.counts(|_, _| {});
+            thread::sleep(Duration::from_millis(20));
+        }
+        if rests % 2 == 1 {
+            // As after a kill in the middle of it.
+            events += sum(&mut neighbours);
+            drop(neighbours);
+            neighbours = start().unwrap();
+        }
+        let rest = churn.lock.write().unwrap();
+        compare(&mut neighbours, &places, &format!("rest {rests}"));
+        drop(rest);
+        rests += 1;
+        if rests % 10 == 0 {
+            println!("{rests} rests, {events} events before the last start");
+        }
+    }
+    churn.stop();
+    compare(&mut neighbours, &places, "the end");
+    events += sum(&mut neighbours);
+    overflow(&mut neighbours, &places[0], &thresholds);
+    drop(thresholds);
+    audit(&mut neighbours);
+    println!("{events} events, {rests} rests, {:?}", begin.elapsed());
+}
+
+fn skip(reason: &str) {
+    assert!(std::env::var_os("BPF_REQUIRED").is_none(), "{reason}");
+    println!("nothing tested: {reason}");
+}
+
+fn start() -> Option<Neighbours> {
+    let netns = netns();
+    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries: 1 << 18 };
+    Neighbours::start(&options).map_err(|reason| skip(&reason.to_string())).ok()
+}
+
+/// The number of this thread's namespace.
+fn netns() -> u32 {
+    u32::try_from(fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino()).unwrap()
+}
+
+/// Entries that came or went.
+fn sum(neighbours: &mut Neighbours) -> u64 {
+    let mut sum = 0;
+    let _ = neighbours.counts(|_, counts| sum += counts.created + counts.removed);
+    sum
+}
+
+/// What the programs say of the namespaces.
+fn counted(neighbours: &mut Neighbours, places: &[Place]) -> Entries {
+    let mut entries = Entries::new();
+    let counted = neighbours.counts(|key, counts| {
+        let n = u64::try_from(counts.entries).expect("not less than none");
+        if n > 0 && places.iter().any(|place| place.netns == key.netns) {
+            entries.insert((key.netns, key.ifindex, key.family), n);
+        }
+    });
+    counted.unwrap();
+    entries
+}
+
+/// Holds the counts against dumps of all namespaces.
+#[track_caller]
+fn compare(neighbours: &mut Neighbours, places: &[Place], when: &str) {
+    let start = Instant::now();
+    loop {
+        let before: Entries = places.iter().flat_map(Place::dump).collect();
+        let counted = counted(neighbours, places);
+        if counted == before {
+            return;
+        }
+        // Timers and the kernel's own cleaning go on.
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "{when}: counted {counted:?}, dumped {before:?}"
+        );
+    }
+}
+
+/// While entries only come, a count lies between the dumps before and after it.
+fn grow(neighbours: &mut Neighbours, place: &Place) {
+    let adding = place.spawn(|| {
+        for part in 0..10 {
+            batch(&lines("replace", part * 2000..(part + 1) * 2000, "permanent"));
+        }
+    });
+    let sum = |entries: &Entries| entries.values().sum::<u64>();
+    let (mut looks, places) = (0, std::slice::from_ref(place));
+    while !adding.is_finished() {
+        let before = sum(&place.dump());
+        let counted = sum(&counted(neighbours, places));
+        let after = sum(&place.dump());
+        assert!((before..=after).contains(&counted), "{before}, {counted}, {after}");
+        looks += 1;
+    }
+    adding.join().unwrap();
+    assert!(looks > 3);
+    compare(neighbours, places, "grown");
+}
+
+/// The tables overflow: each interface's refusals add up to the kernel's own count.
+fn overflow(neighbours: &mut Neighbours, place: &Place, thresholds: &Thresholds) {
+    place.run(|| {
+        ip("neigh flush dev va nud all");
+        ip("-6 neigh flush dev va nud all");
+    });
+    let mut refused = |family: u32| {
+        let mut sum = 0;
+        let counted = neighbours.counts(|key, counts| {
+            if key.family == family {
+                sum += counts.overflows;
+            }
+        });
+        counted.unwrap();
+        sum
+    };
+    let (before, kernel) = (refused(2), thresholds.table_fulls());
+    thresholds.set([100, 150, 200]);
+    place.run(|| send(0..2000));
+    thresholds.set(Thresholds::HIGH);
+    let (counted, wanted) = (refused(2) - before, thresholds.table_fulls() - kernel);
+    assert!(wanted > 0, "the table has not overflown");
+    assert_eq!(counted, wanted, "overflows");
+    println!("{counted} overflows");
+}
+
+/// There is nothing left of a difference to the tables' own sizes.
+fn audit(neighbours: &mut Neighbours) {
+    struct Report(i64);
+    impl Health for Report {
+        fn program(&mut self, name: &'static str, _: bool, runs: Runs) {
+            println!("{name}: missed {} runs", runs.missed);
+        }
+        fn map(&mut self, _: &'static str, _: u64, _: u64) {}
+        fn resyncs(&mut self, _: &'static str, reason: &'static str, n: u64) {
+            println!("{n} times brought up to date, reason {reason}");
+        }
+        fn audit(&mut self, _: &'static str, difference: i64) {
+            self.0 = difference;
+        }
+    }
+    let start = Instant::now();
+    loop {
+        neighbours.counts(|_, _| {}).unwrap();
+        let mut report = Report(0);
+        neighbours.health(&mut report).unwrap();
+        if report.0 == 0 {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(15), "audit difference {}", report.0);
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Threads that make neighbours come and go, one turn at a time.
+struct Churn {
+    /// Held for reading during a turn.
+    lock: Arc<RwLock<()>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Churn {
+    fn start(places: &[Place]) -> Self {
+        let mut churn = Self { lock: Arc::default(), stop: Arc::default(), threads: Vec::new() };
+        let other = places[1].tid.load(Relaxed);
+        for place in &places[..2] {
+            churn.add(place, |turn| {
+                let state = ["permanent", "stale", "noarp", "reachable"][turn as usize % 4];
+                let first = turn * 500 % 6000;
+                batch(&lines("replace", first..first + 4000, state));
+                batch(&lines("del", first + 500..first + 4000, ""));
+            });
+            churn.add(place, |turn| {
+                ip(&format!("-{} neigh flush dev va", [4, 6][turn as usize % 2]));
+                thread::sleep(Duration::from_millis(50));
+                if turn % 4 == 0 {
+                    ip("link set va down");
+                    ip("link set va arp off");
+                    ip("link set va up");
+                    ip("link set va arp on");
+                    ip("addr replace fd00:1::1/64 dev va nodad");
+                }
+            });
+        }
+        // Real resolution: the other end answers for some of the addresses.
+        churn.add(&places[2], |turn| send(turn * 300 % 5000..turn * 300 % 5000 + 300));
+        churn.add(&places[0], move |turn| {
+            let (name, index) = (format!("m{turn}"), 5000 + turn % 3);
+            ip(&format!("link add {name} index {index} type dummy"));
+            ip(&format!("link set {name} up"));
+            let add = format!("neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev {name}");
+            ip(&add);
+            ip(&format!("link set {name} netns {other}"));
+            // It is down there, and may have another index.
+        });
+        churn.add(&places[1], |_| {
+            let links = Command::new("ip").args(["-o", "link"]).output().unwrap().stdout;
+            for line in String::from_utf8_lossy(&links).lines() {
+                let name = line.split(": ").nth(1).unwrap_or_default();
+                if name.starts_with('m') {
+                    ip(&format!("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev {name}"));
+                    ip(&format!("link del {name}"));
+                }
+            }
+        });
+        churn.add(&places[2], |_| {
+            // A namespace ends with its thread.
+            let brief = thread::spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                let _wire = ends();
+                batch(&lines("add", 0..100, "stale"));
+            });
+            brief.join().unwrap();
+        });
+        churn
+    }
+
+    fn add(&mut self, place: &Place, turn: impl Fn(u32) + Send + 'static) {
+        let (lock, stop) = (Arc::clone(&self.lock), Arc::clone(&self.stop));
+        self.threads.push(place.spawn(move || {
+            for n in 0.. {
+                if stop.load(Relaxed) {
+                    return;
+                }
+                let _running = lock.read().unwrap();
+                turn(n);
+            }
+        }));
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// A network namespace with the interface `va`, whose other end lies in a second namespace.
+struct Place {
+    netns: u32,
+    /// A thread that is in it.
+    tid: Arc<AtomicU32>,
+    asks: Sender<()>,
+    answers: Receiver<Entries>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (asks, asked) = channel();
+        let (answer, answers) = channel();
+        let (tell, told) = channel();
+        let tid = Arc::new(AtomicU32::new(0));
+        let own = Arc::clone(&tid);
+        thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            own.store(nix::unistd::gettid().as_raw().cast_unsigned(), Relaxed);
+            let _wire = ends();
+            tell.send(netns()).unwrap();
+            let mut socket = Socket::open().unwrap();
+            while asked.recv().is_ok() && answer.send(dump(&mut socket)).is_ok() {}
+        });
+        Self { netns: told.recv().unwrap(), tid, asks, answers }
+    }
+
+    /// What a dump shows.
+    fn dump(&self) -> Entries {
+        self.asks.send(()).unwrap();
+        self.answers.recv().unwrap()
+    }
+
+    /// A thread in the namespace.
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let path = format!("/proc/self/task/{}/ns/net", self.tid.load(Relaxed));
+        thread::spawn(move || {
+            setns(fs::File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            work();
+        })
+    }
+
+    fn run(&self, work: impl FnOnce() + Send + 'static) {
+        self.spawn(work).join().unwrap();
+    }
+}
+
+/// Makes both ends of a wire; it stays while the result is held. The other end answers for some
+/// addresses.
+fn ends() -> Sender<()> {
+    ip("link set lo up");
+    ip("link add va type veth peer name vb");
+    for command in ["addr add 10.1.255.254/16 dev va", "addr add fd00:1::1/64 dev va nodad"] {
+        ip(command);
+    }
+    let (tell, told) = channel();
+    let (end, ended) = channel::<()>();
+    thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        tell.send(nix::unistd::gettid()).unwrap();
+        ended.recv().unwrap(); // the interface has come
+        ip("link set lo up");
+        ip("link set vb up");
+        for last in (0..250).step_by(2) {
+            ip(&format!("route add local 10.1.1.{last} dev lo"));
+        }
+        let _ = ended.recv();
+    });
+    ip(&format!("link set vb netns {}", told.recv().unwrap()));
+    ip("link set va up");
+    end.send(()).unwrap();
+    end
+}
+
+fn dump(socket: &mut Socket) -> Entries {
+    let netns = netns();
+    let mut entries = Entries::new();
+    for family in FAMILIES {
+        let mut all = Vec::new();
+        let each = |step| match step {
+            Step::Start => all.clear(),
+            Step::Item(neighbour) => all.push(neighbour),
+        };
+        socket.neighbours(family, each).unwrap();
+        for neighbour in all.iter().filter(|neighbour| !neighbour.is_noarp()) {
+            *entries.entry((netns, neighbour.ifindex, family.into())).or_default() += 1;
+        }
+    }
+    entries
+}
+
+/// Makes the kernel look for neighbours.
+fn send(numbers: std::ops::Range<u32>) {
+    let Ok(socket) = UdpSocket::bind("0.0.0.0:0") else { return };
+    for n in numbers {
+        let _ = socket.send_to(b"x", (format!("10.1.{}.{}", n / 250 + 1, n % 250), 9));
+    }
+}
+
+/// Lines for `ip -batch` about neighbours of both families.
+fn lines(what: &str, numbers: std::ops::Range<u32>, state: &str) -> String {
+    let rest = if state.is_empty() {
+        String::new()
+    } else {
+        format!(" lladdr 02:00:00:00:00:01 nud {state}")
+    };
+    let address = |n: u32| match n % 3 {
+        0 => format!("fd00:1::{n:x}"),
+        _ => format!("10.1.{}.{}", n / 250 + 1, n % 250),
+    };
+    numbers.map(|n| format!("neigh {what} {} dev va{rest}\n", address(n + 2))).collect()
+}
+
+/// Runs `ip -batch`: what fails (removed by another, the link down) does not end it.
+fn batch(lines: &str) {
+    let mut child = Command::new("ip")
+        .args(["-force", "-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Some errors end it all the same, such as an interface that has gone.
+    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+    child.wait().unwrap();
+}
+
+/// Runs `ip`; what another thread has done meanwhile may make it fail.
+fn ip(words: &str) {
+    Command::new("ip").args(words.split(' ')).output().unwrap();
+}
+
+/// The thresholds of the table of IPv4 neighbours, put back at the end.
+struct Thresholds {
+    /// A thread that stays in the initial network namespace, where alone they are.
+    asks: Sender<Ask>,
+    answers: Receiver<u64>,
+    before: [[u32; 3]; 2],
+}
+
+enum Ask {
+    Set([[u32; 3]; 2]),
+    TableFulls,
+}
+
+const VERSIONS: [&str; 2] = ["ipv4", "ipv6"];
+
+impl Thresholds {
+    const HIGH: [u32; 3] = [100_000, 200_000, 400_000];
+
+    fn raise() -> Option<Self> {
+        let probe = "/proc/sys/net/ipv4/neigh/default/gc_thresh1";
+        fs::OpenOptions::new().write(true).open(probe).ok()?;
+        let (asks, asked) = channel();
+        let (answer, answers) = channel();
+        let (tell, told) = channel();
+        thread::spawn(move || {
+            let file =
+                |version, level| format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
+            let read = |version| {
+                [1, 2, 3].map(|level| {
+                    fs::read_to_string(file(version, level)).unwrap().trim().parse().unwrap()
+                })
+            };
+            tell.send(VERSIONS.map(read)).unwrap();
+            for ask in asked {
+                let answered = match ask {
+                    Ask::Set(all) => {
+                        for (version, values) in VERSIONS.iter().zip(all) {
+                            for (level, value) in (1..).zip(values) {
+                                fs::write(file(version, level), value.to_string()).unwrap();
+                            }
+                        }
+                        answer.send(0)
+                    }
+                    Ask::TableFulls => {
+                        let text = fs::read_to_string("/proc/thread-self/net/stat/arp_cache");
+                        let text = text.unwrap();
+                        let last = text.lines().skip(1).map(|line| {
+                            let word = line.split_whitespace().last().unwrap();
+                            u64::from_str_radix(word, 16).unwrap()
+                        });
+                        answer.send(last.sum())
+                    }
+                };
+                if answered.is_err() {
+                    return;
+                }
+            }
+        });
+        let thresholds = Self { asks, answers, before: told.recv().unwrap() };
+        thresholds.set(Self::HIGH);
+        Some(thresholds)
+    }
+
+    fn ask(&self, ask: Ask) -> u64 {
+        self.asks.send(ask).unwrap();
+        self.answers.recv().unwrap()
+    }
+
+    fn set(&self, ipv4: [u32; 3]) {
+        self.ask(Ask::Set([ipv4, Self::HIGH]));
+    }
+
+    fn table_fulls(&self) -> u64 {
+        self.ask(Ask::TableFulls)
+    }
+}
+
+impl Drop for Thresholds {
+    fn drop(&mut self) {
+        self.ask(Ask::Set(self.before));
+    }
+}
