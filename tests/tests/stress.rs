@@ -14,6 +14,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::Write as _,
     net::UdpSocket,
@@ -110,7 +111,7 @@ fn sum(neighbours: &mut Neighbours) -> u64 {
 fn counted(neighbours: &mut Neighbours, places: &[Place]) -> Entries {
     let mut entries = Entries::new();
     let counted = neighbours.counts(|key, counts| {
-        let n = u64::try_from(counts.entries).expect("not less than none");
+        let n = u64::try_from(counts.entries).unwrap();
         if n > 0 && places.iter().any(|place| place.netns == key.netns) {
             entries.insert((key.netns, key.ifindex, key.family), n);
         }
@@ -407,7 +408,10 @@ fn lines(what: &str, numbers: std::ops::Range<u32>, state: &str) -> String {
         0 => format!("fd00:1::{n:x}"),
         _ => format!("10.1.{}.{}", n / 250 + 1, n % 250),
     };
-    numbers.map(|n| format!("neigh {what} {} dev va{rest}\n", address(n + 2))).collect()
+    numbers.fold(String::new(), |mut lines, n| {
+        writeln!(lines, "neigh {what} {} dev va{rest}", address(n + 2)).unwrap();
+        lines
+    })
 }
 
 /// Runs `ip -batch`: what fails (removed by another, the link down) does not end it.
