@@ -90,10 +90,6 @@ pub fn run(config: &cli::Config) -> Result<()> {
         max_requests: flags.get(&web::MAX_REQUESTS),
         offset: flags.get(&web::OFFSET),
     });
-    for listener in &listeners {
-        let address = listener.local_addr()?.to_string();
-        tracing::info!(address, "Listening on");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, site))
 }
@@ -102,6 +98,10 @@ async fn serve(listeners: Vec<std::net::TcpListener>, site: Arc<web::Site>) -> R
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for listener in &listeners {
+        let address = listener.local_addr()?.to_string();
+        tracing::info!(address, "Listening on");
+    }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let servers: Vec<_> = (listeners.into_iter())
         .map(|listener| tokio::spawn(web::serve(listener, Arc::clone(&site), stopped.clone())))

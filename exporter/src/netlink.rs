@@ -37,8 +37,8 @@ pub use self::{
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
-    watch::{Change, Watch},
     tally::{NeighbourDump, STATES, States, Tally},
+    watch::{Change, Watch},
     wire::Malformed,
 };
 use wire::{Header, Messages};

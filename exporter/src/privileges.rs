@@ -16,7 +16,16 @@ use std::sync::PoisonError;
 use crate::bpf::Bpf;
 
 /// What collectors do at each scrape that takes a capability.
-const NEEDED: [(&str, CapabilitySet); 1] = [("perf", CapabilitySet::PERFMON)];
+const NEEDED: [(&str, CapabilitySet); 5] = [
+    // ctnetlink, where /proc has no counters.
+    ("conntrack", CapabilitySet::NET_ADMIN),
+    // Mount points, and folders of text files, below others' private folders.
+    ("filesystem", CapabilitySet::DAC_READ_SEARCH),
+    ("textfile", CapabilitySet::DAC_READ_SEARCH),
+    ("perf", CapabilitySet::PERFMON),
+    // Processes of others where /proc is mounted with hidepid.
+    ("processes", CapabilitySet::SYS_PTRACE),
+];
 
 /// Drops every capability of this thread, save what `bpf` and the collectors of these names need,
 /// and makes sure that none is gained by running another program.

@@ -169,13 +169,7 @@ pub fn exposed(put: impl FnOnce(&mut Sink)) -> String {
 /// They are not UTF-8.
 #[must_use]
 pub fn samples(put: impl FnOnce(&mut Sink)) -> String {
-    let mut sink = Sink::default();
-    sink.begin(1);
-    put(&mut sink);
-    let mut body = Vec::new();
-    exposition::append(&[&sink], None, &mut body);
-    let text = String::from_utf8(body).expect("UTF-8");
-    text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
+    exposed(put).split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
 }
 
 /// Runs one collector on the machine `baseline` and compares what it exposes.

@@ -4,7 +4,8 @@
 //! that changes all the time is never seen in one state; what was seen of it last is told.
 
 use crate::{
-    netlink::{self, Hop, Links, RTN_UNICAST, Route, Socket, Step},
+    host::Shared,
+    netlink::{self, Hop, LinkDump, Links, RTN_UNICAST, Route, Socket, Step},
     prelude::*,
     sink::Label,
 };
@@ -15,7 +16,14 @@ pub const SPEC: Spec = Spec {
     name: "network_route",
     enabled: false,
     flags: &[],
-    new: |_, _| Ok(Box::new(NetworkRoute::default())),
+    new: |host, _| {
+        Ok(Box::new(NetworkRoute {
+            socket: None,
+            links: host.links.clone(),
+            routes: Vec::new(),
+            counts: HashMap::new(),
+        }))
+    },
 };
 
 static INFO: Metric<7> = gauge("node_network_route_info", "network routing table information")
@@ -23,11 +31,10 @@ static INFO: Metric<7> = gauge("node_network_route_info", "network routing table
 static ROUTES: Metric<1> =
     gauge("node_network_routes", "network routes by interface").by(["device"]);
 
-#[derive(Default)]
 struct NetworkRoute {
     /// Opened at first use; it opens itself anew after an error.
     socket: Option<Socket>,
-    links: Links,
+    links: Shared<LinkDump>,
     routes: Vec<(Route, Hop)>,
     /// By index of the interface; 0 for those without a name.
     counts: HashMap<u32, u64>,
@@ -40,22 +47,18 @@ impl Collector for NetworkRoute {
             Some(socket) => socket,
             none => none.insert(Socket::open()?),
         };
-        settled(socket.links(links))?;
-        settled(socket.routes(|step| match step {
+        let dumped = socket.routes(|step| match step {
             Step::Start => routes.clear(),
             Step::Item((route, hop)) if route.kind == RTN_UNICAST => routes.push((*route, hop)),
             Step::Item(_) => {}
-        }))?;
-        put(links, routes, counts, out);
+        });
+        match dumped {
+            // A dump that never was of one state has told nearly all.
+            Ok(()) | Err(netlink::Error::Interrupted { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        put(&*links.get(out.scrape())?, routes, counts, out);
         Ok(())
-    }
-}
-
-/// A dump that never was of one state has told nearly all.
-fn settled(dumped: Result<(), netlink::Error>) -> Result<(), netlink::Error> {
-    match dumped {
-        Err(netlink::Error::Interrupted { .. }) => Ok(()),
-        dumped => dumped,
     }
 }
 

@@ -79,7 +79,7 @@ fn is_clocksource(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, exposed};
 
     #[test]
     fn a_machine_without_clocksources_still_has_a_time() {
@@ -92,14 +92,8 @@ mod tests {
     #[test]
     fn summer_and_winter_have_their_names_and_offsets() {
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        let at = |tv_sec, tv_nsec| {
-            let mut sink = Sink::default();
-            sink.begin(1);
-            put_time(&zone, Timespec { tv_sec, tv_nsec }, &mut sink);
-            let mut body = Vec::new();
-            crate::exposition::append(&[&sink], None, &mut body);
-            String::from_utf8(body).unwrap()
-        };
+        let at =
+            |tv_sec, tv_nsec| exposed(|out| put_time(&zone, Timespec { tv_sec, tv_nsec }, out));
         let winter = at(1_700_000_000, 500_000_000);
         assert!(winter.contains("\nnode_time_seconds 1.7000000005e+09\n"), "{winter}");
         assert!(winter.contains("{time_zone=\"CET\"} 3600\n"), "{winter}");

@@ -101,12 +101,7 @@ mod tests {
     use super::*;
 
     fn lines(state: i32, timex: libc::timex) -> String {
-        let mut sink = Sink::default();
-        sink.begin(1);
-        put(state, &timex, &mut sink);
-        let mut body = Vec::new();
-        crate::exposition::append(&[&sink], None, &mut body);
-        String::from_utf8(body).unwrap()
+        crate::testing::exposed(|out| put(state, &timex, out))
     }
 
     #[test]
