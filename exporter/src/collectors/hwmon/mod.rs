@@ -7,7 +7,7 @@
 //!
 //! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: it is
 //! left out, and the others stay. Some chips are slow, and some never answer: each has five
-//! seconds, and one that takes longer is left out until it has answered.
+//! seconds, or half of what the scrape has, and is left out until it has answered.
 
 mod chip;
 mod reader;
@@ -31,7 +31,7 @@ pub const SPEC: Spec = Spec {
             seen: Vec::new(),
             known: Vec::new(),
             here: Vec::new(),
-            reader: Reader::new(PATIENCE, Chip::read),
+            reader: Reader::new(Chip::read),
             words: sensor::Words::default(),
         }))
     },
@@ -59,7 +59,7 @@ static CHIP_NAMES: Metric<2> =
         .by(["chip", "chip_name"]);
 
 const CLASS: &str = "class/hwmon";
-/// How long chips may take: half of what Prometheus gives a scrape by default.
+/// How long chips may take: half of what Prometheus gives a scrape unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct HwMon {
@@ -111,7 +111,8 @@ impl HwMon {
 impl Collector for HwMon {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.find()?;
-        self.reader.read(&mut self.here)?;
+        let patience = out.left().map_or(PATIENCE, |left| PATIENCE.min(left / 2));
+        self.reader.read(&mut self.here, patience)?;
         // What comes back may be gone from the class.
         self.here.retain(|chip| self.known.iter().any(|name| name.inode == chip.inode));
         let mut result = Ok(());
@@ -142,7 +143,44 @@ impl Collector for HwMon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::{
+        sink::Family,
+        testing::{Machine, flags, paths},
+    };
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::time::Instant;
+
+    /// A FIFO without a writer hangs whoever opens it.
+    #[test]
+    fn a_chip_that_hangs_is_left_out_until_it_answers() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon0/name", "ipmi\n")
+            .with("sys/class/hwmon/hwmon1/name", "nvme\n")
+            .with("sys/class/hwmon/hwmon1/temp1_input", "40000\n");
+        let sensor = machine.path().join("sys/class/hwmon/hwmon0/temp1_input");
+        mknodat(CWD, &sensor, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let flags = flags(&paths(machine.path()));
+        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut sink = Sink::default();
+        let mut samples = |scrape| {
+            sink.begin(scrape);
+            sink.due(Some(Instant::now() + Duration::from_secs(2)));
+            collector.collect(&mut sink).unwrap();
+            let mut lines = Vec::new();
+            for family in sink.families().filter(|f| f.name() == "node_hwmon_temp_celsius") {
+                Family::append_samples(&[family], &mut lines);
+            }
+            lines.split(|b| *b == b'\n').count() - 1
+        };
+        assert_eq!(samples(1), 1, "of nvme");
+        std::fs::write(&sensor, "20000\n").unwrap();
+        std::fs::remove_file(&sensor).unwrap();
+        std::fs::write(&sensor, "20000\n").unwrap();
+        let mut scrape = 2;
+        while samples(scrape) < 2 {
+            scrape += 1;
+        }
+    }
 
     #[test]
     fn no_class_is_no_data() {

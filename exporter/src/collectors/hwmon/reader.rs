@@ -15,8 +15,6 @@ use std::{
 
 pub(super) struct Reader<T> {
     shared: Arc<Shared<T>>,
-    /// How long a call takes at most.
-    patience: Duration,
 }
 
 struct Shared<T> {
@@ -44,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Send + 'static> Reader<T> {
-    pub(super) fn new(patience: Duration, read: impl Fn(&mut T) + Send + Sync + 'static) -> Self {
+    pub(super) fn new(read: impl Fn(&mut T) + Send + Sync + 'static) -> Self {
         let state = State {
             waiting: VecDeque::new(),
             read: Vec::new(),
@@ -59,16 +57,16 @@ impl<T: Send + 'static> Reader<T> {
             work: Condvar::new(),
             done: Condvar::new(),
         };
-        Self { shared: Arc::new(shared), patience }
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Reads `things`, and those that have come back since the last call. Takes away what
-    /// hangs; what no thread had the time for stays as it was.
+    /// Reads `things`, and those that have come back since the last call, in at most the time
+    /// that is given. Takes away what hangs; what no thread had the time for stays as it was.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(super) fn read(&self, things: &mut Vec<T>) -> Result {
-        let deadline = Instant::now() + self.patience;
+    pub(super) fn read(&self, things: &mut Vec<T>, patience: Duration) -> Result {
+        let deadline = Instant::now() + patience;
         let mut state = lock(&self.shared.state);
         things.append(&mut state.read);
         state.call += 1;
@@ -86,7 +84,7 @@ impl<T: Send + 'static> Reader<T> {
                 break;
             }
             let (after, waited) = (self.shared.done)
-                .wait_timeout(state, left.min(self.patience / 5))
+                .wait_timeout(state, left.min(patience / 5))
                 .unwrap_or_else(PoisonError::into_inner);
             state = after;
             if waited.timed_out() && !state.waiting.is_empty() {
@@ -157,19 +155,19 @@ mod tests {
         let (release, blocked) = mpsc::channel();
         let blocked = Mutex::new(blocked);
         let patience = Duration::from_secs(1);
-        let reader = Reader::new(patience, move |(name, n): &mut Thing| {
+        let reader = Reader::new(move |(name, n): &mut Thing| {
             if *name == "hangs" {
                 let () = blocked.lock().unwrap().recv().unwrap();
             }
             *n += 1;
         });
         let mut things = vec![("hangs", 0), ("a", 0), ("b", 0)];
-        reader.read(&mut things).unwrap();
+        reader.read(&mut things, patience).unwrap();
         things.sort_unstable();
         assert_eq!(things, [("a", 1), ("b", 1)]);
 
         let begin = Instant::now();
-        reader.read(&mut things).unwrap();
+        reader.read(&mut things, patience).unwrap();
         things.sort_unstable();
         assert_eq!(things, [("a", 2), ("b", 2)]);
         assert!(begin.elapsed() < patience, "it is not waited for again");
@@ -178,15 +176,15 @@ mod tests {
         release.send(()).unwrap();
         while things.len() < 3 {
             thread::yield_now();
-            reader.read(&mut things).unwrap();
+            reader.read(&mut things, patience).unwrap();
         }
         assert!(things.iter().any(|(name, n)| *name == "hangs" && *n > 0));
     }
 
     #[test]
     fn nothing_to_read_needs_no_thread() {
-        let reader = Reader::new(Duration::from_secs(60), |(): &mut ()| {});
-        assert!(reader.read(&mut Vec::new()).is_ok());
+        let reader = Reader::new(|(): &mut ()| {});
+        assert!(reader.read(&mut Vec::new(), Duration::from_secs(60)).is_ok());
         assert!(!lock(&reader.shared.state).has_idle);
     }
 }
