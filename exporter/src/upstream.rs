@@ -9,7 +9,6 @@ use crate::flag::Form;
 /// Collectors that are not built yet, in alphabetical order.
 pub static COLLECTORS: &[&str] = &[
     "bcache",
-    "bcachefs",
     "dmmultipath",
     "ethtool",
     "logind",

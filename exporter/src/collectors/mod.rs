@@ -1,6 +1,7 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod bcachefs;
 mod bonding;
 mod bpf;
 mod btrfs;
@@ -72,6 +73,7 @@ use crate::collector::Spec;
 /// Every collector, in alphabetical order.
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
+    &bcachefs::SPEC,
     &bonding::SPEC,
     &bpf::SPEC,
     &btrfs::SPEC,
