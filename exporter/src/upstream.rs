@@ -8,7 +8,6 @@ use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
 pub static COLLECTORS: &[&str] = &[
-    "bcache",
     "dmmultipath",
     "ethtool",
     "logind",
@@ -26,7 +25,6 @@ pub static COLLECTORS: &[&str] = &[
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
-    ("collector.bcache.priorityStats", Form::Switch),
     ("collector.ethtool.device-exclude", Form::Once),
     ("collector.ethtool.device-include", Form::Once),
     ("collector.ethtool.metrics-include", Form::Once),

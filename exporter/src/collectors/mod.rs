@@ -1,6 +1,7 @@
 //! The registry. To add a collector, write its file and name it twice here.
 
 mod arp;
+mod bcache;
 mod bcachefs;
 mod bonding;
 mod bpf;
@@ -73,6 +74,7 @@ use crate::collector::Spec;
 /// Every collector, in alphabetical order.
 pub static ALL: &[&Spec] = &[
     &arp::SPEC,
+    &bcache::SPEC,
     &bcachefs::SPEC,
     &bonding::SPEC,
     &bpf::SPEC,
