@@ -8,7 +8,6 @@ use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
 pub static COLLECTORS: &[&str] = &[
-    "dmmultipath",
     "ethtool",
     "logind",
     "ntp",

@@ -14,6 +14,7 @@ mod cpu_vulnerabilities;
 mod cpufreq;
 mod diskstats;
 mod dmi;
+mod dmmultipath;
 mod drbd;
 mod drm;
 mod edac;
@@ -87,6 +88,7 @@ pub static ALL: &[&Spec] = &[
     &cpufreq::SPEC,
     &diskstats::SPEC,
     &dmi::SPEC,
+    &dmmultipath::SPEC,
     &drbd::SPEC,
     &drm::SPEC,
     &edac::SPEC,
