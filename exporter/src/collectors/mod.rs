@@ -41,6 +41,7 @@ mod netstat;
 mod network_route;
 mod nfs;
 mod nfsd;
+mod nvme;
 mod os;
 mod pcidevice;
 mod powersupplyclass;
@@ -115,6 +116,7 @@ pub static ALL: &[&Spec] = &[
     &network_route::SPEC,
     &nfs::SPEC,
     &nfsd::SPEC,
+    &nvme::SPEC,
     &os::SPEC,
     &pcidevice::SPEC,
     &powersupplyclass::SPEC,
