@@ -11,7 +11,6 @@ pub static COLLECTORS: &[&str] = &[
     "ethtool",
     "logind",
     "ntp",
-    "nvmesubsystem",
     "perf",
     "qdisc",
     "runit",

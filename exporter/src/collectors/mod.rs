@@ -42,6 +42,7 @@ mod network_route;
 mod nfs;
 mod nfsd;
 mod nvme;
+mod nvmesubsystem;
 mod os;
 mod pcidevice;
 mod powersupplyclass;
@@ -117,6 +118,7 @@ pub static ALL: &[&Spec] = &[
     &nfs::SPEC,
     &nfsd::SPEC,
     &nvme::SPEC,
+    &nvmesubsystem::SPEC,
     &os::SPEC,
     &pcidevice::SPEC,
     &powersupplyclass::SPEC,
