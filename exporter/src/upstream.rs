@@ -16,7 +16,6 @@ pub static COLLECTORS: &[&str] = &[
     "runit",
     "supervisord",
     "systemd",
-    "tapestats",
     "wifi",
 ];
 
@@ -55,6 +54,5 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.systemd.unit-exclude", Form::Once),
     ("collector.systemd.unit-include", Form::Once),
     ("collector.systemd.unit-whitelist", Form::Once),
-    ("collector.tapestats.ignored-devices", Form::Once),
     ("collector.wifi.fixtures", Form::Once),
 ];

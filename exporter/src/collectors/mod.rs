@@ -58,6 +58,7 @@ mod softnet;
 mod stat;
 mod swap;
 mod sysctl;
+mod tapestats;
 mod tcpstat;
 mod textfile;
 mod thermal_zone;
@@ -134,6 +135,7 @@ pub static ALL: &[&Spec] = &[
     &stat::SPEC,
     &swap::SPEC,
     &sysctl::SPEC,
+    &tapestats::SPEC,
     &tcpstat::SPEC,
     &textfile::SPEC,
     &thermal_zone::SPEC,
