@@ -8,7 +8,10 @@
 use std::{
     collections::VecDeque,
     ffi::{CStr, CString},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -27,6 +30,7 @@ pub struct Crew<T> {
 pub struct Question<T> {
     path: CString,
     phase: Mutex<Phase<T>>,
+    silent: AtomicBool,
 }
 
 enum Phase<T> {
@@ -63,12 +67,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<T> Question<T> {
     /// The question, not asked yet.
     pub const fn new(path: CString) -> Self {
-        Self { path, phase: Mutex::new(Phase::Idle) }
+        Self { path, phase: Mutex::new(Phase::Idle), silent: AtomicBool::new(false) }
     }
 
     /// What it is about.
     pub fn path(&self) -> &CStr {
         &self.path
+    }
+
+    /// Keeps whether it has no answer, and says whether that is news.
+    pub fn note(&self, silent: bool) -> bool {
+        self.silent.swap(silent, Relaxed) != silent
     }
 
     /// The last answer; `None` while it is open.

@@ -150,9 +150,8 @@ struct FileSystem {
     /// Mountinfo as it was last parsed without an error, and what it says.
     text: Vec<u8>,
     table: Table<Answer>,
-    /// The answers of this scrape, and which mounts have been logged as not answering.
+    /// The answers of this scrape.
     answers: Vec<Option<Answer>>,
-    silent: Vec<bool>,
 }
 
 impl FileSystem {
@@ -180,21 +179,18 @@ impl FileSystem {
             text: Vec::new(),
             table: Table::default(),
             answers: Vec::new(),
-            silent: Vec::new(),
         })
     }
 
     /// Reads what is mounted; a line that is wrong is an error that leaves the others.
     fn refresh(&mut self, scrape: u64) -> Result<Result> {
-        let Self { mounts, root, wanted, text, table, silent, .. } = self;
+        let Self { mounts, root, wanted, text, table, .. } = self;
         mounts.read(scrape, |new, path| {
             if new == *text {
                 return Ok(Ok(()));
             }
             text.clear();
             let malformed = table.update(new, root, wanted);
-            silent.clear();
-            silent.resize(table.questions.len(), false);
             Ok(match malformed {
                 None => {
                     text.extend_from_slice(new);
@@ -206,13 +202,11 @@ impl FileSystem {
     }
 
     /// Says in the log which mounts stopped answering, and which answer again.
-    fn log(&mut self) {
-        let all = self.table.questions.iter().zip(&self.answers).zip(&mut self.silent);
-        for ((question, answer), silent) in all {
-            let was = std::mem::replace(silent, answer.is_none());
-            if was != answer.is_none() {
+    fn log(&self) {
+        for (question, answer) in self.table.questions.iter().zip(&self.answers) {
+            if question.note(answer.is_none()) {
                 let mountpoint = question.path().to_string_lossy();
-                if was {
+                if answer.is_some() {
                     tracing::info!(%mountpoint, "mount point answers again");
                 } else {
                     tracing::warn!(%mountpoint, "mount point does not answer");
