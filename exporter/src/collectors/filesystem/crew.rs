@@ -128,7 +128,17 @@ impl<T: Send + 'static> Crew<T> {
         state.open = state.queue.len();
         let (mut wanted, mut wait) = (1, ALONE);
         while state.open > 0 {
-            self.staff(&mut state, wanted);
+            let wake = self.staff(&mut state, wanted);
+            drop(state);
+            match wake {
+                0 => {}
+                1 => self.shared.work.notify_one(),
+                _ => self.shared.work.notify_all(),
+            }
+            state = lock(&self.shared.state);
+            if state.open == 0 {
+                break;
+            }
             let left = deadline.map_or(wait, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
@@ -149,8 +159,9 @@ impl<T: Send + 'static> Crew<T> {
         state.round += 1;
     }
 
-    /// Sees to it that `wanted` threads are at work, or as many as there are questions.
-    fn staff(&self, state: &mut State<T>, wanted: usize) {
+    /// Sees to it that there are `wanted` threads, or as many as there are questions; returns how
+    /// many are to be woken.
+    fn staff(&self, state: &mut State<T>, wanted: usize) -> usize {
         let wanted = wanted.min(state.queue.len());
         while state.working() < wanted {
             let shared = Arc::clone(&self.shared);
@@ -164,11 +175,7 @@ impl<T: Send + 'static> Crew<T> {
             }
             state.threads += 1;
         }
-        match wanted {
-            0 => {}
-            1 => self.shared.work.notify_one(),
-            _ => self.shared.work.notify_all(),
-        }
+        wanted
     }
 
     /// How many threads there are, and how many of them are parked.
