@@ -36,7 +36,12 @@ pub struct Question<T> {
 enum Phase<T> {
     Idle,
     Queued,
-    Open { round: u64, ticks: u8, parked: bool },
+    /// `seen`: at a tick; `parked`: the thread is.
+    Open {
+        round: u64,
+        seen: bool,
+        parked: bool,
+    },
     Answered(T),
 }
 
@@ -147,16 +152,13 @@ impl<T: Send + 'static> Crew<T> {
                 .unwrap_or_else(PoisonError::into_inner);
             state = woken;
             if timeout.timed_out() {
-                if wanted > 1 {
-                    state.tick(questions, 1);
+                if wait == TICK {
+                    state.tick(questions);
                 }
                 (wanted, wait) = (self.shared.size, TICK);
             }
         }
-        state.queue.clear();
-        state.tick(questions, u8::MAX);
-        state.open = 0;
-        state.round += 1;
+        state.end(questions);
     }
 
     /// Sees to it that there are `wanted` threads, or as many as there are questions; returns how
@@ -192,17 +194,30 @@ impl<T> State<T> {
         self.threads.saturating_sub(self.parked)
     }
 
-    /// Parks the threads whose question has been open for two ticks.
-    fn tick(&mut self, questions: &[Arc<Question<T>>], by: u8) {
+    /// Parks the threads whose question was open at the last tick too.
+    fn tick(&mut self, questions: &[Arc<Question<T>>]) {
+        for question in questions {
+            if let Phase::Open { seen, parked, .. } = &mut *lock(&question.phase) {
+                self.parked += usize::from(*seen && !*parked);
+                *parked |= *seen;
+                *seen = true;
+            }
+        }
+    }
+
+    /// Ends the round: what is open now may stay so, and what has not been asked will not be.
+    fn end(&mut self, questions: &[Arc<Question<T>>]) {
+        self.queue.clear();
+        self.open = 0;
+        self.round += 1;
         for question in questions {
             match &mut *lock(&question.phase) {
-                Phase::Open { ticks, parked, .. } if !*parked => {
-                    *ticks = ticks.saturating_add(by);
-                    *parked = *ticks >= 2;
-                    self.parked += usize::from(*parked);
+                Phase::Open { parked, .. } => {
+                    self.parked += usize::from(!*parked);
+                    *parked = true;
                 }
-                phase @ Phase::Queued if by == u8::MAX => *phase = Phase::Idle,
-                _ => {}
+                phase @ Phase::Queued => *phase = Phase::Idle,
+                Phase::Idle | Phase::Answered(_) => {}
             }
         }
     }
@@ -217,7 +232,7 @@ impl<T> Shared<T> {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let open = Phase::Open { round: state.round, ticks: 0, parked: false };
+            let open = Phase::Open { round: state.round, seen: false, parked: false };
             *lock(&question.phase) = open;
             drop(state);
             let answer = (self.ask)(&question.path);

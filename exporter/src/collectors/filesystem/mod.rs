@@ -84,6 +84,9 @@ const WORKERS: Flag<u64> = Flag::value(
 )
 .hidden();
 
+/// So long is waited even if a scrape's answer is due earlier: rather late than wrong.
+const LEAST: Duration = Duration::from_millis(250);
+
 macro_rules! gauges {
     ($($name:ident $key:literal $help:literal;)*) => {$(
         static $name: Metric<4> = gauge(concat!("node_filesystem_", $key), $help)
@@ -219,8 +222,8 @@ impl FileSystem {
 impl Collector for FileSystem {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let understood = self.refresh(out.scrape())?;
-        let patience = out.left().map_or(self.timeout, |left| self.timeout.min(left / 2));
-        self.crew.ask(&self.table.questions, patience);
+        let due = out.left().map_or(self.timeout, |left| (left / 2).max(LEAST));
+        self.crew.ask(&self.table.questions, self.timeout.min(due));
         self.answers.clear();
         self.answers.extend(self.table.questions.iter().map(|question| question.answer()));
         self.log();
