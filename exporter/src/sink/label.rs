@@ -46,6 +46,9 @@ impl Label for Cow<'_, str> {
 /// What the kernel calls a name need not be UTF-8: each run that is not becomes one U+FFFD.
 impl Label for [u8] {
     fn append(&self, text: &mut String) {
+        if let Ok(all) = std::str::from_utf8(self) {
+            return text.push_str(all);
+        }
         let mut replaced = false;
         for chunk in self.utf8_chunks() {
             text.push_str(chunk.valid());
