@@ -17,6 +17,7 @@ mod ethtool;
 mod link;
 mod links;
 mod neighbour;
+mod own;
 mod route;
 mod tally;
 mod watch;

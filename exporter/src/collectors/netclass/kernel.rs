@@ -19,7 +19,6 @@ use crate::{
     netlink::{Ethtool, Link, LinkDump, Links, Mode},
     prelude::*,
     sink::Label,
-    tree::Names,
 };
 
 pub(super) struct Kernel {
@@ -161,37 +160,6 @@ fn flags(link: &Link) -> Option<i64> {
     Some(flags.into())
 }
 
-/// Whether `--path.sysfs` shows the interfaces that this process has: it may be that of another
-/// network namespace, such as the host's in a container.
-pub(super) fn is_own(host: &Host) -> bool {
-    // Interfaces may come and go while they are compared.
-    const TRIES: usize = 5;
-    let mut folder = host.sys.folder("class/net");
-    (0..TRIES).any(|_| match host.links.get(0) {
-        Ok(links) => compare(&links, &mut folder),
-        Err(_) => false,
-    })
-}
-
-fn compare(links: &Links, folder: &mut Folder) -> bool {
-    let mut text = String::new();
-    let mut same = |link: &Link, net: &Dir<'_>| {
-        let dir = net.entry(&link.name).dir().ok()??;
-        text.clear();
-        link.address.append(&mut text);
-        let address = super::sysfs::text(&dir, "address")?;
-        (super::sysfs::number(&dir, "ifindex")? == link.index.into() && *address == *text)
-            .then_some(())
-    };
-    let Ok(Some(net)) = folder.dir() else { return false };
-    let mut names = Names::default();
-    let Ok(entries) = net.list(&mut names) else { return false };
-    let interfaces = entries.filter(|entry| matches!(entry.dir(), Ok(Some(_)))).count();
-    !links.is_empty()
-        && interfaces == links.len()
-        && links.iter().all(|link| same(link, &net).is_some())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,19 +184,5 @@ mod tests {
         assert_eq!(operstate(&link(Some(6))), "up");
         assert_eq!(operstate(&link(Some(7))), "");
         assert_eq!(operstate(&link(None)), "");
-    }
-
-    #[test]
-    fn another_machines_sysfs_is_not_ours() {
-        let host = |machine: &crate::testing::Machine| {
-            Host::new(&crate::testing::flags(&crate::testing::paths(machine.path())))
-        };
-        let machine = crate::testing::Machine::new();
-        assert!(!is_own(&host(&machine)));
-        let machine = machine
-            .with("sys/class/net/lo/ifindex", "1\n")
-            .with("sys/class/net/lo/address", "00:00:00:00:00:00\n")
-            .with("sys/class/net/another0/ifindex", "4711\n");
-        assert!(!is_own(&host(&machine)));
     }
 }

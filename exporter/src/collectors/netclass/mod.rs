@@ -99,7 +99,7 @@ fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
     let sysfs = ("sysfs", Box::new(sysfs::Sysfs::new(host)) as Box<dyn Source>);
     match flags.gives(&NETLINK).then(|| flags.get(&NETLINK)) {
         Some(true) => vec![("netlink", Box::new(rtnl::Rtnl::new(host, flags.get(&WITH_STATS))))],
-        None if host.has_sysfs() && kernel::is_own(host) => {
+        None if host.has_own_sysfs() => {
             vec![("netlink", Box::new(kernel::Kernel::new(host))), sysfs]
         }
         Some(false) | None => vec![sysfs],
