@@ -107,6 +107,28 @@ fn alternative_names_are_told_over_netlink() {
 }
 
 #[test]
+fn another_namespaces_sysfs_is_read_as_it_is() {
+    in_namespace(|machine| {
+        ip("link add va type veth peer name vb").unwrap();
+        ip("link set va alias core").unwrap();
+        let aliases = ["--collector.netdev.label-ifalias"];
+        let received = |machine: &Path, labels: &str| {
+            let (text, _) = Running::new("netdev", machine, &aliases).scrape();
+            let line = format!("node_network_receive_bytes_total{{{labels}}} 0");
+            assert!(text.lines().any(|other| other == line), "{line}: {text}");
+        };
+        received(machine, "device=\"va\",ifalias=\"core\"");
+        received(machine, "device=\"vb\",ifalias=\"\"");
+        // Mounted before, and elsewhere.
+        let elsewhere = Path::new("/");
+        let (text, source) = Running::new("netclass", elsewhere, &[]).scrape();
+        assert_eq!(source, Some("sysfs"));
+        assert!(!text.contains("device=\"va\""), "{text}");
+        received(elsewhere, "device=\"va\"");
+    });
+}
+
+#[test]
 fn what_comes_and_goes_hides_nothing() {
     const SCRAPES: usize = 200;
     in_namespace(|machine| {

@@ -3,7 +3,7 @@
 use crate::prelude::*;
 
 /// What administrators call interfaces, from `/sys/class/net/<name>/ifalias`.
-pub(super) struct Aliases {
+pub(super) struct Files {
     folder: Folder,
     names: Vec<u8>,
     texts: String,
@@ -11,7 +11,7 @@ pub(super) struct Aliases {
     ends: Vec<(usize, usize)>,
 }
 
-impl Aliases {
+impl Files {
     pub(super) fn new(host: &Host) -> Self {
         let folder = host.sys.folder("class/net");
         Self { folder, names: Vec::new(), texts: String::new(), ends: Vec::new() }
@@ -52,4 +52,9 @@ impl Aliases {
         }
         None
     }
+}
+
+/// An alias as its file would be read: without space around it, empty where it is no text.
+pub(super) fn text(alias: &[u8]) -> &str {
+    std::str::from_utf8(alias.trim_ascii()).unwrap_or_default()
 }

@@ -9,9 +9,12 @@ mod aliases;
 mod counters;
 mod file;
 
-use crate::{host::Shared, netlink::LinkDump, prelude::*};
+use crate::{
+    host::Shared,
+    netlink::{Link, LinkDump},
+    prelude::*,
+};
 use addresses::Addresses;
-use aliases::Aliases;
 use counters::{Counters, Device};
 
 const INCLUDE: Flag<Option<Pattern>> = pattern(
@@ -64,8 +67,16 @@ struct NetDev {
     /// `/proc/net/dev`, where netlink is not wanted.
     file: Option<File>,
     links: Shared<LinkDump>,
-    aliases: Option<Aliases>,
+    aliases: Aliases,
     addresses: Option<Addresses>,
+}
+
+/// Where the label `ifalias` comes from.
+enum Aliases {
+    Unwanted,
+    /// The dump has what sysfs has.
+    Links,
+    Files(aliases::Files),
 }
 
 impl NetDev {
@@ -74,12 +85,17 @@ impl NetDev {
             newer(flags, ("device-include", &INCLUDE), ("device-whitelist", &OLD_INCLUDE))?;
         let exclude =
             newer(flags, ("device-exclude", &EXCLUDE), ("device-blacklist", &OLD_EXCLUDE))?;
+        let aliases = match (flags.get(&IFALIAS), flags.get(&NETLINK)) {
+            (false, _) => Aliases::Unwanted,
+            (true, true) if host.has_own_sysfs() => Aliases::Links,
+            (true, _) => Aliases::Files(aliases::Files::new(host)),
+        };
         Ok(Self {
             filter: Filter::new(flags, include, exclude)?,
             detailed: flags.get(&DETAILED),
             file: (!flags.get(&NETLINK)).then(|| host.proc.file("net/dev")),
             links: host.links.clone(),
-            aliases: flags.get(&IFALIAS).then(|| Aliases::new(host)),
+            aliases,
             addresses: flags.get(&ADDRESS_INFO).then(Addresses::default),
         })
     }
@@ -110,24 +126,28 @@ impl Collector for NetDev {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { filter, detailed, file, links, aliases, addresses } = self;
         out.served_by(if file.is_some() { "procfs" } else { "netlink" });
-        if let Some(aliases) = aliases {
-            aliases.refresh()?;
+        if let Aliases::Files(files) = aliases {
+            files.refresh()?;
         }
         let scrape = out.scrape();
-        let mut put = |name: &[u8], counters: Counters<'_>| {
+        let mut put = |name: &[u8], counters: Counters<'_>, link: Option<&Link>| {
             if filter.keeps(&String::from_utf8_lossy(name)) {
-                let alias = aliases.as_ref().and_then(|aliases| aliases.get(name));
+                let alias = match (&*aliases, link) {
+                    (Aliases::Files(files), _) => files.get(name),
+                    (Aliases::Links, Some(link)) => Some(aliases::text(&link.alias)),
+                    _ => None,
+                };
                 counters.put(*detailed, &mut Device { name, alias, out: &mut *out });
             }
         };
         if let Some(file) = file {
-            let each = |name: &[u8], columns: &_| put(name, Counters::File(columns));
+            let each = |name: &[u8], columns: &_| put(name, Counters::File(columns), None);
             file::each_line(file.bytes()?, each)
                 .map_err(|source| Error::Parse { path: file.path().into(), source })?;
         } else {
             for link in links.get(scrape)?.iter() {
                 if let Some(stats) = &link.stats {
-                    put(&link.name, Counters::Link(stats));
+                    put(&link.name, Counters::Link(stats), Some(link));
                 }
             }
         }
