@@ -1,8 +1,10 @@
 //! Tasks of the project: `cargo xtask <task>`.
 
 mod bench;
+mod bench_neighbours;
 mod ebpf;
 mod sources;
+mod vm;
 
 use anyhow::{Result, bail};
 
@@ -10,12 +12,16 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
+        ["bench", "neighbours", options @ ..] => bench_neighbours::run(options),
         ["bench", options @ ..] => bench::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),
+        ["vm", options @ ..] => vm::run(options),
         _ => bail!(
             "tasks:\n  \
              bench           measure the exporter beside node_exporter\n  \
-             ebpf [--check]  build the programs that run in the kernel, or compare them"
+             bench neighbours  what counting neighbours costs, by their number\n  \
+             ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
+             vm [KERNEL]…    hold the exporter against other kernels, in QEMU"
         ),
     }
 }

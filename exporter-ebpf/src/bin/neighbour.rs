@@ -465,8 +465,17 @@ struct Position {
     heads: u64,
     bucket: u64,
     buckets: u64,
-    /// What the last link leads to; 0 before the first entry of a bucket.
+    /// What the last link leads to; 0 at the end of a bucket.
     link: u64,
+}
+
+impl Position {
+    /// The link to the first entry of the bucket.
+    #[inline(always)]
+    fn first(&self) -> u64 {
+        let head = self.heads.wrapping_add(self.bucket * 8);
+        Pointer::<Copied>::new(head as *const c_void).member(0)
+    }
 }
 
 /// Puts entries of a table into the map: [`STEPS`] steps from a bucket on, whole buckets only.
@@ -482,6 +491,9 @@ fn walk(ctx: RawTracePointContext) -> i32 {
         buckets: 1 << (hash.member::<u32>(offset!(hash_shift)) & 31),
         link: 0,
     };
+    // Not in `step`: before Linux 6.8 the verifier holds for constant what is so at first, and
+    // leaves out what is done otherwise.
+    position.link = position.first();
     for_each!(BATCH, step, (&raw mut position).cast());
     if let Some(totals) = TOTALS.get_ptr_mut(0) {
         // SAFETY: it lies in the map.
@@ -498,20 +510,17 @@ extern "C" fn step(
 ) -> u64 {
     // SAFETY: the kernel passes on what `walk` gave it.
     let position = unsafe { &mut *position };
-    if position.bucket >= position.buckets {
-        return 1;
-    }
     if position.link == 0 {
-        let head = position.heads.wrapping_add(position.bucket * 8);
-        position.link = Pointer::<Copied>::new(head as *const c_void).member(0);
+        position.bucket += 1;
+        if position.bucket >= position.buckets {
+            return 1;
+        }
+        position.link = position.first();
     } else {
         let n = position.link.wrapping_sub(u64::from(offset!(neighbour_target)));
         let n = Pointer::<Copied>::new(n as *const c_void);
         see_at(n.0 as u64);
         position.link = n.member(offset!(neighbour_link));
-    }
-    if position.link == 0 {
-        position.bucket += 1;
     }
     0
 }

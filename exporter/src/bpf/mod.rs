@@ -68,6 +68,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel does not know a helper that a program calls.
+    #[error("program {program}: {source}; it takes Linux 5.13 or later")]
+    TooOld {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A map cannot be read or written.
     #[error("map {map}: {source}")]
     Map {
@@ -235,7 +243,9 @@ impl Hook {
                 hook.load(name, btf).map_err(wrong)?;
                 hook.attach().map_err(wrong)?;
             }
-            Self::OnDemand(_) => find::<RawTracePoint>(ebpf, name)?.load().map_err(wrong)?,
+            Self::OnDemand(_) => {
+                find::<RawTracePoint>(ebpf, name)?.load().map_err(wrong).map_err(too_old)?;
+            }
         }
         Ok(())
     }
@@ -250,6 +260,16 @@ where
         .ok_or(ProgramError::NotLoaded)
         .and_then(<&mut P>::try_from)
         .map_err(|source| program(name, source))
+}
+
+/// What the kernel says to a helper that it does not know.
+fn too_old(error: Error) -> Error {
+    match error {
+        Error::Program { program, source } if source.raw_os_error() == Some(libc::EINVAL) => {
+            Error::TooOld { program, source }
+        }
+        other => other,
+    }
 }
 
 /// The verifier's reasons fill pages: they are logged, not carried about.

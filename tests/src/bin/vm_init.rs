@@ -1,0 +1,215 @@
+//! The first and only process of a virtual machine that `cargo xtask vm` boots: holds the exporter
+//! against the kernel it runs on, says in one line how that went, and switches the machine off.
+#![expect(clippy::disallowed_methods, reason = "runs programs, reads the running kernel's files")]
+#![expect(clippy::print_stdout, reason = "the console is all there is")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    kmod::{ModuleInitFlags, finit_module},
+    mount::{MsFlags, mount},
+    sys::reboot::{RebootMode, reboot},
+};
+
+/// What the programs read with is there from this version on.
+const PROGRAMS_SINCE: (u32, u32) = (5, 13);
+
+/// Descriptors alone are enough to read maps from this version on.
+const DESCRIPTORS_SINCE: (u32, u32) = (5, 19);
+
+fn main() {
+    let release = match prepare() {
+        Ok(release) => release,
+        Err(error) => format!("unprepared: {error}"),
+    };
+    let mut done = Vec::new();
+    let verdict = match check(&release, &mut done) {
+        Ok(()) => "pass".to_owned(),
+        Err(error) => format!("FAIL: {error}"),
+    };
+    println!("\nverdict: {release}: {}: {verdict}", done.join(", "));
+    let _ = std::io::stdout().flush();
+    let _ = reboot(RebootMode::RB_POWER_OFF);
+}
+
+/// Mounts what there is to mount and loads the modules; says which kernel this is.
+fn prepare() -> Result<String, Box<dyn std::error::Error>> {
+    for (kind, at) in
+        [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp")]
+    {
+        fs::create_dir_all(at)?;
+        mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)?;
+    }
+    for module in fs::read_dir("/modules")? {
+        let path = module?.path();
+        if let Err(error) = finit_module(fs::File::open(&path)?, c"", ModuleInitFlags::empty()) {
+            println!("{}: {error}", path.display());
+        }
+    }
+    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned())
+}
+
+type Checked = Result<(), String>;
+
+fn check(release: &str, done: &mut Vec<String>) -> Checked {
+    let mut numbers = release.split(['.', '-', '+']).map_while(|word| word.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let programs = version >= PROGRAMS_SINCE && Path::new("/sys/kernel/btf/vmlinux").exists();
+    let best = if programs { "ebpf" } else { "netlink" };
+
+    for words in [
+        "link set lo up",
+        "link add va type veth peer name vb",
+        "addr add 10.1.0.254/16 dev va",
+        "link set va up",
+        "link set vb up",
+        "neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev va nud noarp",
+    ] {
+        ip(words)?;
+    }
+    for n in 1..=5 {
+        ip(&format!("neigh add 10.1.0.{n} lladdr 02:00:00:00:00:01 dev va nud permanent"))?;
+    }
+    let mut server = Server::start(&[])?;
+    server.expect("arp", best)?;
+    server.expect("neighbour", best)?;
+    server.expect_capabilities(programs && version < DESCRIPTORS_SINCE)?;
+    if !programs && !server.log.contains("eBPF does not count neighbours, another source serves:") {
+        return Err(format!("the log does not say why: {}", server.log));
+    }
+    ip("neigh del 10.1.0.5 dev va")?;
+    server.entries = 4;
+    server.expect("arp", best)?;
+    ip("neigh add 10.1.0.5 lladdr 02:00:00:00:00:01 dev va nud permanent")?;
+    done.push(format!("source {best}"));
+    drop(server);
+
+    Server::start(&["--no-bpf"])?.expect("arp", "netlink")?;
+    done.push("netlink".to_owned());
+    Server::start(&["--no-bpf", "--no-collector.arp.netlink"])?.expect("arp", "procfs")?;
+    done.push("procfs".to_owned());
+    ip("link del va")?;
+
+    let mut tests = vec![("/live", "live tests")];
+    if fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.contains("stress")) {
+        tests.push(("/stress", "stress test"));
+    }
+    for (path, name) in tests {
+        let mut test = Command::new(path);
+        test.args(["--test-threads=1", "--nocapture"]);
+        if programs {
+            test.env("BPF_REQUIRED", "1");
+        }
+        let status = test.status().map_err(|error| format!("{path}: {error}"))?;
+        if !status.success() {
+            return Err(format!("{name}: {status}"));
+        }
+        done.push(if programs { name.to_owned() } else { format!("{name} (without eBPF)") });
+    }
+    Ok(())
+}
+
+fn ip(words: &str) -> Checked {
+    let output = Command::new("/bin/ip").args(words.split(' ')).output();
+    let output = output.map_err(|error| format!("ip: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("ip {words}: {said}")) }
+}
+
+/// The exporter, serving.
+struct Server {
+    child: Child,
+    address: String,
+    /// What it has said before it served.
+    log: String,
+    /// How many neighbours `va` has.
+    entries: u32,
+}
+
+impl Server {
+    fn start(flags: &[&str]) -> Result<Self, String> {
+        let mut child = Command::new("/bpf_node_exporter")
+            .args(["--collector.disable-defaults", "--web.listen-address=127.0.0.1:0"])
+            .args(["--collector.arp", "--collector.neighbour", "--collector.bpf"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("the exporter: {error}"))?;
+        let mut lines = BufReader::new(child.stderr.take().ok_or("no log")?).lines();
+        let mut log = String::new();
+        while let Some(Ok(line)) = lines.next() {
+            if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
+                let address = address.to_owned();
+                std::thread::spawn(move || {
+                    lines.map_while(Result::ok).for_each(|line| println!("{line}"))
+                });
+                return Ok(Self { child, address, log, entries: 5 });
+            }
+            println!("{line}");
+            log.push_str(&line);
+        }
+        Err("the exporter ends".to_owned())
+    }
+
+    fn scrape(&self) -> Result<String, String> {
+        let mut text = String::new();
+        let mut ask = || {
+            let mut stream = TcpStream::connect(&self.address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            stream.read_to_string(&mut text)
+        };
+        ask().map_err(|error| format!("no answer: {error}"))?;
+        Ok(text)
+    }
+
+    /// The collector must be served by that source, and have counted right.
+    fn expect(&self, collector: &str, source: &str) -> Checked {
+        let text = self.scrape()?;
+        let entries = self.entries;
+        for line in [
+            format!(
+                "node_scrape_collector_source{{collector=\"{collector}\",source=\"{source}\"}} 1\n"
+            ),
+            format!("node_scrape_collector_success{{collector=\"{collector}\"}} 1\n"),
+            format!("node_arp_entries{{device=\"va\"}} {entries}\n"),
+        ] {
+            if !text.contains(&line) {
+                return Err(format!("no {line:?} in {text}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// It must have given up its capabilities, all but one where reading takes it.
+    fn expect_capabilities(&self, one: bool) -> Checked {
+        const BPF: u64 = 1 << 39;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .map_err(|error| error.to_string())?;
+        let field = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        };
+        let wanted = if one { BPF } else { 0 };
+        let found = field("CapEff:");
+        if field("NoNewPrivs:") == Some(1) && found.is_some_and(|found| found & !wanted == 0) {
+            Ok(())
+        } else {
+            Err(format!("capabilities: {found:x?}, wanted {wanted:x}"))
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

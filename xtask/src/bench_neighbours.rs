@@ -1,0 +1,276 @@
+//! `cargo xtask bench neighbours`: what counting neighbours costs, by their number and by source.
+//!
+//! In a network namespace of its own, so that nobody else is disturbed; but the tables' thresholds
+//! are those of the whole machine: they are raised, and put back at the end, and so is
+//! `kernel.bpf_stats_enabled`, for which the kernel measures the programs. The kernel does not
+//! shrink a hash table that has grown.
+
+#![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
+#![expect(clippy::print_stdout, reason = "prints its table")]
+
+use anyhow::{Context as _, Result, bail, ensure};
+use procfs::process::Process;
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const USAGE: &str = "\
+usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--entries N,N,…]
+  as root, in the initial network namespace; 1000,10000,100000,500000 entries unless told.";
+
+/// Where the programs' statistics are switched on.
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Set while the measuring goes on in a namespace of its own.
+const INSIDE: &str = "BENCH_NEIGHBOURS_INSIDE";
+
+struct Options {
+    exporter: PathBuf,
+    peer: Option<PathBuf>,
+    entries: Vec<u32>,
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let options = options(arguments)?;
+    if std::env::var_os(INSIDE).is_some() {
+        return measure(&options);
+    }
+    let most = options.entries.iter().max().copied().unwrap_or_default();
+    let _thresholds = Kept::raise(most + 10_000)?;
+    let status = Command::new("unshare")
+        .args(["--net", "--"])
+        .arg(std::env::current_exe()?)
+        .args(["bench", "neighbours"])
+        .args(arguments)
+        .env(INSIDE, "1")
+        .status()
+        .context("unshare")?;
+    ensure!(status.success(), "the measuring ended: {status}");
+    Ok(())
+}
+
+fn options(arguments: &[&str]) -> Result<Options> {
+    let (mut exporter, mut peer, mut entries) = (None, None, vec![1000, 10_000, 100_000, 500_000]);
+    let mut rest = arguments.iter();
+    while let Some(&name) = rest.next() {
+        let Some(&value) = rest.next() else { bail!("{name}: no value\n{USAGE}") };
+        match name {
+            "--exporter" => exporter = Some(value.into()),
+            "--peer" => peer = Some(value.into()),
+            "--entries" => {
+                entries = value.split(',').map(str::parse).collect::<Result<_, _>>()?;
+            }
+            _ => bail!("{name}: no such option\n{USAGE}"),
+        }
+    }
+    let Some(exporter) = exporter else { bail!("{USAGE}") };
+    Ok(Options { exporter, peer, entries })
+}
+
+/// Settings of the kernel, put back when dropped.
+struct Kept(Vec<(String, String)>);
+
+impl Kept {
+    fn raise(threshold: u32) -> Result<Self> {
+        let mut kept = Self(Vec::new());
+        for version in ["ipv4", "ipv6"] {
+            // The highest first: a table is never to be fuller than it may be.
+            for level in [3, 2, 1] {
+                let path = format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
+                kept.set(path, &threshold.to_string())?;
+            }
+        }
+        kept.set(STATS.to_owned(), "1")?;
+        Ok(kept)
+    }
+
+    fn set(&mut self, path: String, value: &str) -> Result<()> {
+        let before = fs::read_to_string(&path).with_context(|| path.clone())?;
+        fs::write(&path, value).with_context(|| path.clone())?;
+        self.0.push((path, before));
+        Ok(())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (path, before) in &self.0 {
+            if let Err(error) = fs::write(path, before) {
+                println!("{path} is not put back to {before}: {error}");
+            }
+        }
+    }
+}
+
+/// In the namespace: fills the table step by step, and measures after each.
+fn measure(options: &Options) -> Result<()> {
+    ip(&["link", "set", "lo", "up"])?;
+    ip(&["link", "add", "n0", "type", "veth", "peer", "name", "n1"])?;
+    ip(&["addr", "add", "10.0.0.1/8", "dev", "n0"])?;
+    ip(&["link", "set", "n0", "up"])?;
+    ip(&["link", "set", "n1", "up"])?;
+    let mut subjects = vec![
+        Subject::start("ebpf", &options.exporter, &["--bpf.required", "--collector.bpf"])?,
+        Subject::start("netlink", &options.exporter, &["--no-bpf"])?,
+    ];
+    if let Some(peer) = &options.peer {
+        subjects.push(Subject::start("node_exporter", peer, &[])?);
+    }
+    println!("| neighbours | source | time per scrape, ms | CPU per scrape, ms | resident, MiB |");
+    println!("|---:|---|---:|---:|---:|");
+    let mut there = 0;
+    for &wanted in &options.entries {
+        fill(there..wanted)?;
+        there = wanted;
+        for subject in &mut subjects {
+            let figures = subject.measure(wanted)?;
+            println!(
+                "| {wanted} | {} | {:.3} | {:.2} | {:.1} |",
+                subject.name, figures.median, figures.cpu, figures.resident
+            );
+        }
+    }
+    empty(there)?;
+    let ebpf = subjects.first_mut().context("nothing was measured")?;
+    let text = ebpf.scrape()?;
+    println!("\n| program | runs | mean, ns |\n|---|---:|---:|");
+    let (mut runs, mut seconds) = (0.0, 0.0);
+    for (program, n) in samples(&text, "node_bpf_program_runs_total{program=\"") {
+        let took = samples(&text, "node_bpf_program_run_seconds_total{program=\"")
+            .find(|(other, _)| *other == program)
+            .map_or(0.0, |(_, seconds)| seconds);
+        println!("| {program} | {n} | {:.0} |", took / n * 1e9);
+        if program.starts_with("neigh_") {
+            (runs, seconds) = (runs + n, seconds + took);
+        }
+    }
+    println!("| events, all | {runs} | {:.0} |", seconds / runs * 1e9);
+    Ok(())
+}
+
+/// The samples of a family with one label: its value and the sample's.
+fn samples<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    text.lines().filter_map(move |line| {
+        let (label, value) = line.strip_prefix(prefix)?.split_once("\"} ")?;
+        Some((label, value.parse().ok()?))
+    })
+}
+
+fn fill(numbers: std::ops::Range<u32>) -> Result<()> {
+    batch(numbers, "add", " lladdr 02:00:00:00:00:01 nud permanent")
+}
+
+fn empty(there: u32) -> Result<()> {
+    batch(0..there, "del", "")
+}
+
+fn batch(numbers: std::ops::Range<u32>, what: &str, rest: &str) -> Result<()> {
+    let mut child =
+        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("ip")?;
+    let mut lines = String::new();
+    for n in numbers {
+        let [_, a, b, c] = (n + 256).to_be_bytes();
+        writeln!(lines, "neigh {what} 10.{a}.{b}.{c} dev n0{rest}")?;
+    }
+    child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
+    ensure!(child.wait()?.success(), "ip -batch fails");
+    Ok(())
+}
+
+fn ip(words: &[&str]) -> Result<()> {
+    ensure!(Command::new("ip").args(words).status()?.success(), "ip {} fails", words.join(" "));
+    Ok(())
+}
+
+/// A program that is measured; ended when dropped.
+struct Subject {
+    name: &'static str,
+    child: Child,
+    url: String,
+    client: ureq::Agent,
+}
+
+/// Milliseconds, and MiB.
+struct Figures {
+    median: f64,
+    cpu: f64,
+    resident: f64,
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Subject {
+    fn start(name: &'static str, program: &PathBuf, flags: &[&str]) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new(program)
+            .args(["--collector.disable-defaults", "--collector.arp"])
+            .args(flags)
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let timeout = Some(Duration::from_secs(60));
+        let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let mut subject = Self { name, child, url, client };
+        let started = Instant::now();
+        while let Err(error) = subject.scrape() {
+            ensure!(subject.child.try_wait()?.is_none(), "{} ends", program.display());
+            if started.elapsed() > Duration::from_secs(20) {
+                return Err(error.context(program.display().to_string()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(subject)
+    }
+
+    fn scrape(&mut self) -> Result<String> {
+        let mut answer = self.client.get(&self.url).call()?;
+        Ok(answer.body_mut().with_config().limit(u64::MAX).read_to_string()?)
+    }
+
+    /// Scrapes for about two seconds, but at least five times.
+    fn measure(&mut self, wanted: u32) -> Result<Figures> {
+        let line = "node_arp_entries{device=\"n0\"} ";
+        let text = self.scrape()?;
+        let counted: f64 = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line))
+            .with_context(|| format!("{}: no entries", self.name))?
+            .parse()?;
+        ensure!(counted == f64::from(wanted), "{}: {counted}, not {wanted}", self.name);
+        let begin = Instant::now();
+        let (mut times, before) = (Vec::new(), self.cpu()?);
+        while times.len() < 5 || begin.elapsed() < Duration::from_secs(2) {
+            let start = Instant::now();
+            self.scrape()?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        let cpu = (self.cpu()? - before) * 1e3 / times.len() as f64;
+        times.sort_unstable_by(f64::total_cmp);
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        let resident = self.process()?.status()?.vmrss.unwrap_or_default() as f64 / 1024.0;
+        Ok(Figures { median, cpu, resident })
+    }
+
+    fn process(&self) -> Result<Process> {
+        Ok(Process::new(i32::try_from(self.child.id())?)?)
+    }
+
+    /// Seconds, of all threads.
+    fn cpu(&self) -> Result<f64> {
+        let stat = self.process()?.stat()?;
+        Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+    }
+}

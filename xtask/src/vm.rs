@@ -1,0 +1,280 @@
+//! `cargo xtask vm`: boots real kernels in QEMU and holds the exporter against each.
+//!
+//! A machine consists of a kernel and an archive with `tests/src/bin/vm_init.rs` as its first
+//! process, the exporter and the live tests, all linked statically, and `ip`. Emulated, not
+//! virtualized, so that it runs anywhere; a boot takes some ten seconds.
+
+#![expect(clippy::disallowed_methods, reason = "runs cargo and QEMU, reads the project")]
+#![expect(clippy::print_stdout, reason = "what the task is asked for")]
+
+use anyhow::{Context as _, Result, bail, ensure};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+const USAGE: &str = "\
+usage: cargo xtask vm [--stress] [--verbose] [KERNEL]…
+  KERNEL is an image (vmlinuz) with its modules nearby, as packages of distributions unpack them,
+  or a folder with such images; target/kernels where none is given.";
+
+/// So that what is built runs without the libraries of this machine.
+const TARGET: &str = "--target=x86_64-unknown-linux-gnu";
+
+/// Modules of the kernel that the tests use, unless they are built in.
+const MODULES: [&str; 2] = ["veth", "dummy"];
+
+/// How long a machine may take.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no project")?;
+    let (mut stress, mut verbose, mut kernels) = (false, false, Vec::new());
+    for argument in arguments {
+        match *argument {
+            "--stress" => stress = true,
+            "--verbose" => verbose = true,
+            flag if flag.starts_with('-') => bail!("{USAGE}"),
+            path => find(Path::new(path), &mut kernels)?,
+        }
+    }
+    if arguments.iter().all(|argument| argument.starts_with('-')) {
+        find(&root.join("target/kernels"), &mut kernels).context(USAGE)?;
+    }
+    ensure!(!kernels.is_empty(), "no kernels\n{USAGE}");
+    kernels.sort();
+    let common = programs(root)?;
+    let mut failed = 0;
+    for kernel in &kernels {
+        let start = Instant::now();
+        let verdict = boot(kernel, &common, stress, verbose)
+            .unwrap_or_else(|error| format!("{}: FAIL: {error:#}", kernel.display()));
+        println!("{verdict} ({} s)", start.elapsed().as_secs());
+        failed += usize::from(!verdict.ends_with(": pass"));
+    }
+    ensure!(failed == 0, "{failed} of {} kernels failed", kernels.len());
+    Ok(())
+}
+
+/// The images at or below a path.
+fn find(path: &Path, kernels: &mut Vec<PathBuf>) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?.path();
+            let is_image = entry.file_name().is_some_and(|name| {
+                name.to_string_lossy().starts_with("vmlinuz") && !entry.is_symlink()
+            });
+            if is_image || entry.is_dir() && !entry.is_symlink() && !entry.ends_with("kernel") {
+                find(&entry, kernels)?;
+            }
+        }
+    } else {
+        ensure!(path.exists(), "{} is not there", path.display());
+        kernels.push(path.to_owned());
+    }
+    Ok(())
+}
+
+/// Builds what every machine gets, as an archive.
+fn programs(root: &Path) -> Result<Archive> {
+    let mut archive = Archive::default();
+    let mut cargo = |arguments: &[&str], wanted: &[(&str, &str)]| -> Result<()> {
+        let output = Command::new(env!("CARGO"))
+            .current_dir(root)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .args(arguments)
+            .args(["--quiet", "--message-format=json", TARGET])
+            .stderr(Stdio::inherit())
+            .output()?;
+        ensure!(output.status.success(), "cargo {} fails", arguments.join(" "));
+        for line in output.stdout.split(|&byte| byte == b'\n') {
+            let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+            let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
+            let name = message.pointer("/target/name").and_then(text);
+            let file = message.get("executable").and_then(text);
+            if let (Some(name), Some(file)) = (name, file)
+                && let Some((_, at)) = wanted.iter().find(|(wanted, _)| *wanted == name)
+            {
+                archive.file(at, &fs::read(&file)?);
+            }
+        }
+        Ok(())
+    };
+    cargo(
+        &["build", "--package=bpf_node_exporter", "--package=tests"],
+        &[("bpf_node_exporter", "bpf_node_exporter"), ("vm_init", "init")],
+    )?;
+    cargo(
+        &["test", "--no-run", "--package=tests", "--test=live", "--test=stress"],
+        &[("live", "live"), ("stress", "stress")],
+    )?;
+    let which = output("sh", &["-c", "command -v ip"]).context("ip is missing (iproute2)")?;
+    archive.file("bin/ip", &fs::read(which.trim())?);
+    // What it is linked with, where it looks for it.
+    for word in output("ldd", &[which.trim()])?.split_whitespace() {
+        if word.starts_with('/') {
+            archive.file(word.trim_start_matches('/'), &fs::read(word)?);
+        }
+    }
+    Ok(archive)
+}
+
+/// Boots one and returns its verdict.
+fn boot(kernel: &Path, common: &Archive, stress: bool, verbose: bool) -> Result<String> {
+    let mut archive = common.clone();
+    archive.folder("modules");
+    for module in modules(kernel)? {
+        let name = module.file_name().context("a module without a name")?.to_string_lossy();
+        let (tool, plain) = match module.extension().and_then(|e| e.to_str()) {
+            Some("xz") => ("xz", name.trim_end_matches(".xz")),
+            Some("zst") => ("zstd", name.trim_end_matches(".zst")),
+            Some("gz") => ("gzip", name.trim_end_matches(".gz")),
+            _ => ("cat", &*name),
+        };
+        let mut command = Command::new(tool);
+        if tool != "cat" {
+            command.arg("-dc");
+        }
+        let unpacked = command.arg(&module).output().with_context(|| tool.to_owned())?;
+        ensure!(unpacked.status.success(), "{} cannot be unpacked", module.display());
+        archive.file(&format!("modules/{plain}"), &unpacked.stdout);
+    }
+    let folder = tempfile::tempdir()?;
+    let image = folder.path().join("image");
+    fs::write(&image, archive.end())?;
+
+    let mut qemu = Command::new("qemu-system-x86_64")
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "2G", "-nographic"])
+        .args(["-no-reboot", "-nic", "none", "-kernel"])
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(&image)
+        .arg("-append")
+        .arg(format!("console=ttyS0 quiet panic=-1 {}", if stress { "stress" } else { "" }))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("qemu-system-x86_64 is missing: apt-get install qemu-system-x86")?;
+    let console = BufReader::new(qemu.stdout.take().context("no console")?);
+    let (send, lines) = channel();
+    thread::spawn(move || {
+        for line in console.split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).trim().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let start = Instant::now();
+    let mut last = Vec::new();
+    let verdict = loop {
+        match lines.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+            Ok(line) => {
+                if verbose {
+                    println!("{line}");
+                }
+                if let Some((_, verdict)) = line.split_once("verdict: ") {
+                    break Ok(verdict.to_owned());
+                }
+                last.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break Err("ended without a verdict"),
+            Err(RecvTimeoutError::Timeout) => break Err("took too long"),
+        }
+    };
+    let _ = qemu.kill();
+    qemu.wait()?;
+    let shown = last.len().saturating_sub(if verbose { 0 } else { 30 });
+    let said = last.get(shown..).unwrap_or_default().join("\n");
+    match verdict {
+        Ok(verdict) if verdict.ends_with(": pass") => Ok(verdict),
+        Ok(verdict) => bail!("{verdict}\n{said}"),
+        Err(what) => bail!("{what}\n{said}"),
+    }
+}
+
+/// Those of [`MODULES`] that belong to an image.
+fn modules(kernel: &Path) -> Result<Vec<PathBuf>> {
+    let image = kernel.file_name().unwrap_or_default().to_string_lossy();
+    let version = image.strip_prefix("vmlinuz-").unwrap_or_default();
+    let around = kernel.ancestors().skip(1).take(3).flat_map(|folder| {
+        ["", "lib/modules", "usr/lib/modules"]
+            .map(|below| folder.join(below).join(version).join("kernel"))
+    });
+    let Some(folder) = around.into_iter().find(|folder| folder.is_dir()) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder.join("drivers/net"))? {
+        let entry = entry?.path();
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if MODULES.iter().any(|module| name.starts_with(&format!("{module}.ko"))) {
+            found.push(entry.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output()?;
+    ensure!(output.status.success(), "{program} {} fails", arguments.join(" "));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// An archive in the form "newc" of cpio, which the kernel unpacks at boot:
+/// Documentation/driver-api/early-userspace/buffer-format.rst.
+#[derive(Clone, Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    folders: Vec<String>,
+    entries: u32,
+}
+
+impl Archive {
+    fn file(&mut self, path: &str, content: &[u8]) {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            self.folder(folder);
+        }
+        self.entry(path, 0o100_755, content);
+    }
+
+    fn folder(&mut self, path: &str) {
+        if self.folders.iter().any(|folder| folder == path) {
+            return;
+        }
+        if let Some((above, _)) = path.rsplit_once('/') {
+            self.folder(above);
+        }
+        self.folders.push(path.to_owned());
+        self.entry(path, 0o040_755, b"");
+    }
+
+    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
+        self.entries += 1;
+        let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        let name = u32::try_from(path.len() + 1).unwrap_or(u32::MAX);
+        // Number, mode, owner, group, links, time, length, four of devices, name, checksum.
+        let fields = [self.entries, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name, 0];
+        self.bytes.extend(b"070701");
+        for field in fields {
+            self.bytes.extend(format!("{field:08x}").bytes());
+        }
+        self.bytes.extend(path.bytes().chain([0]));
+        self.pad();
+        self.bytes.extend(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, b"");
+        self.bytes
+    }
+}
