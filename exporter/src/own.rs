@@ -1,6 +1,8 @@
-//! What the exporter counts of itself: `promhttp_*`, `process_*` and its build.
+//! What the exporter counts of itself: `promhttp_*`, `process_*`, its build, and what its programs
+//! in the kernel cost.
 
 use crate::{
+    bpf::Bpf,
     error::Malformed,
     metric::{Metric, counter, gauge},
     parse,
@@ -49,11 +51,12 @@ static SENT: Metric = counter(
 );
 
 /// Counters of the handler; cheap to clone, all clones count together.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Own {
     /// Whether `process_*` and `promhttp_*` are exposed.
     exposed: bool,
     process: Arc<Mutex<Option<Process>>>,
+    bpf: Bpf,
     in_flight: Gauge,
     ok: Counter,
     unavailable: Counter,
@@ -63,12 +66,20 @@ pub struct Own {
 impl Own {
     /// `exposed` is false with `--web.disable-exporter-metrics`.
     #[must_use]
-    pub fn new(exposed: bool) -> Self {
+    pub fn new(exposed: bool, bpf: Bpf) -> Self {
         let process = exposed.then(Process::new).transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
             None
         });
-        Self { exposed, process: Arc::new(Mutex::new(process)), ..Self::default() }
+        Self {
+            exposed,
+            process: Arc::new(Mutex::new(process)),
+            bpf,
+            in_flight: Gauge::default(),
+            ok: Counter::default(),
+            unavailable: Counter::default(),
+            failed: Counter::default(),
+        }
     }
 
     /// A scrape begins; the number of those under way, this one included.
@@ -100,6 +111,7 @@ impl Own {
         };
         let version = env!("CARGO_PKG_VERSION");
         out.put(&BUILD, [&"", &arch, &"linux", &"", &"", &"", &version], 1);
+        self.bpf.collect(out);
         if !self.exposed {
             return;
         }
@@ -204,7 +216,7 @@ mod tests {
     fn this_process_has_started_and_has_memory() {
         let mut out = Sink::default();
         out.begin(1);
-        Own::new(true).collect(&mut out);
+        Own::new(true, Bpf::off()).collect(&mut out);
         let names: Vec<&str> = out.families().map(crate::sink::Family::name).collect();
         for family in [&CPU, &RESIDENT, &START, &OPEN_FDS, &MAX_FDS, &VIRTUAL_MAX, &RECEIVED] {
             assert!(names.contains(&&*family.name), "{}", family.name);

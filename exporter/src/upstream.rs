@@ -7,17 +7,8 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &[
-    "ethtool",
-    "logind",
-    "ntp",
-    "perf",
-    "qdisc",
-    "runit",
-    "supervisord",
-    "systemd",
-    "wifi",
-];
+pub static COLLECTORS: &[&str] =
+    &["ethtool", "logind", "ntp", "perf", "qdisc", "runit", "supervisord", "systemd", "wifi"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[

@@ -6,6 +6,7 @@
 //! capabilities `CAP_BPF` and `CAP_PERFMON`; nothing of tracefs, perf, kprobes or trampolines.
 
 mod btf;
+mod health;
 mod neighbour;
 mod sys;
 
@@ -127,6 +128,12 @@ impl Bpf {
         let shared =
             Shared { btf: None, netns: PathBuf::new(), entries: 0, neighbours: OnceLock::new() };
         Self(Arc::new(shared))
+    }
+
+    /// Whether programs are not wanted.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.0.btf.is_none()
     }
 
     /// The names of the programs that are to be attached.

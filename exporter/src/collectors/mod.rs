@@ -4,7 +4,6 @@ mod arp;
 mod bcache;
 mod bcachefs;
 mod bonding;
-mod bpf;
 mod btrfs;
 mod buddyinfo;
 mod cgroups;
@@ -81,7 +80,6 @@ pub static ALL: &[&Spec] = &[
     &bcache::SPEC,
     &bcachefs::SPEC,
     &bonding::SPEC,
-    &bpf::SPEC,
     &btrfs::SPEC,
     &buddyinfo::SPEC,
     &cgroups::SPEC,

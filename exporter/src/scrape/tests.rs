@@ -42,7 +42,7 @@ fn a_panic_is_one_collectors_failure() {
     let engine = Engine::start(
         vec![("panics", Box::new(Panics)), ("steady", Box::new(Steady))],
         1,
-        Own::new(false),
+        Own::new(false, crate::bpf::Bpf::off()),
     );
     for _ in 0..3 {
         let text = scrape(&engine, Request::default());
@@ -59,7 +59,7 @@ fn a_collector_that_hangs_is_late_until_it_comes_back() {
     let engine = Engine::start(
         vec![("hangs", Box::new(Hangs(hold, Arc::clone(&runs)))), ("steady", Box::new(Steady))],
         1,
-        Own::new(false),
+        Own::new(false, crate::bpf::Bpf::off()),
     );
     let deadline = Some(Duration::from_millis(200));
     for _ in 0..3 {

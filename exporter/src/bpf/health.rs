@@ -2,19 +2,12 @@
 //!
 //! Of programs that no collector has asked for there is only that they are not attached.
 
-use std::sync::PoisonError;
-
+use super::{Bpf, Health, Runs};
 use crate::{
-    bpf::{Bpf, Health, Runs},
-    prelude::*,
+    metric::{Metric, counter, gauge},
+    sink::Sink,
 };
-
-pub const SPEC: Spec = Spec {
-    name: "bpf",
-    enabled: true,
-    flags: &[],
-    new: |host, _| Ok(Box::new(Programs(host.bpf.clone()))),
-};
+use std::sync::TryLockError;
 
 static ATTACHED: Metric<1> =
     gauge("node_bpf_program_attached", "Whether an eBPF program is attached.").by(["program"]);
@@ -47,19 +40,26 @@ static AUDIT: Metric<1> = gauge(
 )
 .by(["subject"]);
 
-struct Programs(Bpf);
-
-impl Collector for Programs {
-    fn collect(&mut self, out: &mut Sink) -> Result {
-        if let Some(neighbours) = self.0.loaded() {
-            let neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
-            neighbours.health(out)?;
-        } else {
-            for program in self.0.programs() {
-                out.put(&ATTACHED, [&program], 0);
+impl Bpf {
+    /// Puts all of it; nothing where programs are not wanted, or while a collector that is late
+    /// reads from them.
+    pub fn collect(&self, out: &mut Sink) {
+        let Some(loaded) = self.loaded() else {
+            if !self.is_off() {
+                for program in self.programs() {
+                    out.put(&ATTACHED, [&program], 0);
+                }
             }
+            return;
+        };
+        let neighbours = match loaded.try_lock() {
+            Ok(neighbours) => neighbours,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Err(error) = neighbours.health(out) {
+            tracing::debug!("node_bpf_*: {error}");
         }
-        Ok(())
     }
 }
 
