@@ -163,6 +163,7 @@ fn flags(link: &Link) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Machine, flags as flags_of, paths, samples};
 
     #[test]
     fn flags_are_those_of_the_file() {
@@ -184,5 +185,57 @@ mod tests {
         assert_eq!(operstate(&link(Some(6))), "up");
         assert_eq!(operstate(&link(Some(7))), "");
         assert_eq!(operstate(&link(None)), "");
+    }
+
+    #[test]
+    fn what_an_older_kernel_does_not_tell_is_read() {
+        let machine = Machine::new()
+            .with("sys/class/net/x/flags", "0x1203\n")
+            .with("sys/class/net/x/speed", "-1\n")
+            .with("sys/class/net/x/duplex", "half\n");
+        let kept = Kept::new(&Host::new(&flags_of(&paths(machine.path()))));
+        let (rest, wanted) = (kept.rest(), wanted());
+        let shown = |complete| Shown { mode: None, complete, rest: || &rest };
+        let link = |flags| Link { name: b"x".to_vec(), flags, ..Link::default() };
+        let numbers = |complete, flags| {
+            let numbers = shown(complete).numbers(&link(flags), Files::default(), &wanted);
+            (numbers.flags, numbers.speed)
+        };
+        assert_eq!(numbers(false, IFF_UP), (Some(0x1203), Some(-1)));
+        assert_eq!(numbers(true, IFF_UP), (Some(0x1203), None), "it has no speed");
+        assert_eq!(numbers(false, 0).1, None, "it is down");
+        let info = |complete, flags| samples(|out| shown(complete).put_info(&link(flags), out));
+        assert!(info(false, IFF_UP).contains("duplex=\"half\""));
+        assert!(info(true, IFF_UP).contains("duplex=\"\""));
+        assert!(info(false, 0).contains("duplex=\"\""));
+        let gone = Link { name: b"gone".to_vec(), flags: IFF_UP, ..Link::default() };
+        assert_eq!(shown(false).numbers(&gone, Files::default(), &wanted).flags, None);
+    }
+
+    #[test]
+    fn a_mode_is_told_while_the_interface_is_up() {
+        let (kept, wanted) = (Kept::new(&Host::new(&flags_of(&[]))), wanted());
+        let rest = kept.rest();
+        let told = |flags, speed, duplex| {
+            let link =
+                Link { flags, promiscuity: Some(0), all_multicast: Some(0), ..Link::default() };
+            let mode = Some(Mode { index: 0, speed, duplex });
+            let shown = Shown { mode, complete: true, rest: || &rest };
+            let info = samples(|out| shown.put_info(&link, out));
+            let duplex =
+                info.split("duplex=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+            (shown.numbers(&link, Files::default(), &wanted).speed, duplex)
+        };
+        assert_eq!(told(IFF_UP, 10_000, 1), (Some(10_000), "full".into()));
+        assert_eq!(told(IFF_UP, 10, 0), (Some(10), "half".into()));
+        assert_eq!(told(IFF_UP, -1, 255), (Some(-1), "unknown".into()));
+        assert_eq!(told(0, 10_000, 1), (None, String::new()));
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            ignored: flags_of(&[]).get(&crate::collectors::netclass::IGNORED),
+            invalid_speed: true,
+        }
     }
 }
