@@ -248,7 +248,7 @@ impl Churn {
         churn.add(&places[2], |turn| send(turn * 300 % 5000..turn * 300 % 5000 + 300));
         churn.add(&places[0], move |turn| {
             let (name, index) = (format!("m{turn}"), 5000 + turn % 3);
-            ip(&format!("link add {name} index {index} type dummy"));
+            ip(&format!("link add {name} index {index} type veth peer name p{turn}"));
             ip(&format!("link set {name} up"));
             let add = format!("neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev {name}");
             ip(&add);
@@ -258,7 +258,7 @@ impl Churn {
         churn.add(&places[1], |_| {
             let links = Command::new("ip").args(["-o", "link"]).output().unwrap().stdout;
             for line in String::from_utf8_lossy(&links).lines() {
-                let name = line.split(": ").nth(1).unwrap_or_default();
+                let name = line.split([' ', '@', ':']).nth(2).unwrap_or_default();
                 if name.starts_with('m') {
                     ip(&format!("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev {name}"));
                     ip(&format!("link del {name}"));

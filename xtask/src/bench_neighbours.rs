@@ -244,12 +244,12 @@ impl Subject {
     fn measure(&mut self, wanted: u32) -> Result<Figures> {
         let line = "node_arp_entries{device=\"n0\"} ";
         let text = self.scrape()?;
-        let counted: f64 = text
+        let counted = text
             .lines()
             .find_map(|found| found.strip_prefix(line))
-            .with_context(|| format!("{}: no entries", self.name))?
-            .parse()?;
-        ensure!(counted == f64::from(wanted), "{}: {counted}, not {wanted}", self.name);
+            .with_context(|| format!("{}: no entries", self.name))?;
+        let is_wanted = counted.parse::<f64>()?.total_cmp(&f64::from(wanted)).is_eq();
+        ensure!(is_wanted, "{}: {counted}, not {wanted}", self.name);
         let begin = Instant::now();
         let (mut times, before) = (Vec::new(), self.cpu()?);
         while times.len() < 5 || begin.elapsed() < Duration::from_secs(2) {

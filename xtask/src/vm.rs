@@ -27,7 +27,7 @@ usage: cargo xtask vm [--stress] [--verbose] [KERNEL]…
 const TARGET: &str = "--target=x86_64-unknown-linux-gnu";
 
 /// Modules of the kernel that the tests use, unless they are built in.
-const MODULES: [&str; 2] = ["veth", "dummy"];
+const MODULES: [&str; 1] = ["veth"];
 
 /// How long a machine may take.
 const PATIENCE: Duration = Duration::from_secs(900);

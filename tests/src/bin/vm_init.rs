@@ -148,7 +148,9 @@ impl Server {
             if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
                 let address = address.to_owned();
                 std::thread::spawn(move || {
-                    lines.map_while(Result::ok).for_each(|line| println!("{line}"));
+                    for line in lines.map_while(Result::ok) {
+                        println!("{line}");
+                    }
                 });
                 return Ok(Self { child, address, log, entries: 5 });
             }
