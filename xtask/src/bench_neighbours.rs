@@ -116,7 +116,7 @@ fn measure(options: &Options) -> Result<()> {
     ip(&["link", "set", "n0", "up"])?;
     ip(&["link", "set", "n1", "up"])?;
     let mut subjects = vec![
-        Subject::start("ebpf", &options.exporter, &["--bpf.required", "--collector.bpf"])?,
+        Subject::start("ebpf", &options.exporter, &["--bpf.required"])?,
         Subject::start("netlink", &options.exporter, &["--no-bpf"])?,
     ];
     if let Some(peer) = &options.peer {

@@ -137,7 +137,7 @@ impl Server {
     fn start(flags: &[&str]) -> Result<Self, String> {
         let mut child = Command::new("/bpf_node_exporter")
             .args(["--collector.disable-defaults", "--web.listen-address=127.0.0.1:0"])
-            .args(["--collector.arp", "--collector.neighbour", "--collector.bpf"])
+            .args(["--collector.arp", "--collector.neighbour"])
             .args(flags)
             .stderr(Stdio::piped())
             .spawn()
