@@ -23,6 +23,8 @@ crate::shared! {
     pub struct Counts {
         /// Entries in the table now; `NUD_NOARP` left out.
         pub entries: i64,
+        /// Entries in the table now that are `NUD_NOARP`.
+        pub noarp: i64,
         /// Entries that came into the table or ceased to be `NUD_NOARP`.
         pub created: u64,
         /// Entries that left the table or became `NUD_NOARP`.
@@ -49,8 +51,6 @@ crate::shared! {
         pub lost: u64,
         /// Elements of the map of pending entries.
         pub pending: u64,
-        /// Elements of the map of entries.
-        pub entries: u64,
         /// The bucket that the next walk of a table is to begin with.
         pub walked: u64,
         /// The tables, for each of [`FAMILIES`].

@@ -98,7 +98,7 @@ impl Host {
 fn room(proc: &Tree) -> u32 {
     let threshold = |version| -> u32 {
         let mut file = proc.file(&format!("sys/net/{version}/neigh/default/gc_thresh3"));
-        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(0)
+        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(1 << 16)
     };
     let both = threshold("ipv4").saturating_add(threshold("ipv6"));
     both.saturating_mul(2).clamp(1 << 16, 1 << 20)

@@ -161,9 +161,9 @@ fn start(entries: u32) -> Option<Neighbours> {
 fn overfill(mut at: Namespace) {
     let Some(mut neighbours) = start(1000) else { return };
     batch(&many("replace", 2000));
-    let error = neighbours.counts(|_, _| {}).unwrap_err().to_string();
+    let error = neighbours.counts(0, |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("entries, room for 1000: see --bpf.neighbour-map-entries"), "{error}");
-    assert!(neighbours.counts(|_, _| {}).is_err(), "still");
+    assert!(neighbours.counts(0, |_, _| {}).is_err(), "still");
     batch(&many("del", 1900));
     at.expect(&mut neighbours, &[(("va", IPV4), 100)], "there is room again");
 }
@@ -225,7 +225,7 @@ impl Namespace {
     fn counts(&mut self, neighbours: &mut Neighbours) -> BTreeMap<(String, u8), Counts> {
         let mut all = Vec::new();
         let netns = neighbours.netns();
-        neighbours.counts(|key, counts| all.push((key, *counts))).unwrap();
+        neighbours.counts(0, |key, counts| all.push((key, *counts))).unwrap();
         all.retain(|(key, _)| key.netns == netns);
         all.into_iter()
             .map(|(key, counts)| {
@@ -362,7 +362,7 @@ fn follow(neighbours: &mut Neighbours, other: Other, want: u64) {
                     sum += counts.entries.unsigned_abs();
                 }
             };
-            neighbours.counts(each).unwrap();
+            neighbours.counts(0, each).unwrap();
             if sum == want {
                 return;
             }

@@ -58,7 +58,7 @@ fn counts_are_those_of_a_dump_at_every_rest() {
         assert!(begin.elapsed() < Duration::from_secs(300), "{events} events only");
         let until = Instant::now() + Duration::from_millis(1500);
         while Instant::now() < until {
-            let _ = neighbours.counts(|_, _| {});
+            let _ = neighbours.counts(0, |_, _| {});
             thread::sleep(Duration::from_millis(20));
         }
         if rests % 2 == 1 {
@@ -103,14 +103,14 @@ fn netns() -> u32 {
 /// Entries that came or went.
 fn sum(neighbours: &mut Neighbours) -> u64 {
     let mut sum = 0;
-    let _ = neighbours.counts(|_, counts| sum += counts.created + counts.removed);
+    let _ = neighbours.counts(0, |_, counts| sum += counts.created + counts.removed);
     sum
 }
 
 /// What the programs say of the namespaces.
 fn counted(neighbours: &mut Neighbours, places: &[Place]) -> Entries {
     let mut entries = Entries::new();
-    let counted = neighbours.counts(|key, counts| {
+    let counted = neighbours.counts(0, |key, counts| {
         let n = u64::try_from(counts.entries).unwrap();
         if n > 0 && places.iter().any(|place| place.netns == key.netns) {
             entries.insert((key.netns, key.ifindex, key.family), n);
@@ -167,7 +167,7 @@ fn overflow(neighbours: &mut Neighbours, place: &Place, thresholds: &Thresholds)
     });
     let mut refused = |family: u32| {
         let mut sum = 0;
-        let counted = neighbours.counts(|key, counts| {
+        let counted = neighbours.counts(0, |key, counts| {
             if key.family == family {
                 sum += counts.overflows;
             }
@@ -202,7 +202,7 @@ fn audit(neighbours: &mut Neighbours) {
     }
     let start = Instant::now();
     loop {
-        neighbours.counts(|_, _| {}).unwrap();
+        neighbours.counts(0, |_, _| {}).unwrap();
         let mut report = Report(0);
         neighbours.health(&mut report).unwrap();
         if report.0 == 0 {

@@ -138,22 +138,21 @@ fn entry<A: Access>(n: Pointer<A>) -> Entry {
 
 /// The interface of a `struct net_device`, for a `struct neigh_table`.
 ///
-/// Copied, since the verifier searches all types of the kernel for each pointer that is followed,
-/// on each path: it would take seconds.
+/// To be called before anything branches: the verifier searches all types of the kernel for each
+/// pointer that is followed, on each path.
 #[inline(always)]
-fn key(device: u64, table: u64) -> Key {
-    let device = Pointer::<Copied>::new(device as *const c_void);
+fn key<A: Access>(device: Pointer<A>, table: Pointer<A>) -> Key {
     Key {
         netns: device.follow(offset!(device_net)).member(offset!(net_inum)),
         ifindex: device.member(offset!(device_ifindex)),
-        family: Pointer::<Copied>::new(table as *const c_void).member(offset!(table_family)),
+        family: table.member(offset!(table_family)),
     }
 }
 
 /// The interface of an entry that is in a table.
 #[inline(always)]
 fn key_of<A: Access>(n: Pointer<A>) -> Key {
-    key(n.member(offset!(neighbour_dev)), n.member(offset!(neighbour_tbl)))
+    key(n.follow(offset!(neighbour_dev)), n.follow(offset!(neighbour_tbl)))
 }
 
 /// The counts of an interface, new ones where there are none.
@@ -161,6 +160,7 @@ fn key_of<A: Access>(n: Pointer<A>) -> Key {
 fn counts(key: &Key) -> Option<*mut Counts> {
     const ZERO: Counts = Counts {
         entries: 0,
+        noarp: 0,
         created: 0,
         removed: 0,
         overflows: 0,
@@ -178,13 +178,32 @@ fn counts(key: &Key) -> Option<*mut Counts> {
     counts
 }
 
-/// Entries have come or gone on an interface.
+/// An entry has come into the map.
 #[inline(never)]
-fn count(key: &Key, entries: i64, created: i64, removed: i64) -> i32 {
+fn gain(key: &Key, noarp: u64, created: u64) -> i32 {
     if let Some(counts) = counts(key) {
-        add!(counts.entries, entries);
-        add!(counts.created, created);
-        add!(counts.removed, removed);
+        if noarp != 0 {
+            add!(counts.noarp, 1);
+        } else {
+            add!(counts.entries, 1);
+        }
+        if created != 0 {
+            add!(counts.created, 1);
+        }
+    }
+    0
+}
+
+/// An entry has gone from the map.
+#[inline(never)]
+fn lose(key: &Key, noarp: u64) -> i32 {
+    if let Some(counts) = counts(key) {
+        if noarp != 0 {
+            add!(counts.noarp, -1);
+        } else {
+            add!(counts.entries, -1);
+            add!(counts.removed, 1);
+        }
     }
     0
 }
@@ -207,86 +226,67 @@ fn settled(address: u64) -> bool {
     settled
 }
 
-/// Takes an entry out of the map; says whether it was there.
+/// Takes an entry out of the map, and out of the counts; says whether it was there.
 #[inline(always)]
-fn forget(entry: Entry) -> bool {
-    let forgotten = ENTRIES.remove(entry).is_ok();
-    if forgotten && let Some(totals) = TOTALS.get_ptr_mut(0) {
-        add!(totals.entries, -1);
+fn remove(entry: Entry, key: &Key) -> bool {
+    let removed = ENTRIES.remove(entry).is_ok();
+    if removed {
+        lose(key, entry.noarp);
     }
-    forgotten
+    removed
 }
 
 /// Puts an entry that is in a table into the map, as it was a moment ago.
 #[inline(always)]
-fn adopt<A: Access>(n: Pointer<A>, entry: Entry) -> Option<()> {
+fn adopt(entry: Entry, key: &Key) {
     if ENTRIES.get_ptr(entry).is_some() {
-        return Some(());
+        return;
     }
-    let key = key_of(n);
     match ENTRIES.insert(entry, key, BPF_NOEXIST.into()) {
         Ok(()) => {}
-        Err(EEXIST) => return Some(()),
-        Err(_) => {
-            lost();
-            return None;
-        }
+        Err(EEXIST) => return,
+        Err(_) => return lost(),
     }
-    let totals = TOTALS.get_ptr_mut(0)?;
-    add!(totals.entries, 1);
-    let new = settled(n.0 as u64);
-    let changed = forget(Entry { noarp: entry.noarp ^ 1, ..entry });
-    if entry.noarp == 0 {
-        count(&key, 1, (new | changed).into(), 0);
-    } else if changed {
-        count(&key, -1, 0, 1);
-    }
-    Some(())
+    // What is new has not been anything else before.
+    let created = settled(entry.address) || remove(Entry { noarp: entry.noarp ^ 1, ..entry }, key);
+    gain(key, entry.noarp, u64::from(created) & !entry.noarp);
 }
 
 /// An entry has been seen: where it is in a table, it is in the map.
 #[inline(always)]
-fn see<A: Access>(n: Pointer<A>) {
+fn see<A: Access>(n: Pointer<A>, key: &Key) {
     if is_dead(n) {
         return;
     }
     let before = entry(n);
-    adopt(n, before);
+    adopt(before, key);
     if is_dead(n) {
-        leave(n);
+        leave(n, key);
     } else if entry(n).noarp != before.noarp {
         // An administrator has changed it meanwhile, and who saw that may have been faster.
         lost();
     }
 }
 
-/// Takes an entry out of the map, and out of the counts; says whether it was there.
-#[inline(always)]
-fn remove<A: Access>(entry: Entry, n: Pointer<A>) -> bool {
-    let removed = forget(entry);
-    if removed && entry.noarp == 0 {
-        count(&key_of(n), -1, 0, 1);
-    }
-    removed
-}
-
 /// An entry has left its table.
 #[inline(always)]
-fn leave<A: Access>(n: Pointer<A>) {
+fn leave<A: Access>(n: Pointer<A>, key: &Key) {
     let address = n.0 as u64;
-    if !remove(Entry { address, noarp: 0 }, n)
-        && !remove(Entry { address, noarp: 1 }, n)
+    if !remove(Entry { address, noarp: 0 }, key)
+        && !remove(Entry { address, noarp: 1 }, key)
         && settled(address)
         && entry(n).noarp == 0
+        && let Some(counts) = counts(key)
     {
-        count(&key_of(n), 0, 1, 1);
+        add!(counts.created, 1);
+        add!(counts.removed, 1);
     }
 }
 
 /// A table has allocated an entry, or could not.
 #[btf_tracepoint(function = "neigh_create")]
 fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
-    let (table, device): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let (table, device) = (Pointer::<Typed>::new(ctx.arg(0)), Pointer::<Typed>::new(ctx.arg(1)));
     let n = Pointer::<Typed>::new(ctx.arg(3));
     // Some kernels tell the verifier that `n` is never null, so that it drops the first
     // test; the second reads a zero then.
@@ -296,7 +296,7 @@ fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
         return Some(());
     }
     // SAFETY: takes nothing.
-    let pending = Pending { device, born: unsafe { bpf_jiffies64() } };
+    let pending = Pending { device: device.0 as u64, born: unsafe { bpf_jiffies64() } };
     match PENDING.insert(n.0 as u64, pending, BPF_NOEXIST.into()) {
         Ok(()) => {
             let totals = TOTALS.get_ptr_mut(0)?;
@@ -312,13 +312,15 @@ fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
 /// An entry is to be resolved.
 #[btf_tracepoint(function = "neigh_event_send_done")]
 fn neigh_event_send_done(ctx: BtfTracePointContext) {
-    see(Pointer::<Typed>::new(ctx.arg(0)));
+    let n = Pointer::<Typed>::new(ctx.arg(0));
+    see(n, &key_of(n));
 }
 
 /// An entry has changed, or the change was refused.
 #[btf_tracepoint(function = "neigh_update_done")]
 fn neigh_update_done(ctx: BtfTracePointContext) {
-    see(Pointer::<Typed>::new(ctx.arg(0)));
+    let n = Pointer::<Typed>::new(ctx.arg(0));
+    see(n, &key_of(n));
 }
 
 /// An entry is about to change.
@@ -367,7 +369,8 @@ fn neigh_timer_handler(ctx: BtfTracePointContext) -> Option<()> {
 /// An entry has left the table.
 #[btf_tracepoint(function = "neigh_cleanup_and_release")]
 fn neigh_cleanup_and_release(ctx: BtfTracePointContext) {
-    leave(Pointer::<Typed>::new(ctx.arg(0)));
+    let n = Pointer::<Typed>::new(ctx.arg(0));
+    leave(n, &key_of(n));
 }
 
 /// Calls `each` with every element of a map: its key, its value and `context`.
@@ -405,7 +408,11 @@ fn settle(_: RawTracePointContext) -> i32 {
     let [ipv4, ipv6] = unsafe { &mut (*totals).tables };
     look(parms[0].follow(offset!(parms_tbl)), ipv4);
     look(parms[1].follow(offset!(parms_tbl)), ipv6);
-    for_each!(PENDING, settle_one, core::ptr::null_mut());
+    // To look through an empty map takes long.
+    // SAFETY: it lies in the map.
+    if unsafe { (&raw const (*totals).pending).read_volatile() } != 0 {
+        for_each!(PENDING, settle_one, core::ptr::null_mut());
+    }
     0
 }
 
@@ -442,7 +449,7 @@ fn see_at(address: u64) -> bool {
     let n = Pointer::<Copied>::new(address as *const c_void);
     let there = is_entry(n);
     if there {
-        see(n);
+        see(n, &key_of(n));
     }
     there
 }
@@ -542,8 +549,7 @@ extern "C" fn sweep_one(_: *const c_void, _: *const u32, entry: *const Entry) ->
     if key_of(n) == known && see_at(entry.address) {
         return 0;
     }
-    if forget(entry) && entry.noarp == 0 {
-        count(&known, -1, 0, 1);
+    if remove(entry, &known) {
         let Key { netns, ifindex, family } = known;
         debug!(&(), "namespace {} interface {} family {}: removed unseen", netns, ifindex, family);
     }

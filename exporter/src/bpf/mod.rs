@@ -85,6 +85,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The interfaces could not be counted.
+    #[error(transparent)]
+    Netlink(#[from] crate::netlink::Error),
     /// Events were lost in each attempt to make good for those that were lost before.
     #[error("neighbours change too fast to take stock")]
     Unsettled,

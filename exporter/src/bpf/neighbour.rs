@@ -113,6 +113,8 @@ pub struct Neighbours {
     netns: u32,
     /// Elements that the map of entries has room for.
     room: u32,
+    /// Elements that the map of counts has room for.
+    interfaces: u32,
     /// Why the counts are not to be trusted, until they are.
     doubt: Option<Reason>,
     /// Whether the log says that there are no counts.
@@ -122,6 +124,8 @@ pub struct Neighbours {
     missed: u64,
     resyncs: [u64; Reason::ALL.len()],
     audit: Audit,
+    /// The scrape that the counts below were read for.
+    scrape: u64,
     keys: Vec<Key>,
     values: Vec<Counts>,
     /// Counts of the last read, to tell interfaces that are gone; empty unless there are many.
@@ -141,9 +145,9 @@ struct Audit {
 }
 
 impl Audit {
-    /// Takes notice of the sizes; says whether they differ for too long.
-    fn fails(&mut self, totals: &Totals, now: Instant) -> bool {
-        let difference = difference(totals, self.held);
+    /// Takes notice of the tables' sizes and the map's `entries`; says whether they differ for too long.
+    fn fails(&mut self, totals: &Totals, entries: i64, now: Instant) -> bool {
+        let difference = difference(totals, entries, self.held);
         if difference != self.difference || self.since.is_none() {
             self.since = Some(now);
         }
@@ -157,8 +161,8 @@ impl Audit {
     }
 
     /// What is left of the difference is as it should be.
-    fn settle(&mut self, totals: &Totals, now: Instant) {
-        self.held = difference(totals, 0).max(0);
+    fn settle(&mut self, totals: &Totals, entries: i64, now: Instant) {
+        self.held = difference(totals, entries, 0).max(0);
         self.difference = 0;
         self.since = Some(now);
         self.resync = Some(now);
@@ -167,9 +171,9 @@ impl Audit {
 
 /// By how much the tables' sizes exceed the map's, save for `held`: pending entries may be in a
 /// table or not.
-fn difference(totals: &Totals, held: i64) -> i64 {
+fn difference(totals: &Totals, entries: i64, held: i64) -> i64 {
     let size: u64 = totals.tables.iter().map(|table| table.size).sum();
-    let most = size.cast_signed() - totals.entries.cast_signed() - held;
+    let most = size.cast_signed() - entries - held;
     let least = most - totals.pending.cast_signed();
     if least > 0 { least } else { most.min(0) }
 }
@@ -189,7 +193,8 @@ impl Neighbours {
     /// none: see [`Neighbours::counts`].
     pub fn start(options: &Options<'_>) -> Result<Self, Error> {
         permitted()?;
-        let mut ebpf = load::load(options.btf, options.entries)?;
+        let interfaces = load::interfaces()?;
+        let mut ebpf = load::load(options.btf, options.entries, interfaces)?;
         let logger = EbpfLogger::init(&mut ebpf).map_err(|error| Error::Map {
             map: "AYA_LOGS",
             source: std::io::Error::other(error),
@@ -209,12 +214,14 @@ impl Neighbours {
             logger,
             netns: options.netns,
             room: options.entries,
+            interfaces,
             doubt: Some(Reason::Start),
             warned: false,
             lost: 0,
             missed: 0,
             resyncs: [0; Reason::ALL.len()],
             audit: Audit::default(),
+            scrape: 0,
             keys: Vec::new(),
             values: Vec::new(),
             last: Memory::new(),
@@ -225,14 +232,16 @@ impl Neighbours {
         }
     }
 
-    /// Gives `each` every interface that ever had a neighbour, of all namespaces.
+    /// Gives `each` every interface that ever had a neighbour, of all namespaces; as they were
+    /// when this was first asked in the scrape of that number, 0 being none.
     ///
     /// # Errors
     ///
     /// The counts are not to be trusted: events were lost, or the map is too small. Each call
     /// tries to set that right.
-    pub fn counts(&mut self, mut each: impl FnMut(Key, &Counts)) -> Result<(), Error> {
-        let refreshed = self.refresh();
+    pub fn counts(&mut self, scrape: u64, mut each: impl FnMut(Key, &Counts)) -> Result<(), Error> {
+        let is_fresh = scrape > 0 && scrape == self.scrape;
+        let refreshed = if is_fresh { Ok(()) } else { self.refresh() };
         self.logger.flush();
         match &refreshed {
             Ok(()) if self.warned => tracing::info!("neighbours are counted by eBPF again"),
@@ -243,6 +252,7 @@ impl Neighbours {
         }
         self.warned = refreshed.is_err();
         refreshed?;
+        self.scrape = scrape;
         for (key, counts) in self.keys.iter().zip(&self.values) {
             each(*key, counts);
         }
@@ -266,9 +276,9 @@ impl Neighbours {
             health.program(hook.name(), hook.is_attached(), self.runs(hook)?);
         }
         let totals = self.totals()?;
-        health.map("neighbour_entries", totals.entries, self.room.into());
+        health.map("neighbour_entries", self.entries().unsigned_abs(), self.room.into());
         health.map("neighbour_pending", totals.pending, load::PENDING.into());
-        health.map("neighbour_interfaces", self.keys.len() as u64, load::INTERFACES.into());
+        health.map("neighbour_interfaces", self.keys.len() as u64, self.interfaces.into());
         for (reason, n) in Reason::ALL.iter().zip(self.resyncs) {
             health.resyncs("neighbour", reason.name(), n);
         }
@@ -306,13 +316,14 @@ impl Neighbours {
     /// Reads the counts, once they are right.
     fn refresh(&mut self) -> Result<(), Error> {
         self.run(SETTLE, [0; 2])?;
+        self.read()?;
         let totals = self.totals()?;
         let missed = self.missed()?;
         let reason = if totals.lost != self.lost {
             Some(Reason::Lost)
         } else if missed != self.missed {
             Some(Reason::Missed)
-        } else if self.audit.fails(&totals, Instant::now()) {
+        } else if self.audit.fails(&totals, self.entries(), Instant::now()) {
             Some(Reason::Audit)
         } else {
             None
@@ -326,11 +337,12 @@ impl Neighbours {
             tracing::debug!(reason = reason.name(), "took stock of the neighbours");
             self.doubt = None;
         }
-        self.read()?;
-        if self.keys.iter().zip(&self.values).any(|(_, counts)| counts.entries < 0) {
-            tracing::debug!("an interface has less than no neighbours");
-        }
         self.prune()
+    }
+
+    /// Elements of the map of entries, as of the last read.
+    fn entries(&self) -> i64 {
+        self.values.iter().map(|counts| counts.entries + counts.noarp).sum()
     }
 
     /// Brings the map of entries up to date, and with it the counts.
@@ -352,11 +364,13 @@ impl Neighbours {
             let (after, still) = (self.totals()?, self.missed()?);
             if (after.lost, still) == (before.lost, missed) {
                 self.run(SETTLE, [0; 2])?;
+                self.read()?;
                 (self.lost, self.missed) = (after.lost, missed);
-                self.audit.settle(&self.totals()?, Instant::now());
+                self.audit.settle(&self.totals()?, self.entries(), Instant::now());
                 return Ok(());
             }
-            if after.entries >= self.room.into() {
+            self.read()?;
+            if self.entries() >= self.room.into() {
                 return Err(full);
             }
         }
@@ -450,7 +464,10 @@ impl Neighbours {
             return Ok(());
         }
         for (key, counts) in self.keys.iter().zip(&self.values) {
-            if counts.entries == 0 && key.netns != self.netns && self.last.get(key) == Some(counts)
+            if counts.entries == 0
+                && counts.noarp == 0
+                && key.netns != self.netns
+                && self.last.get(key) == Some(counts)
             {
                 self.counts.remove(key).map_err(|error| wrong("COUNTS", error))?;
             }
@@ -473,20 +490,20 @@ mod tests {
     use super::*;
     use bytemuck::Zeroable as _;
 
-    fn totals(size: u64, entries: u64, pending: u64) -> Totals {
-        let mut totals = Totals { entries, pending, ..Totals::zeroed() };
+    fn totals(size: u64, pending: u64) -> Totals {
+        let mut totals = Totals { pending, ..Totals::zeroed() };
         totals.tables[1].size = size;
         totals
     }
 
     #[test]
     fn pending_entries_may_be_there_or_not() {
-        assert_eq!(difference(&totals(10, 10, 0), 0), 0);
+        assert_eq!(difference(&totals(10, 0), 10, 0), 0);
         for (entries, want) in [(7, 1), (8, 0), (9, 0), (10, 0), (11, -1)] {
-            assert_eq!(difference(&totals(10, entries, 2), 0), want, "{entries}");
+            assert_eq!(difference(&totals(10, 2), entries, 0), want, "{entries}");
         }
-        assert_eq!(difference(&totals(10, 7, 0), 3), 0);
-        assert_eq!(difference(&totals(10, 8, 0), 3), -1);
+        assert_eq!(difference(&totals(10, 0), 7, 3), 0);
+        assert_eq!(difference(&totals(10, 0), 8, 3), -1);
     }
 
     #[test]
@@ -494,17 +511,18 @@ mod tests {
         let mut audit = Audit::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!audit.fails(&totals(10, 9, 0), at(0)));
-        assert!(!audit.fails(&totals(10, 8, 0), at(2)), "it is another");
-        assert!(audit.fails(&totals(10, 8, 0), at(3)));
-        audit.settle(&totals(10, 8, 0), at(3));
+        let ten = totals(10, 0);
+        assert!(!audit.fails(&ten, 9, at(0)));
+        assert!(!audit.fails(&ten, 8, at(2)), "it is another");
+        assert!(audit.fails(&ten, 8, at(3)));
+        audit.settle(&ten, 8, at(3));
         assert_eq!(audit.difference, 0);
-        assert!(!audit.fails(&totals(10, 8, 0), at(90)), "a resync has found nothing");
-        assert!(!audit.fails(&totals(10, 9, 0), at(91)), "not for long");
-        assert!(audit.fails(&totals(10, 9, 0), at(92)));
-        audit.settle(&totals(10, 9, 0), at(92));
-        assert!(!audit.fails(&totals(10, 7, 0), at(100)));
-        assert!(!audit.fails(&totals(10, 7, 0), at(110)), "a resync just before");
-        assert!(audit.fails(&totals(10, 7, 0), at(152)));
+        assert!(!audit.fails(&ten, 8, at(90)), "a resync has found nothing");
+        assert!(!audit.fails(&ten, 9, at(91)), "not for long");
+        assert!(audit.fails(&ten, 9, at(92)));
+        audit.settle(&ten, 9, at(92));
+        assert!(!audit.fails(&ten, 7, at(100)));
+        assert!(!audit.fails(&ten, 7, at(110)), "a resync just before");
+        assert!(audit.fails(&ten, 7, at(152)));
     }
 }

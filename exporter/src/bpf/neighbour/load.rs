@@ -6,14 +6,22 @@ use aya::{Ebpf, EbpfLoader};
 use exporter_common::neighbour::Offsets;
 
 use super::{Error, HOOKS};
-use crate::bpf::btf;
+use crate::{
+    bpf::btf,
+    netlink::{Links, Socket},
+};
 
 /// Elements of the map of pending entries.
 pub(super) const PENDING: u32 = 1 << 14;
 
-/// Interfaces that are counted at most, for each family one. To read the map takes the longer
-/// the larger it is.
-pub(super) const INTERFACES: u32 = 1 << 15;
+/// How many interfaces are counted at most, for each family one: sixteen times those there are
+/// here, since other namespaces have some, too. To read the map takes the longer the larger it is.
+pub(super) fn interfaces() -> Result<u32, Error> {
+    let mut links = Links::new();
+    Socket::open()?.links(&mut links)?;
+    let wanted = links.iter().count().saturating_mul(16).clamp(1 << 13, 1 << 18);
+    Ok(u32::try_from(wanted.next_power_of_two()).unwrap_or(1 << 18))
+}
 
 /// The structures that the programs read.
 const STRUCTURES: [&str; 10] = [
@@ -33,8 +41,8 @@ const STRUCTURES: [&str; 10] = [
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!("../../../../exporter-ebpf/prebuilt/neighbour.o");
 
-/// Loads and attaches the programs, with room for so many entries.
-pub(super) fn load(path: &Path, entries: u32) -> Result<Ebpf, Error> {
+/// Loads and attaches the programs, with room for so many entries and interfaces.
+pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, Error> {
     #[expect(clippy::disallowed_methods, reason = "once, at the start; the path is given")]
     let data = fs::read(path).map_err(Error::NoBtf)?;
     let types = btf::Btf::parse(&data, &STRUCTURES).map_err(Error::BadBtf)?;
@@ -46,7 +54,7 @@ pub(super) fn load(path: &Path, entries: u32) -> Result<Ebpf, Error> {
     let mut ebpf = EbpfLoader::new()
         .btf(None)
         .override_global("OFFSETS", &offsets, true)
-        .map_max_entries("COUNTS", INTERFACES)
+        .map_max_entries("COUNTS", interfaces)
         .map_max_entries("ENTRIES", entries)
         .map_max_entries("PENDING", PENDING)
         .load(OBJECT)

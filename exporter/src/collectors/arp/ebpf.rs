@@ -28,7 +28,7 @@ impl Source for Ebpf {
         let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
         self.counts.clear();
         let netns = neighbours.netns();
-        neighbours.counts(|key, counts| {
+        neighbours.counts(scrape, |key, counts| {
             if key.netns == netns && key.family == IPV4 && counts.entries > 0 {
                 self.counts.push((key.ifindex, counts.entries.unsigned_abs()));
             }

@@ -79,7 +79,7 @@ impl Source {
         // Without programs this source would not have been chosen.
         let mut neighbours = self.neighbours().ok_or(Error::NoData)?;
         let netns = neighbours.netns();
-        let counted = neighbours.counts(|key, of| {
+        let counted = neighbours.counts(out.scrape(), |key, of| {
             if key.netns == netns {
                 counts.push(((key.ifindex, key.family), *of));
             }
