@@ -56,12 +56,12 @@ struct States([u64; 128]);
 
 impl Collector for Processes {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut threads = 0;
+        let mut threads = 0_u64;
         let (mut states, mut thread_states) = (States([0; 128]), States([0; 128]));
         for process in self.folder.list()?.filter(is_number) {
             let Some(stat) = read(&process)? else { continue };
             states.count(stat.state);
-            threads += stat.threads;
+            threads = threads.saturating_add(stat.threads);
             if self.is_procfs && stat.threads == 1 {
                 thread_states.count(stat.state);
             } else {
@@ -180,6 +180,9 @@ mod tests {
         assert!(text.contains("\nnode_processes_pids 1\n"), "{text}");
         assert!(text.contains("\nnode_processes_threads 2\n"), "{text}");
         assert!(text.contains("\nnode_processes_threads_state{thread_state=\"S\"} 1\n"), "{text}");
+        let huge = stat("b", 'S', 1).replace(" 1 0 5", " 18446744073709551615 0 5");
+        let machine = machine.with("proc/8/stat", &huge).with("proc/7/stat", huge);
+        machine.collect(&SPEC, &[]).1.unwrap();
         let machine = machine.with("proc/7/stat", "x");
         let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
         assert!(error.ends_with("/proc/7/stat: bad stat: \"x\""), "{error}");
