@@ -77,8 +77,9 @@ impl Collector for Edac {
         for entry in controllers {
             let name = entry.name();
             let Some(controller) = numbered(&name, "mc", "") else { continue };
-            let Some(dir) = entry.dir()? else { continue };
-            result = result.and(put_controller(controller, &dir, csrows, room, out));
+            let Some(dir) = entry.dir().optional()? else { continue };
+            let put = put_controller(controller, &dir, csrows, room, out);
+            result = result.and(put);
         }
         result
     }
@@ -91,25 +92,25 @@ fn put_controller(
     room: &mut Room,
     out: &mut Sink,
 ) -> Result {
-    if let Some(n) = dir.number::<u64>("ce_count")? {
-        out.put(&CORRECTABLE, [&controller], n);
-    }
-    if let Some(n) = dir.number::<u64>("ce_noinfo_count")? {
-        out.put(&CSROW_CORRECTABLE, [&controller, &"unknown"], n);
-    }
-    if let Some(n) = dir.number::<u64>("ue_count")? {
-        out.put(&UNCORRECTABLE, [&controller], n);
-    }
-    if let Some(n) = dir.number::<u64>("ue_noinfo_count")? {
-        out.put(&CSROW_UNCORRECTABLE, [&controller, &"unknown"], n);
-    }
+    let ce = read(dir, "ce_count", |n| out.put(&CORRECTABLE, [&controller], n));
+    let ue = read(dir, "ue_count", |n| out.put(&UNCORRECTABLE, [&controller], n));
+    let labels: [&dyn Label; 2] = [&controller, &"unknown"];
+    let ce_noinfo = read(dir, "ce_noinfo_count", |n| out.put(&CSROW_CORRECTABLE, labels, n));
+    let ue_noinfo = read(dir, "ue_noinfo_count", |n| out.put(&CSROW_UNCORRECTABLE, labels, n));
+    let mut result = ce.and(ue).and(ce_noinfo).and(ue_noinfo);
     for entry in dir.list(csrows)? {
         let name = entry.name();
         let Some(csrow) = numbered(&name, "csrow", "") else { continue };
-        let Some(dir) = entry.dir()? else { continue };
-        put_csrow(controller, csrow, &dir, room, out)?;
+        let Some(dir) = entry.dir().optional()? else { continue };
+        let put = put_csrow(controller, csrow, &dir, room, out);
+        result = result.and(put);
     }
-    Ok(())
+    result
+}
+
+/// Puts the number in a file; what cannot be read is left out.
+fn read(dir: &Dir<'_>, file: &str, put: impl FnOnce(u64)) -> Result {
+    dir.number(file).optional().map(|number| number.map_or((), put))
 }
 
 fn put_csrow(
@@ -119,12 +120,10 @@ fn put_csrow(
     room: &mut Room,
     out: &mut Sink,
 ) -> Result {
-    if let Some(n) = dir.number::<u64>("ce_count")? {
-        out.put(&CSROW_CORRECTABLE, [&controller, &csrow], n);
-    }
-    if let Some(n) = dir.number::<u64>("ue_count")? {
-        out.put(&CSROW_UNCORRECTABLE, [&controller, &csrow], n);
-    }
+    let labels: [&dyn Label; 2] = [&controller, &csrow];
+    let ce = read(dir, "ce_count", |n| out.put(&CSROW_CORRECTABLE, labels, n));
+    let ue = read(dir, "ue_count", |n| out.put(&CSROW_UNCORRECTABLE, labels, n));
+    let mut result = ce.and(ue);
     let Room { files, file, label } = room;
     for entry in dir.list(files)? {
         let name = entry.name();
@@ -134,14 +133,13 @@ fn put_csrow(
             _ => "unknown".clone_into(label),
         }
         let labels: [&dyn Label; 4] = [&channel, &controller, &csrow, label];
-        if let Some(n) = dir.number::<u64>(&name)? {
-            out.put(&CHANNEL_CORRECTABLE, labels, n);
-        }
+        let put = read(dir, &name, |n| out.put(&CHANNEL_CORRECTABLE, labels, n));
+        result = result.and(put);
         if let Ok(Some(n)) = dir.number::<u64>(of_channel(channel, "_ue_count", file)) {
             out.put(&CHANNEL_UNCORRECTABLE, labels, n);
         }
     }
-    Ok(())
+    result
 }
 
 fn of_channel<'a>(channel: &str, what: &str, file: &'a mut String) -> &'a str {
@@ -209,6 +207,28 @@ mod tests {
             [
                 r#"node_edac_channel_correctable_errors_total{channel="1",controller="0",csrow="2",dimm_label="unknown"} 2"#,
                 r#"node_edac_correctable_errors_total{controller="0"} 1"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_malformed_count_hides_no_other() {
+        let machine = Machine::new()
+            .with("sys/devices/system/edac/mc/mc0/ce_count", "x\n")
+            .with("sys/devices/system/edac/mc/mc0/ue_count/a", "no file\n")
+            .with("sys/devices/system/edac/mc/mc0/ue_noinfo_count", "1\n")
+            .with("sys/devices/system/edac/mc/mc0/csrow0/ce_count", "2\n")
+            .with("sys/devices/system/edac/mc/mc1/ce_count", "3\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/mc0/ce_count: bad number: \"x\""), "{error}");
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"node_edac_correctable_errors_total{controller="1"} 3"#,
+                r#"node_edac_csrow_correctable_errors_total{controller="0",csrow="0"} 2"#,
+                r#"node_edac_csrow_uncorrectable_errors_total{controller="0",csrow="unknown"} 1"#,
             ]
         );
     }

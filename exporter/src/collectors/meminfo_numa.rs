@@ -53,20 +53,21 @@ fn put_node(
     out: &mut Sink,
 ) -> Result {
     let Some(dir) = entry.dir()? else { return Ok(()) };
-    let wrong = |file, source| Error::Parse { path: dir.path(file), source };
-    if let Some(text) = dir.text("meminfo")? {
-        for line in lines(&text) {
-            let (node, field, value) = meminfo(line).map_err(|source| wrong("meminfo", source))?;
+    let memory = dir.parse("meminfo", |text| {
+        for line in lines(text) {
+            let (node, field, value) = meminfo(line)?;
             out.put(memory.get(field), [&node], value);
         }
-    }
-    if let Some(text) = dir.text("numastat")? {
-        for line in lines(&text) {
-            let (field, value) = numastat(line).map_err(|source| wrong("numastat", source))?;
+        Ok(())
+    });
+    let counts = dir.parse("numastat", |text| {
+        for line in lines(text) {
+            let (field, value) = numastat(line)?;
             out.put(counts.get(field), [&node], value);
         }
-    }
-    Ok(())
+        Ok(())
+    });
+    memory.and(counts).map(drop)
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -152,7 +153,9 @@ mod tests {
         assert!(text.is_empty() && result.is_ok());
         let machine =
             machine.with("sys/devices/system/node/node3/meminfo", "Node 3 MemFree: x kB\n");
-        let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(text.ends_with("\nnode_memory_numa_numa_hit_total{node=\"3\"} 7\n"), "{text}");
+        let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/node/node3/meminfo: bad meminfo value: \"x\""), "{error}");
     }
 
