@@ -64,7 +64,7 @@ struct Interrupt<'a> {
 impl Collector for Interrupts {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, filter, zeros, cpus, name } = self;
-        file.parse(|text| {
+        file.parse_lossy(|text| {
             let mut lines = text.lines();
             processors(lines.next().unwrap_or_default(), cpus)?;
             for interrupt in lines.filter_map(|line| parse(line, cpus.len())) {
@@ -180,6 +180,14 @@ mod tests {
         let processors = |line| processors(line, &mut Vec::new());
         assert_eq!(malformed(processors("CPU0 x")), "bad processor: \"x\"");
         assert_eq!(malformed(processors("  ")), "bad list of processors: \"  \"");
+    }
+
+    #[test]
+    fn interrupts_may_be_named_after_interfaces_that_are_not_utf8() {
+        let machine = Machine::new().with("proc/interrupts", b"CPU0\n 1: 5 PCI-MSI \xffth0-tx\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains("devices=\"\u{fffd}th0-tx\"") && text.ends_with(" 5\n"), "{text}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ struct Swap(File);
 
 impl Collector for Swap {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        self.0.parse(|text| {
+        self.0.parse_lossy(|text| {
             each(text, |area| {
                 let labels: [&dyn crate::sink::Label; 2] = [&area.device, &area.kind];
                 out.put(&SIZE, labels, area.size as f64 * 1024.0);
@@ -60,7 +60,7 @@ fn each<'a>(text: &'a str, mut area: impl FnMut(Area<'a>)) -> Result<(), Malform
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
+    use crate::testing::{Machine, malformed};
 
     fn parse(line: &str) -> Result<Vec<Area<'_>>, Malformed> {
         let mut areas = Vec::new();
@@ -79,5 +79,15 @@ mod tests {
         assert_eq!(malformed(parse("\n/a file")), "bad swap size: \"\"");
         assert_eq!(malformed(parse("\n/a file 1 -2 3")), "bad swap used: \"-2\"");
         assert_eq!(malformed(parse("\n/a file 1 2 x")), "bad swap priority: \"x\"");
+    }
+
+    #[test]
+    fn files_may_have_any_name() {
+        let machine =
+            Machine::new().with("proc/swaps", b"\n/sw\xe4p file 4 2 -2\n/b file 4 1 -3\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains("_used_bytes{device=\"/sw\u{fffd}p\",swap_type=\"file\"} 2048\n"));
+        assert!(text.contains("_used_bytes{device=\"/b\",swap_type=\"file\"} 1024\n"));
     }
 }

@@ -80,6 +80,19 @@ impl File {
         self.parse_last(parse)
     }
 
+    /// As [`File::parse`], with U+FFFD for what is not UTF-8: for files with names that anyone may
+    /// give, such as those of interfaces.
+    ///
+    /// # Errors
+    /// As [`File::bytes`], or what `parse` says.
+    pub fn parse_lossy<T>(
+        &mut self,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Result<T> {
+        let parsed = parse(&String::from_utf8_lossy(self.bytes()?));
+        parsed.map_err(|source| Error::Parse { path: self.path.clone(), source })
+    }
+
     /// The whole file as one number, with or without white space around it.
     ///
     /// # Errors
