@@ -35,6 +35,14 @@ impl Mounts {
 }
 
 impl Shared<Mounts> {
+    /// Opens the file, which stays open: where `/proc` is mounted with `hidepid`, that of process 1
+    /// is hidden once the exporter has dropped its capabilities.
+    pub fn open(&self) {
+        if let Err(error) = self.read(0, |_, _| Ok(())) {
+            tracing::debug!(%error, "mounts are not known at the start");
+        }
+    }
+
     /// Gives `read` the file, which is read once a scrape and need not be UTF-8.
     ///
     /// # Errors
@@ -177,6 +185,16 @@ mod tests {
         assert_eq!((seen(1).unwrap(), seen(2).unwrap()), (b"own".to_vec(), b"first".to_vec()));
         std::fs::remove_dir_all(machine.path().join("proc")).unwrap();
         assert_eq!(seen(3).unwrap(), b"first", "it stays open");
+    }
+
+    #[test]
+    fn what_was_opened_at_the_start_may_be_hidden_later() {
+        let machine =
+            Machine::new().with("proc/1/mountinfo", "first").with("proc/self/mountinfo", "own");
+        let mounts = Shared::new(Mounts::new(&Tree::new(machine.path().join("proc"))));
+        mounts.open();
+        std::fs::remove_dir_all(machine.path().join("proc/1")).unwrap();
+        assert_eq!(mounts.read(1, |text, _| Ok(text.to_vec())).unwrap(), b"first");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub struct Open {
 
 impl Mounted {
     pub fn new(host: &Host) -> Self {
+        host.mounts.open();
         Self {
             mounts: host.mounts.clone(),
             root: host.root.root().into(),

@@ -160,6 +160,7 @@ struct FileSystem {
 impl FileSystem {
     fn new(host: &Host, flags: &Flags, ask: Ask) -> Result<Self> {
         let workers = usize::try_from(flags.get(&WORKERS)).unwrap_or(1);
+        host.mounts.open();
         Ok(Self {
             mounts: host.mounts.clone(),
             root: host.root.root().into(),
