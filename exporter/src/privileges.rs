@@ -16,12 +16,18 @@ use std::sync::PoisonError;
 use crate::bpf::Bpf;
 
 /// What collectors do at each scrape that takes a capability.
-const NEEDED: [(&str, CapabilitySet); 5] = [
+const NEEDED: [(&str, CapabilitySet); 10] = [
     // ctnetlink, where /proc has no counters.
     ("conntrack", CapabilitySet::NET_ADMIN),
     // Mount points, and folders of text files, below others' private folders.
+    ("btrfs", CapabilitySet::DAC_READ_SEARCH),
     ("filesystem", CapabilitySet::DAC_READ_SEARCH),
     ("textfile", CapabilitySet::DAC_READ_SEARCH),
+    // Files that only root may read, for an exporter of another user.
+    ("cpufreq", CapabilitySet::DAC_READ_SEARCH),
+    ("mountstats", CapabilitySet::DAC_READ_SEARCH),
+    ("rapl", CapabilitySet::DAC_READ_SEARCH),
+    ("slabinfo", CapabilitySet::DAC_READ_SEARCH),
     ("perf", CapabilitySet::PERFMON),
     // Processes of others where /proc is mounted with hidepid.
     ("processes", CapabilitySet::SYS_PTRACE),
@@ -32,12 +38,7 @@ const NEEDED: [(&str, CapabilitySet); 5] = [
 ///
 /// What the kernel refuses is logged: the exporter works with too many as well as with none.
 pub fn drop_all_but<'a>(bpf: &Bpf, collectors: impl IntoIterator<Item = &'a str>) {
-    let mut keep = CapabilitySet::empty();
-    for name in collectors {
-        for (_, needed) in NEEDED.iter().filter(|(needing, _)| *needing == name) {
-            keep |= *needed;
-        }
-    }
+    let mut keep = needed(collectors);
     if let Some(neighbours) = bpf.loaded() {
         let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
         if !neighbours.needs_no_capability() {
@@ -49,6 +50,16 @@ pub fn drop_all_but<'a>(bpf: &Bpf, collectors: impl IntoIterator<Item = &'a str>
     if let Err(errno) = restrict(keep) {
         tracing::warn!("capabilities cannot be dropped: {errno}");
     }
+}
+
+fn needed<'a>(collectors: impl IntoIterator<Item = &'a str>) -> CapabilitySet {
+    let mut keep = CapabilitySet::empty();
+    for name in collectors {
+        for (_, needed) in NEEDED.iter().filter(|(needing, _)| *needing == name) {
+            keep |= *needed;
+        }
+    }
+    keep
 }
 
 fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
@@ -72,4 +83,27 @@ fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
     set_capabilities(None, left)?;
     tracing::debug!("capabilities left: {kept:?}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_root_may_read_takes_the_capability_to_read_all() {
+        // All else that is root's alone is read at the start (dmi) or over other ways.
+        for name in ["rapl", "slabinfo", "cpufreq", "mountstats", "btrfs"] {
+            assert_eq!(needed([name]), CapabilitySet::DAC_READ_SEARCH, "{name}");
+        }
+        assert_eq!(needed(["loadavg", "uname"]), CapabilitySet::empty());
+    }
+
+    #[test]
+    fn collectors_that_need_something_are_known() {
+        let known = |name| crate::collectors::ALL.iter().any(|spec| spec.name == name);
+        let planned = |name| crate::upstream::COLLECTORS.contains(&name);
+        for (name, _) in NEEDED {
+            assert!(known(name) || planned(name), "{name}");
+        }
+    }
 }
