@@ -128,7 +128,9 @@ impl Collector for DiskStats {
                     return;
                 }
                 name.clear();
-                let _ = write!(name, "{}/queue/rotational", disk.name);
+                // In sysfs, `etherd/e0.0` is `etherd!e0.0`.
+                name.extend(disk.name.chars().map(|c| if c == '/' { '!' } else { c }));
+                name.push_str("/queue/rotational");
                 // Partitions have no queue, and count as what does not rotate.
                 let rotational = block
                     .as_ref()
@@ -348,6 +350,17 @@ mod tests {
         result.unwrap();
         assert!(text.contains("model=\"\u{fffd}\"") && text.contains("serial=\"long\""), "{text}");
         assert!(!text.contains("ata_write_cache"), "{text}");
+    }
+
+    #[test]
+    fn names_have_slashes_in_the_file_only() {
+        let machine = Machine::new()
+            .with("proc/diskstats", "152 0 etherd/e0.0 0 0 0 0 0 0 0 0 0 0 0\n")
+            .with("sys/block/etherd!e0.0/queue/rotational", "1\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        let info = text.lines().find(|line| line.starts_with("node_disk_info")).unwrap();
+        assert!(info.contains("device=\"etherd/e0.0\"") && info.contains("rotational=\"1\""));
     }
 
     #[test]
