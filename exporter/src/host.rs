@@ -93,15 +93,16 @@ impl Host {
     }
 }
 
-/// How many neighbours there may be: twice what the tables take before they refuse more, since
-/// permanent entries do not count for that. Only the initial namespace shows the thresholds.
+/// How many neighbours there may be: what the tables take before they refuse more, and some that
+/// do not count for that, such as permanent ones. Only the initial namespace shows the thresholds.
 fn room(proc: &Tree) -> u32 {
+    const SOME: u32 = 1 << 15;
+    const MOST: u32 = 1 << 20;
     let threshold = |version| -> u32 {
         let mut file = proc.file(&format!("sys/net/{version}/neigh/default/gc_thresh3"));
-        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(1 << 16)
+        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(SOME)
     };
-    let both = threshold("ipv4").saturating_add(threshold("ipv6"));
-    both.saturating_mul(2).clamp(1 << 16, 1 << 20)
+    threshold("ipv4").saturating_add(threshold("ipv6")).saturating_add(SOME).min(MOST)
 }
 
 /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.

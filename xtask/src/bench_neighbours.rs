@@ -116,7 +116,12 @@ fn measure(options: &Options) -> Result<()> {
     ip(&["link", "set", "n0", "up"])?;
     ip(&["link", "set", "n1", "up"])?;
     let mut subjects = vec![
-        Subject::start("ebpf", &options.exporter, &["--bpf.required"])?,
+        Subject::start(
+            "ebpf",
+            &options.exporter,
+            // The namespace does not show the thresholds.
+            &["--bpf.required", "--bpf.neighbour-map-entries=1048576"],
+        )?,
         Subject::start("netlink", &options.exporter, &["--no-bpf"])?,
     ];
     if let Some(peer) = &options.peer {
@@ -124,10 +129,13 @@ fn measure(options: &Options) -> Result<()> {
     }
     println!("| neighbours | source | time per scrape, ms | CPU per scrape, ms | resident, MiB |");
     println!("|---:|---|---:|---:|---:|");
+    let mut costs = Vec::new();
     let mut there = 0;
     for &wanted in &options.entries {
+        let before = subjects.first_mut().context("no subject")?.programs()?;
         fill(there..wanted)?;
         there = wanted;
+        let filled = subjects.first_mut().context("no subject")?.programs()?;
         for subject in &mut subjects {
             let figures = subject.measure(wanted)?;
             println!(
@@ -135,23 +143,40 @@ fn measure(options: &Options) -> Result<()> {
                 subject.name, figures.median, figures.cpu, figures.resident
             );
         }
-    }
-    empty(there)?;
-    let ebpf = subjects.first_mut().context("nothing was measured")?;
-    let text = ebpf.scrape()?;
-    println!("\n| program | runs | mean, ns |\n|---|---:|---:|");
-    let (mut runs, mut seconds) = (0.0, 0.0);
-    for (program, n) in samples(&text, "node_bpf_program_runs_total{program=\"") {
-        let took = samples(&text, "node_bpf_program_run_seconds_total{program=\"")
-            .find(|(other, _)| *other == program)
-            .map_or(0.0, |(_, seconds)| seconds);
-        println!("| {program} | {n} | {:.0} |", took / n * 1e9);
-        if program.starts_with("neigh_") {
-            (runs, seconds) = (runs + n, seconds + took);
+        let rested = subjects.first_mut().context("no subject")?.programs()?;
+        for _ in 0..TURNS {
+            fill(SPARE..SPARE + TURN)?;
+            empty(SPARE..SPARE + TURN)?;
         }
+        let turned = subjects.first_mut().context("no subject")?.programs()?;
+        costs.push((wanted, mean(&before, &filled), mean(&rested, &turned)));
     }
-    println!("| events, all | {runs} | {:.0} |", seconds / runs * 1e9);
+    empty(0..there)?;
+    println!("\n| neighbours | an event while as many come, ns | while {TURN} come and go, ns |");
+    println!("|---:|---:|---:|");
+    for (wanted, filling, turning) in costs {
+        println!("| {wanted} | {filling:.0} | {turning:.0} |");
+    }
+    println!("\n| program | runs | mean, ns |\n|---|---:|---:|");
+    for (program, runs, seconds) in subjects.first_mut().context("no subject")?.programs()? {
+        println!("| {program} | {runs} | {:.0} |", seconds / runs * 1e9);
+    }
     Ok(())
+}
+
+/// Neighbours that come and go while the others stay.
+const SPARE: u32 = 1 << 23;
+const TURN: u32 = 5000;
+const TURNS: u32 = 4;
+
+/// Nanoseconds that a run of an attached program took in between.
+fn mean(before: &[(String, f64, f64)], after: &[(String, f64, f64)]) -> f64 {
+    let sum = |programs: &[(String, f64, f64)]| {
+        let attached = programs.iter().filter(|(name, ..)| name.starts_with("neigh_"));
+        attached.fold((0.0, 0.0), |(n, time), (_, runs, seconds)| (n + runs, time + seconds))
+    };
+    let ((runs, seconds), (more, longer)) = (sum(before), sum(after));
+    (longer - seconds) / (more - runs) * 1e9
 }
 
 /// The samples of a family with one label: its value and the sample's.
@@ -166,8 +191,8 @@ fn fill(numbers: std::ops::Range<u32>) -> Result<()> {
     batch(numbers, "add", " lladdr 02:00:00:00:00:01 nud permanent")
 }
 
-fn empty(there: u32) -> Result<()> {
-    batch(0..there, "del", "")
+fn empty(numbers: std::ops::Range<u32>) -> Result<()> {
+    batch(numbers, "del", "")
 }
 
 fn batch(numbers: std::ops::Range<u32>, what: &str, rest: &str) -> Result<()> {
@@ -238,6 +263,19 @@ impl Subject {
     fn scrape(&mut self) -> Result<String> {
         let mut answer = self.client.get(&self.url).call()?;
         Ok(answer.body_mut().with_config().limit(u64::MAX).read_to_string()?)
+    }
+
+    /// The programs, how often they ran, and the seconds that took.
+    fn programs(&mut self) -> Result<Vec<(String, f64, f64)>> {
+        let text = self.scrape()?;
+        let seconds = |program| {
+            samples(&text, "node_bpf_program_run_seconds_total{program=\"")
+                .find(|(other, _)| *other == program)
+                .map_or(0.0, |(_, seconds)| seconds)
+        };
+        Ok(samples(&text, "node_bpf_program_runs_total{program=\"")
+            .map(|(program, runs)| (program.to_owned(), runs, seconds(program)))
+            .collect())
     }
 
     /// Scrapes for about two seconds, but at least five times.

@@ -46,12 +46,12 @@ use exporter_ebpf::{Access, Copied, Pointer, Typed, add};
 #[map]
 static COUNTS: HashMap<Key, Counts> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
 
-/// The entries of the tables, and where each is counted.
+/// The entries of the tables, and where each is counted. Entries come and go too fast to be
+/// allocated one by one, which would cost a microsecond.
 #[map]
-static ENTRIES: HashMap<Entry, Key> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
+static ENTRIES: HashMap<Entry, Key> = HashMap::with_max_entries(1 << 16, 0);
 
-/// Entries that were made and not seen since, by address; they come and go too fast to be
-/// allocated.
+/// Entries that were made and not seen since, by address.
 #[map]
 static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(1 << 14, 0);
 
@@ -219,8 +219,11 @@ fn lost() {
 /// Takes an entry out of the pending; says whether it was there.
 #[inline(always)]
 fn settled(address: u64) -> bool {
-    let settled = PENDING.remove(address).is_ok();
-    if settled && let Some(totals) = TOTALS.get_ptr_mut(0) {
+    let Some(totals) = TOTALS.get_ptr_mut(0) else { return false };
+    // SAFETY: it lies in the map.
+    let some = unsafe { (&raw const (*totals).pending).read_volatile() } != 0;
+    let settled = some && PENDING.remove(address).is_ok();
+    if settled {
         add!(totals.pending, -1);
     }
     settled
@@ -239,7 +242,8 @@ fn remove(entry: Entry, key: &Key) -> bool {
 /// Puts an entry that is in a table into the map, as it was a moment ago.
 #[inline(always)]
 fn adopt(entry: Entry, key: &Key) {
-    if ENTRIES.get_ptr(entry).is_some() {
+    let new = settled(entry.address);
+    if !new && ENTRIES.get_ptr(entry).is_some() {
         return;
     }
     match ENTRIES.insert(entry, key, BPF_NOEXIST.into()) {
@@ -248,7 +252,7 @@ fn adopt(entry: Entry, key: &Key) {
         Err(_) => return lost(),
     }
     // What is new has not been anything else before.
-    let created = settled(entry.address) || remove(Entry { noarp: entry.noarp ^ 1, ..entry }, key);
+    let created = new || remove(Entry { noarp: entry.noarp ^ 1, ..entry }, key);
     gain(key, entry.noarp, u64::from(created) & !entry.noarp);
 }
 

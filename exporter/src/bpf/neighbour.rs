@@ -319,11 +319,12 @@ impl Neighbours {
         self.read()?;
         let totals = self.totals()?;
         let missed = self.missed()?;
+        let differs = self.audit.fails(&totals, self.entries(), Instant::now());
         let reason = if totals.lost != self.lost {
             Some(Reason::Lost)
         } else if missed != self.missed {
             Some(Reason::Missed)
-        } else if self.audit.fails(&totals, self.entries(), Instant::now()) {
+        } else if differs {
             Some(Reason::Audit)
         } else {
             None

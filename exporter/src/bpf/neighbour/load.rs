@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Elements of the map of pending entries.
-pub(super) const PENDING: u32 = 1 << 14;
+pub(super) const PENDING: u32 = 1 << 13;
 
 /// How many interfaces are counted at most, for each family one: sixteen times those there are
 /// here, since other namespaces have some, too. To read the map takes the longer the larger it is.
