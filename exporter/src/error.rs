@@ -47,10 +47,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the file or call failed because what it names does not exist.
+    /// Whether the file or call failed because what it names does not exist, or was a process's
+    /// that is gone.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        let Self::Read { source, .. } = self else { return false };
+        source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(libc::ESRCH)
     }
 
     /// Whether the kernel forbade to open the file.

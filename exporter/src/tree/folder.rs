@@ -253,7 +253,8 @@ fn open_dir<'a>(
 ) -> Result<Option<Dir<'a>>> {
     match open(at, path, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(fd) => Ok(Some(Dir { place, name, fd })),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        // ESRCH: the folder of a process that is gone.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => Ok(None),
         Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
     }
 }

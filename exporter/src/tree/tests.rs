@@ -188,3 +188,18 @@ fn what_was_replaced_while_it_was_open_is_opened_anew() {
         fs::remove_dir_all(&path).unwrap();
     }
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a process that ends when it is told to")]
+fn the_folders_of_a_process_that_is_gone_are_absent() {
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let folder = Tree::new("/proc").folder(&child.id().to_string());
+    let dir = folder.dir().unwrap().unwrap();
+    let task = dir.dir("task").unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The kernel says ESRCH to all of it.
+    assert!(dir.dir("task").unwrap().is_none());
+    let mut names = Names::default();
+    assert!(task.list(&mut names).err().unwrap().is_absent());
+}
