@@ -42,7 +42,7 @@ struct Watchdog(Folder);
 impl Collector for Watchdog {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let entries = match self.0.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
+            Err(error) if error.is_hidden() => return Err(Error::NoData),
             entries => entries?,
         };
         let mut result = Ok(());
