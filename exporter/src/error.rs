@@ -68,6 +68,32 @@ impl Error {
     }
 }
 
+/// What need not exist on every machine.
+pub trait Absent<T>: Sized {
+    /// `None` where it does not exist.
+    ///
+    /// # Errors
+    /// It is there and failed.
+    fn if_there(self) -> Result<Option<T>>;
+
+    /// For what a collector tells nothing without.
+    ///
+    /// # Errors
+    /// [`Error::NoData`] where it does not exist, or it is there and failed.
+    fn or_no_data(self) -> Result<T> {
+        self.if_there()?.ok_or(Error::NoData)
+    }
+}
+
+impl<T> Absent<T> for Result<T> {
+    fn if_there(self) -> Result<Option<T>> {
+        match self {
+            Err(error) if error.is_absent() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
+
 /// What one device of several may fail to tell, without hiding what the others tell.
 pub trait Optional: Sized {
     /// `None` also where it cannot be read: forbidden, or the device is asleep or broken.

@@ -33,7 +33,7 @@ pub mod testing;
 /// What every collector's file begins with.
 pub mod prelude {
     pub use crate::collector::{Collector, Spec};
-    pub use crate::error::{Error, Malformed, Optional, Result};
+    pub use crate::error::{Absent, Error, Malformed, Optional, Result};
     pub use crate::flag::{Filter, Flag, Flags, Pattern, pattern, switch, text, texts};
     pub use crate::host::Host;
     pub use crate::metric::{Metric, counter, gauge, untyped};

@@ -35,10 +35,7 @@ struct Bonding {
 impl Collector for Bonding {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { masters, interfaces, path } = self;
-        let masters = match masters.read() {
-            Err(error) if error.is_absent() => return Err(Error::NoData), // no such module
-            masters => masters?,
-        };
+        let masters = masters.read().or_no_data()?; // no such module
         let Some(interfaces) = interfaces.dir()? else { return Err(Error::NoData) };
         for master in masters.split_ascii_whitespace() {
             // One that is gone meanwhile, or cannot be read, hides no other.

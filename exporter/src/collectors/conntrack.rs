@@ -79,8 +79,9 @@ struct Conntrack {
 
 impl Collector for Conntrack {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        out.put(&ENTRIES, [], loaded(self.count.parse(parse))?);
-        out.put(&LIMIT, [], loaded(self.max.parse(parse))?);
+        // Without the module, there is nothing to tell.
+        out.put(&ENTRIES, [], self.count.parse(parse).or_no_data()?);
+        out.put(&LIMIT, [], self.max.parse(parse).or_no_data()?);
         let (source, counters) = match self.stat.parse(sum) {
             Err(error) if error.is_absent() && self.running => {
                 let counters = self.ask().map_err(|error| {
@@ -89,7 +90,7 @@ impl Collector for Conntrack {
                 });
                 ("netlink", counters?)
             }
-            sum => ("procfs", loaded(sum)?),
+            sum => ("procfs", sum.or_no_data()?),
         };
         out.served_by(source);
         for (metric, value) in COUNTERS.into_iter().zip(counters) {
@@ -97,11 +98,6 @@ impl Collector for Conntrack {
         }
         Ok(())
     }
-}
-
-/// Without the module, there is nothing to tell.
-fn loaded<T>(read: Result<T>) -> Result<T> {
-    read.map_err(|error| if error.is_absent() { Error::NoData } else { error })
 }
 
 fn parse(text: &str) -> Result<u64, Malformed> {

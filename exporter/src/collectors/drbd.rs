@@ -77,10 +77,7 @@ impl Collector for Drbd {
             }
             Ok(())
         });
-        match parsed {
-            Err(error) if error.is_absent() => Err(Error::NoData),
-            parsed => parsed,
-        }
+        parsed.or_no_data()
     }
 }
 

@@ -69,10 +69,7 @@ struct Room {
 impl Collector for Edac {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { controllers, csrows, room } = self;
-        let controllers = match controllers.list() {
-            Err(error) if error.is_absent() => return Ok(()),
-            controllers => controllers?,
-        };
+        let Some(controllers) = controllers.list().if_there()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in controllers {
             let name = entry.name();

@@ -64,10 +64,7 @@ struct FibreChannel(Folder);
 
 impl Collector for FibreChannel {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let entries = match self.0.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            entries => entries?,
-        };
+        let entries = self.0.list().or_no_data()?;
         let mut result = Ok(());
         for entry in entries {
             let put = put_host(&entry, out);

@@ -101,9 +101,7 @@ fn wanted(given: &str) -> Result<Wanted> {
 impl Collector for Ipvs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { stats, table, wanted, key, sums } = self;
-        let totals = stats.parse(totals);
-        let totals =
-            totals.map_err(|error| if error.is_absent() { Error::NoData } else { error })?;
+        let totals = stats.parse(totals).or_no_data()?;
         for (metric, value) in TOTALS.into_iter().zip(totals) {
             out.put(metric, [], value);
         }

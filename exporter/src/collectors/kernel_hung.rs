@@ -20,13 +20,8 @@ struct KernelHung(File);
 
 impl Collector for KernelHung {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        match self.0.number::<u64>() {
-            Err(error) if error.is_absent() => Err(Error::NoData),
-            tasks => {
-                out.put(&TASKS, [], tasks?);
-                Ok(())
-            }
-        }
+        out.put(&TASKS, [], self.0.number::<u64>().or_no_data()?);
+        Ok(())
     }
 }
 

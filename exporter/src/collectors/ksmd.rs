@@ -89,10 +89,10 @@ impl Collector for Ksmd {
 }
 
 fn read(file: &mut File, put: impl FnOnce(i64)) -> Result {
-    match file.number() {
-        Err(error) if error.is_absent() => Ok(()),
-        number => number.map(put),
+    if let Some(number) = file.number().if_there()? {
+        put(number);
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -52,12 +52,9 @@ impl LnStat {
     /// Makes `tables` those of the files that there are.
     fn refresh(&mut self) -> Result {
         let Self { folder, proc, tables } = self;
-        let entries = match folder.list() {
-            Err(error) if error.is_absent() => {
-                tables.clear();
-                return Ok(());
-            }
-            entries => entries?,
+        let Some(entries) = folder.list().if_there()? else {
+            tables.clear();
+            return Ok(());
         };
         let mut place = 0;
         for entry in entries {

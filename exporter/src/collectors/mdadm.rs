@@ -42,14 +42,12 @@ impl Collector for MdAdm {
         if parsed.as_ref().is_err_and(Error::is_absent) {
             return Err(Error::NoData);
         }
-        let listed = match self.block.list() {
-            Ok(entries) => entries
+        let listed = self.block.list().if_there().and_then(|entries| {
+            (entries.into_iter().flatten())
                 .filter(|entry| entry.bytes().starts_with(b"md"))
                 .map(|entry| put_attributes(&entry, out))
-                .fold(Ok(()), Result::and),
-            Err(error) if error.is_absent() => Ok(()),
-            Err(error) => Err(error),
-        };
+                .fold(Ok(()), Result::and)
+        });
         parsed.and(listed)
     }
 }

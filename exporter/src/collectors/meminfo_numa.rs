@@ -29,10 +29,7 @@ struct MemInfoNuma {
 impl Collector for MemInfoNuma {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { nodes, memory, counts } = self;
-        let nodes = match nodes.list() {
-            Err(error) if error.is_absent() => return Ok(()),
-            nodes => nodes?,
-        };
+        let Some(nodes) = nodes.list().if_there()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in nodes {
             let name = entry.name();

@@ -64,10 +64,7 @@ struct Nfs(File);
 
 impl Collector for Nfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let stats = match self.0.parse(parse) {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            stats => stats?,
-        };
+        let stats = self.0.parse(parse).or_no_data()?;
         let [_, udp, tcp, connections] = stats.network;
         out.put(&PACKETS, [&"tcp"], tcp);
         out.put(&PACKETS, [&"udp"], udp);

@@ -69,10 +69,7 @@ struct Nfsd(File);
 
 impl Collector for Nfsd {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let stats = match self.0.parse(parse) {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            stats => stats?,
-        };
+        let stats = self.0.parse(parse).or_no_data()?;
         let [hits, misses, nocache] = stats.reply_cache;
         out.put(&CACHE_HITS, [], hits);
         out.put(&CACHE_MISSES, [], misses);

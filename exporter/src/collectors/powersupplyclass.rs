@@ -143,10 +143,7 @@ struct PowerSupplyClass {
 impl Collector for PowerSupplyClass {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { class, ignored, names, info } = self;
-        let entries = match class.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            entries => entries?,
-        };
+        let entries = class.list().or_no_data()?;
         let mut result = Ok(());
         for entry in entries {
             let supply = entry.name();

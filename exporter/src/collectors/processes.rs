@@ -100,10 +100,7 @@ fn count_threads(
 ) -> Result {
     let Some(dir) = process.dir()? else { return Ok(()) };
     let Some(task) = dir.dir("task")? else { return Ok(()) };
-    let threads = match task.list(names) {
-        Err(error) if error.is_absent() => return Ok(()),
-        threads => threads?,
-    };
+    let Some(threads) = task.list(names).if_there()? else { return Ok(()) };
     for thread in threads.filter(is_number) {
         if thread.bytes() == process.bytes() {
             states.count(stat.state);

@@ -60,7 +60,7 @@ impl Rapl {
     /// Looks whether zones came or went; if so, names them all.
     fn find(&mut self) -> Result {
         let entries = match self.class.list() {
-            Err(error) if error.is_absent() || error.is_forbidden() => return Err(Error::NoData),
+            Err(error) if error.is_hidden() => return Err(Error::NoData),
             entries => entries?,
         };
         let inodes = entries.clone().filter_map(|entry| entry.inode());

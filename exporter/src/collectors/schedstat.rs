@@ -30,7 +30,7 @@ struct SchedStat(File);
 
 impl Collector for SchedStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let result = self.0.parse(|text| {
+        let read = self.0.parse(|text| {
             for (cpu, running, waiting, timeslices) in text.lines().filter_map(parse) {
                 out.put(&RUNNING, [&cpu], running as f64 / 1e9);
                 out.put(&WAITING, [&cpu], waiting as f64 / 1e9);
@@ -38,7 +38,7 @@ impl Collector for SchedStat {
             }
             Ok(())
         });
-        result.map_err(|error| if error.is_absent() { Error::NoData } else { error })
+        read.or_no_data()
     }
 }
 

@@ -54,10 +54,8 @@ impl Collector for SockStat {
                     }
                 })
             });
-            match read {
-                Err(error) if error.is_absent() => {} // without IPv4, or without IPv6
-                read => result = result.and(read),
-            }
+            // A kernel may be without IPv4, or without IPv6.
+            result = result.and(read.if_there().map(drop));
         }
         result
     }

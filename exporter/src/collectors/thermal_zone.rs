@@ -26,10 +26,7 @@ struct ThermalZone(Folder);
 
 impl Collector for ThermalZone {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let entries = match self.0.list() {
-            Err(error) if error.is_absent() => return Ok(()),
-            entries => entries?,
-        };
+        let Some(entries) = self.0.list().if_there()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in entries {
             let name = entry.name();

@@ -42,11 +42,7 @@ struct Time {
 impl Collector for Time {
     fn collect(&mut self, out: &mut Sink) -> Result {
         put_time(&self.zone, clock_gettime(ClockId::Realtime), out);
-        let entries = match self.clocksources.list() {
-            Ok(entries) => entries,
-            Err(error) if error.is_absent() => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let Some(entries) = self.clocksources.list().if_there()? else { return Ok(()) };
         // The device is its place in alphabetical order, as in node_exporter.
         for (device, entry) in entries.filter(|entry| is_clocksource(entry.bytes())).enumerate() {
             let Some(dir) = entry.dir()? else { continue };

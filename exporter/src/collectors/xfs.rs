@@ -104,11 +104,8 @@ struct Xfs(Folder);
 
 impl Collector for Xfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        match self.0.list() {
-            Ok(entries) => entries.map(|entry| put(&entry, out)).fold(Ok(()), Result::and),
-            Err(error) if error.is_absent() => Ok(()),
-            Err(error) => Err(error),
-        }
+        let Some(entries) = self.0.list().if_there()? else { return Ok(()) };
+        entries.map(|entry| put(&entry, out)).fold(Ok(()), Result::and)
     }
 }
 

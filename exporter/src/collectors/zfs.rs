@@ -75,10 +75,7 @@ struct Kstat {
 impl Collector for Zfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, kstats, pool, dataset, names, room } = self;
-        let entries = match folder.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            entries => entries?,
-        };
+        let entries = folder.list().or_no_data()?;
         let mut result = Ok(());
         for entry in entries {
             let kstat = kstats.iter_mut().find(|kstat| kstat.name.as_bytes() == entry.bytes());

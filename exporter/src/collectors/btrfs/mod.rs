@@ -102,10 +102,7 @@ struct Btrfs {
 impl Collector for Btrfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, mounted, names, id } = self;
-        let entries = match folder.list() {
-            Err(error) if error.is_absent() => return Ok(()),
-            entries => entries?,
-        };
+        let Some(entries) = folder.list().if_there()? else { return Ok(()) };
         // What is no file system (`features`) has no dash in its name.
         let mut systems = entries.filter(|entry| entry.bytes().contains(&b'-')).peekable();
         if systems.peek().is_none() {

@@ -199,10 +199,7 @@ impl Cpu {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
         cores.clear();
-        let entries = match folder.list() {
-            Err(error) if error.is_absent() => return Ok(()),
-            entries => entries?,
-        };
+        let Some(entries) = folder.list().if_there()? else { return Ok(()) };
         let mut told = None;
         for entry in entries {
             let name = entry.name();

@@ -79,10 +79,7 @@ struct HwMon {
 impl HwMon {
     /// Looks whether chips came or went; if so, names them all.
     fn find(&mut self) -> Result {
-        let entries = match self.class.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            entries => entries?,
-        };
+        let entries = self.class.list().or_no_data()?;
         let inodes = entries.clone().filter_map(|entry| entry.inode());
         if inodes.clone().eq(self.seen.iter().copied()) {
             return Ok(());

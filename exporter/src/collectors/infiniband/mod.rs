@@ -68,10 +68,7 @@ struct InfiniBand {
 impl Collector for InfiniBand {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { class, filter, ports, files } = self;
-        let entries = match class.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            entries => entries?,
-        };
+        let entries = class.list().or_no_data()?;
         let mut result = Ok(());
         for entry in entries {
             let device = entry.name();

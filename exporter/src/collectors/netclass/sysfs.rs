@@ -19,17 +19,12 @@ impl Sysfs {
 
 impl super::Source for Sysfs {
     fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result {
-        let interfaces = self.0.list().map_err(|error| match &error {
-            Error::Read { source, .. }
-                if matches!(
-                    source.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                tracing::debug!(%error, "no interfaces");
-                Error::NoData
+        let interfaces = self.0.list().map_err(|error| {
+            if !error.is_hidden() {
+                return error;
             }
-            _ => error,
+            tracing::debug!(%error, "no interfaces");
+            Error::NoData
         })?;
         for entry in interfaces {
             // A file such as bonding_masters is none.

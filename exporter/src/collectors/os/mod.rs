@@ -50,9 +50,9 @@ impl Collector for Os {
     fn collect(&mut self, out: &mut Sink) -> Result {
         for file in &mut self.0 {
             file.close();
-            match file.parse(|text| put(&release::parse(text)?, out)) {
-                Err(error) if error.is_absent() => {}
-                result => return result,
+            let read = file.parse(|text| put(&release::parse(text)?, out));
+            if let Some(()) = read.if_there()? {
+                return Ok(());
             }
         }
         Err(Error::NoData)

@@ -176,10 +176,7 @@ struct Device {
 impl PciDevice {
     /// Looks whether devices came or went; if so, reads what they all are.
     fn find(&mut self) -> Result {
-        let entries = match self.bus.list() {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            entries => entries?,
-        };
+        let entries = self.bus.list().or_no_data()?;
         let inodes = entries.clone().filter_map(|entry| entry.inode());
         if inodes.clone().eq(self.seen.iter().copied()) {
             return Ok(());
