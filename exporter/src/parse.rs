@@ -1,7 +1,7 @@
 //! Reading words and numbers out of kernel text.
 
 use crate::error::Malformed;
-use std::str::FromStr;
+use std::{ops::RangeInclusive, str::FromStr};
 
 /// Words in a row, each expected to be something.
 pub trait Words<'a>: Iterator<Item = &'a str> {
@@ -55,6 +55,27 @@ pub fn number<T: FromStr>(what: &'static str, text: &str) -> Result<T, Malformed
     text.parse().map_err(|_| Malformed::new(what, text))
 }
 
+/// The kernel's lists of numbers, such as `1,4-6`: each part from its first to its last number.
+pub fn ranges<T: FromStr>(
+    what: &'static str,
+    text: &str,
+) -> impl Iterator<Item = Result<RangeInclusive<T>, Malformed>> {
+    text.trim_end_matches('\n').split(',').filter(|part| !part.is_empty()).map(move |part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) => Ok(first..=last),
+            _ => Err(Malformed::new(what, part)),
+        }
+    })
+}
+
+/// Whether `text` is a number without sign, of any length.
+#[must_use]
+pub fn is_digits(text: impl AsRef<[u8]>) -> bool {
+    let text = text.as_ref();
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
 /// All of `text` as a hexadecimal number, without `0x`.
 ///
 /// # Errors
@@ -104,8 +125,19 @@ mod tests {
 
     #[test]
     fn numbers_in_c_notation() {
-        for (text, number) in [("0", 0), ("42", 42), ("0xfF", 255), ("017", 15), ("0b101", 5)] {
+        for (text, number) in [
+            ("0", 0),
+            ("42", 42),
+            ("0xfF", 255),
+            ("0X1f", 31),
+            ("017", 15),
+            ("0022", 18),
+            ("0o17", 15),
+            ("0b101", 5),
+            ("0B11", 3),
+        ] {
             assert_eq!(unsigned(text), Ok(number), "{text}");
+            assert_eq!(signed(&format!("+{text}")), Ok(number.cast_signed()), "+{text}");
             assert_eq!(signed(&format!("-{text}")), Ok(-number.cast_signed()), "-{text}");
         }
         assert_eq!(unsigned("0xffffffffffffffff"), Ok(u64::MAX));
@@ -113,8 +145,26 @@ mod tests {
         for wrong in ["", "-1", "+1", "0x", "0x+1", "08", "1 2", "18446744073709551616"] {
             assert_eq!(malformed(unsigned(wrong)), format!("bad number: {wrong:?}"));
         }
-        for wrong in ["", "-", "--1", "+-1", "9223372036854775808"] {
+        for wrong in
+            ["", "-", "x", "0x", "0x-1", "08", "1.5", "--1", "+-1", "é", "9223372036854775808"]
+        {
             assert_eq!(malformed(signed(wrong)), format!("bad number: {wrong:?}"));
         }
+    }
+
+    #[test]
+    fn lists_of_numbers() {
+        let list = |text| ranges::<u16>("list", text).collect::<Result<Vec<_>, _>>();
+        assert_eq!(list("\n"), Ok(vec![]));
+        assert_eq!(list("1,3-5,9\n"), Ok(vec![1..=1, 3..=5, 9..=9]));
+        for wrong in ["x", "1-", "-1", "1-2-3", "1 ", "70000"] {
+            assert_eq!(malformed(list(wrong)), format!("bad list: {wrong:?}"));
+        }
+    }
+
+    #[test]
+    fn digits_are_a_number_of_any_length() {
+        assert!(is_digits("0") && is_digits("99999999999999999999999"));
+        assert!(!is_digits("") && !is_digits("-1") && !is_digits("1 ") && !is_digits(b"\xb2"));
     }
 }

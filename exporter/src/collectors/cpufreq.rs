@@ -9,10 +9,11 @@
 //! processor, the others are not tried.
 
 use crate::{
-    parse::number,
+    parse::{number, ranges},
     prelude::*,
     tree::{Dir, Entry},
 };
+use std::ops::RangeInclusive;
 
 pub const SPEC: Spec = Spec {
     name: "cpufreq",
@@ -23,7 +24,7 @@ pub const SPEC: Spec = Spec {
             cpuinfo: host.proc.file("cpuinfo"),
             processors: host.sys.folder("devices/system/cpu"),
             offline: host.sys.file("devices/system/cpu/offline"),
-            ranges: Vec::new(),
+            absent: Vec::new(),
         }))
     },
 };
@@ -77,13 +78,19 @@ struct CpuFreq {
     processors: Folder,
     offline: File,
     /// What is offline; between scrapes, room for it.
-    ranges: Vec<(u32, u32)>,
+    absent: Vec<RangeInclusive<u32>>,
 }
 
 impl Collector for CpuFreq {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Self { cpuinfo, processors, offline, ranges } = self;
-        offline.parse(|text| parse(text, ranges))?;
+        let Self { cpuinfo, processors, offline, absent } = self;
+        absent.clear();
+        offline.parse(|text| {
+            for range in ranges("processor", text) {
+                absent.push(range?);
+            }
+            Ok(())
+        })?;
         cpuinfo.touch();
         let mut forbidden = [false; FREQUENCIES.len()];
         let mut result = Ok(());
@@ -94,7 +101,7 @@ impl Collector for CpuFreq {
             else {
                 continue;
             };
-            if !ranges.iter().any(|&(first, last)| (first..=last).contains(&number)) {
+            if !absent.iter().any(|range| range.contains(&number)) {
                 let put = put_processor(&entry, cpu, &mut forbidden, out);
                 result = result.and(put);
             }
@@ -140,30 +147,10 @@ fn kilohertz(text: &str) -> Result<Option<u64>, Malformed> {
     if text == "<unknown>" { Ok(None) } else { number("frequency", text).map(Some) }
 }
 
-/// Puts the ranges of a list such as `1,4-6` into `ranges`.
-fn parse(text: &str, ranges: &mut Vec<(u32, u32)>) -> Result<(), Malformed> {
-    ranges.clear();
-    for part in text.trim_ascii().split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        ranges.push((number("processor", first)?, number("processor", last)?));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
-
-    #[test]
-    fn lists_of_processors() {
-        let mut ranges = Vec::new();
-        let mut list = |text| parse(text, &mut ranges).map(|()| ranges.clone());
-        assert_eq!(list("1,4-6\n"), Ok(vec![(1, 1), (4, 6)]));
-        assert_eq!(list("\n"), Ok(vec![]));
-        assert_eq!(malformed(list("1-2-3")), "bad processor: \"2-3\"");
-        assert_eq!(malformed(list("x")), "bad processor: \"x\"");
-    }
+    use crate::testing::Machine;
 
     #[test]
     fn processors_that_are_offline_unscaled_or_malformed_hide_no_other() {

@@ -4,7 +4,7 @@
 //! What a card does not tell is exposed as 0, so that each card has each series.
 
 use crate::{
-    parse::unsigned,
+    parse::{is_digits, unsigned},
     prelude::*,
     tree::{Dir, Entry},
 };
@@ -73,7 +73,7 @@ impl Collector for Drm {
         for entry in entries {
             let name = entry.name();
             let Some(number) = name.strip_prefix("card") else { continue };
-            if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+            if is_digits(number) {
                 let put = put_card(&entry, &name, out);
                 result = result.and(put);
             }

@@ -5,6 +5,7 @@
 //! csrow can be told for are those of csrow `unknown`. What a driver lacks is left out.
 
 use crate::{
+    parse::is_digits,
     prelude::*,
     sink::Label,
     tree::{Dir, Names},
@@ -150,7 +151,7 @@ fn of_channel<'a>(channel: &str, what: &str, file: &'a mut String) -> &'a str {
 /// The number between the two.
 fn numbered<'a>(name: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let number = name.strip_prefix(before)?.strip_suffix(after)?;
-    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(number)
+    is_digits(number).then_some(number)
 }
 
 /// The label with `#` left out and an underscore before each part: `mc0_csrow0_channel1`.

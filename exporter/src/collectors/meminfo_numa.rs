@@ -4,7 +4,12 @@
 //! `numa_hit 143365546` (`drivers/base/node.c`). All fields are exposed, in bytes where the kernel
 //! says kB; each is named when it is first seen.
 
-use crate::{metric::Kind, parse::number, prelude::*, tree::Entry};
+use crate::{
+    metric::Kind,
+    parse::{is_digits, number},
+    prelude::*,
+    tree::Entry,
+};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -33,7 +38,7 @@ impl Collector for MemInfoNuma {
         let mut result = Ok(());
         for entry in nodes {
             let name = entry.name();
-            let Some(node) = name.strip_prefix("node").filter(|node| is_number(node)) else {
+            let Some(node) = name.strip_prefix("node").filter(|node| is_digits(node)) else {
                 continue;
             };
             result = result.and(put_node(&entry, node, memory, counts, out));
@@ -102,10 +107,6 @@ fn as_metric(field: &str) -> String {
         }
         _ => field.to_owned(),
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Node, field and value.

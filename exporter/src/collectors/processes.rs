@@ -6,7 +6,7 @@
 //! are read one by one.
 
 use crate::{
-    parse::number,
+    parse::{is_digits, number},
     prelude::*,
     tree::{Entry, Names},
 };
@@ -112,7 +112,7 @@ fn count_threads(
 }
 
 fn is_number(entry: &Entry<'_>) -> bool {
-    entry.bytes().iter().all(u8::is_ascii_digit)
+    is_digits(entry.bytes())
 }
 
 fn read(entry: &Entry<'_>) -> Result<Option<Stat>> {

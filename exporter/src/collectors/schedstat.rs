@@ -4,7 +4,7 @@
 //! version 15 of the file), times in nanoseconds. Lines of another form are skipped: the other
 //! lines differ from version to version. The file is there with `CONFIG_SCHEDSTATS`.
 
-use crate::prelude::*;
+use crate::{parse::is_digits, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "schedstat",
@@ -45,7 +45,7 @@ impl Collector for SchedStat {
 /// Processor, nanoseconds running and waiting, and timeslices.
 fn parse(line: &str) -> Option<(&str, u64, u64, u64)> {
     let mut words = line.strip_prefix("cpu")?.split_ascii_whitespace();
-    let cpu = words.next().filter(|cpu| cpu.bytes().all(|b| b.is_ascii_digit()))?;
+    let cpu = words.next().filter(|cpu| is_digits(cpu))?;
     let mut number = || words.next()?.parse::<u64>().ok();
     for _ in 0..6 {
         number()?;

@@ -4,7 +4,7 @@
 //! `NAME:KEY,KEY…` as one family for each. `include-info` exposes the words of any value as
 //! labels. Dots in the name stand for slashes. A setting that fails does not hide the others.
 
-use crate::{metric::Kind, prelude::*};
+use crate::{metric::Kind, parse::signed, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "sysctl",
@@ -76,7 +76,7 @@ impl Setting {
         file.parse(|text| {
             let count = check(text, keyed.len())?;
             for (i, word) in text.split_ascii_whitespace().enumerate() {
-                let number = number(word)?;
+                let number = signed(word)?;
                 if let Some(metric) = keyed.get(i) {
                     out.put(metric, [], number);
                 } else if count == 1 {
@@ -127,33 +127,6 @@ fn check(text: &str, keys: usize) -> Result<usize, Malformed> {
     Ok(count)
 }
 
-/// A number as Go and C write it: decimal, `0x` hexadecimal, `0` or `0o` octal, `0b` binary.
-fn number(word: &str) -> Result<i64, Malformed> {
-    let (sign, digits) = match word.strip_prefix(['-', '+']) {
-        Some(digits) if word.starts_with('-') => ("-", digits),
-        Some(digits) => ("", digits),
-        None => ("", word),
-    };
-    let lower = |b: &u8| b.to_ascii_lowercase();
-    let (radix, digits) = match (digits.as_bytes().get(..2), digits.get(2..)) {
-        (Some([b'0', b]), Some(rest)) => match lower(b) {
-            b'x' => (16, rest),
-            b'o' => (8, rest),
-            b'b' => (2, rest),
-            _ => (8, digits),
-        },
-        _ => (10, digits),
-    };
-    if radix == 10 {
-        word.parse().map_err(|_| Malformed::new("number", word))
-    } else {
-        // A sign of its own among the digits is none.
-        let plain = digits.starts_with(|c: char| c.is_ascii_hexdigit());
-        let number = plain.then(|| i64::from_str_radix(&format!("{sign}{digits}"), radix).ok());
-        number.flatten().ok_or_else(|| Malformed::new("number", word))
-    }
-}
-
 /// The name with everything that a metric's may not contain, and the underscores around it,
 /// replaced by one underscore.
 fn as_metric(name: &str) -> String {
@@ -173,7 +146,7 @@ fn as_metric(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::Machine;
 
     fn collect(file: &str, args: &[&str]) -> (String, Result) {
         let machine = Machine::new().with("proc/sys/net/ipv4/a_b", file);
@@ -230,25 +203,6 @@ mod tests {
             collect("7\n", &[&format!("{include}=absent"), &format!("{include}=net.ipv4.a_b")]);
         assert_eq!(text, "node_sysctl_net_ipv4_a_b 7");
         assert!(result.unwrap_err().is_absent());
-    }
-
-    #[test]
-    fn numbers_have_go_s_prefixes() {
-        for (word, want) in [
-            ("0", 0),
-            ("-5", -5),
-            ("+5", 5),
-            ("0x1F", 31),
-            ("-0x1f", -31),
-            ("0022", 18),
-            ("0o17", 15),
-            ("0B11", 3),
-        ] {
-            assert_eq!(number(word), Ok(want), "{word}");
-        }
-        for wrong in ["", "-", "x", "0x", "0x-1", "08", "1.5", "9223372036854775808", "--1", "é"] {
-            assert_eq!(malformed(number(wrong)), format!("bad number: {wrong:?}"));
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{
     metrics::{INFO, Numbers, admin_state},
 };
 use crate::{
+    parse::signed,
     prelude::*,
     tree::{Attribute, Dir, Entry},
 };
@@ -83,28 +84,5 @@ pub(super) fn text(dir: &Dir<'_>, file: &str) -> Option<Attribute> {
 
 /// The number in a file, decimal or hexadecimal.
 pub(super) fn number(dir: &Dir<'_>, file: &str) -> Option<i64> {
-    parse(&text(dir, file)?)
-}
-
-fn parse(text: &str) -> Option<i64> {
-    match text.strip_prefix("0x") {
-        Some(digits) if !digits.starts_with('+') => i64::from_str_radix(digits, 16).ok(),
-        Some(_) => None,
-        None => text.parse().ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse;
-
-    #[test]
-    fn numbers_are_decimal_or_hexadecimal() {
-        assert_eq!(parse("1500"), Some(1500));
-        assert_eq!(parse("-1"), Some(-1));
-        assert_eq!(parse("0x1003"), Some(0x1003));
-        for wrong in ["", "0x", "0x+1", "1 2", "x", "99999999999999999999"] {
-            assert_eq!(parse(wrong), None, "{wrong}");
-        }
-    }
+    signed(&text(dir, file)?).ok()
 }
