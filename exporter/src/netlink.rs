@@ -138,15 +138,23 @@ struct Request<'a> {
 
 /// A socket to one of the kernel's tables.
 ///
-/// It sees the network namespace of the thread that opens it. After an error it is opened
-/// anew by the next dump, since the rest of the broken answer may still be under way.
+/// It is opened at first use, and sees the network namespace of the thread that opens it. After
+/// an error it is opened anew by the next dump, since the rest of the broken answer may still be
+/// under way.
 pub struct Socket {
-    /// None after an error.
+    /// None before first use, and after an error.
     open: Option<netlink_sys::Socket>,
     protocol: Protocol,
     sequence: u32,
     message: Vec<u8>,
     buffer: Vec<u8>,
+}
+
+impl Default for Socket {
+    /// A socket to the routing tables.
+    fn default() -> Self {
+        Self::new(Protocol::Route)
+    }
 }
 
 impl std::fmt::Debug for Socket {
@@ -156,20 +164,16 @@ impl std::fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// Opens a socket to the routing tables in the network namespace of this thread.
-    pub fn open() -> Result<Self, Error> {
-        Self::open_to(Protocol::Route)
+    /// A socket that is not open yet.
+    #[must_use]
+    pub const fn new(protocol: Protocol) -> Self {
+        Self { open: None, protocol, sequence: 0, message: Vec::new(), buffer: Vec::new() }
     }
 
-    /// Opens a socket in the network namespace of this thread.
-    pub fn open_to(protocol: Protocol) -> Result<Self, Error> {
-        Ok(Self {
-            open: Some(connect(protocol)?),
-            protocol,
-            sequence: 0,
-            message: Vec::new(),
-            buffer: vec![0; BUFFER],
-        })
+    /// Opens a socket to the routing tables in the network namespace of this thread.
+    pub fn open() -> Result<Self, Error> {
+        let open = Some(connect(Protocol::Route)?);
+        Ok(Self { open, ..Self::new(Protocol::Route) })
     }
 
     /// Asks `request` and gives each payload of the answer to `each`, whole dumps again
@@ -190,6 +194,9 @@ impl Socket {
         tries: u32,
         mut each: impl FnMut(Step<&[u8]>) -> Result<(), Malformed>,
     ) -> Result<bool, Error> {
+        if self.buffer.is_empty() {
+            self.buffer.resize(BUFFER, 0);
+        }
         for _ in 0..tries {
             let socket = match self.open.take() {
                 Some(socket) => socket,

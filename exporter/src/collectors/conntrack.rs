@@ -22,7 +22,7 @@ pub const SPEC: Spec = Spec {
             max: host.proc.file("sys/net/netfilter/nf_conntrack_max"),
             stat: host.proc.file("net/stat/nf_conntrack"),
             running: host.is_running(),
-            socket: None,
+            socket: Socket::new(Protocol::Netfilter),
         }))
     },
 };
@@ -73,8 +73,8 @@ struct Conntrack {
     stat: File,
     /// Whether netlink answers for the machine that is looked at.
     running: bool,
-    /// Opened where the file is not there.
-    socket: Option<Socket>,
+    /// Asked where the file is not there.
+    socket: Socket,
 }
 
 impl Collector for Conntrack {
@@ -129,12 +129,8 @@ fn sum(text: &str) -> Result<Counters, Malformed> {
 impl Conntrack {
     /// Adds up the processors, as the kernel tells of them over netlink.
     fn ask(&mut self) -> Result<Counters> {
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open_to(Protocol::Netfilter)?),
-        };
         let mut counters = Counters::default();
-        socket.conntrack_stats(|step| match step {
+        self.socket.conntrack_stats(|step| match step {
             Step::Start => counters = Counters::default(),
             Step::Item(stats) => {
                 let values = [

@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(NetworkRoute {
-            socket: None,
+            socket: Socket::default(),
             links: host.links.clone(),
             routes: Vec::new(),
             counts: HashMap::new(),
@@ -32,8 +32,7 @@ static ROUTES: Metric<1> =
     gauge("node_network_routes", "network routes by interface").by(["device"]);
 
 struct NetworkRoute {
-    /// Opened at first use; it opens itself anew after an error.
-    socket: Option<Socket>,
+    socket: Socket,
     links: Shared<LinkDump>,
     routes: Vec<(Route, Hop)>,
     /// By index of the interface; 0 for those without a name.
@@ -43,10 +42,6 @@ struct NetworkRoute {
 impl Collector for NetworkRoute {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { socket, links, routes, counts } = self;
-        let socket = match socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open()?),
-        };
         let dumped = socket.routes(|step| match step {
             Step::Start => routes.clear(),
             Step::Item((route, hop)) if route.kind == RTN_UNICAST => routes.push((*route, hop)),

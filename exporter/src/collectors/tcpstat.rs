@@ -14,7 +14,12 @@ pub const SPEC: Spec = Spec {
     name: "tcpstat",
     enabled: false,
     flags: &[],
-    new: |host, _| Ok(Box::new(TcpStat { socket: None, ipv6: host.proc.file("net/tcp6") })),
+    new: |host, _| {
+        Ok(Box::new(TcpStat {
+            socket: Socket::new(Protocol::SockDiag),
+            ipv6: host.proc.file("net/tcp6"),
+        }))
+    },
 };
 
 static CONNECTIONS: Metric<1> =
@@ -43,21 +48,16 @@ const WANTED: u32 = 0xfff;
 const FAMILIES: [u8; 2] = [2, 10];
 
 struct TcpStat {
-    /// Opened at first use; it opens itself anew after an error.
-    socket: Option<Socket>,
+    socket: Socket,
     ipv6: File,
 }
 
 impl Collector for TcpStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open_to(Protocol::SockDiag)?),
-        };
         let [ipv4, ipv6] = FAMILIES;
-        let mut sum = count(socket, ipv4)?;
+        let mut sum = count(&mut self.socket, ipv4)?;
         if self.ipv6.exists() {
-            sum.join(&count(socket, ipv6)?);
+            sum.join(&count(&mut self.socket, ipv6)?);
         }
         sum.put(out);
         Ok(())

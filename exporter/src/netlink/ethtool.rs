@@ -121,14 +121,24 @@ enum Family {
     Number(u16),
 }
 
-/// The speed and duplex of all links that have them, and the socket to ask for them, which is
-/// opened at first use.
-#[derive(Debug, Default)]
+/// The speed and duplex of all links that have them, and the socket to ask for them.
+#[derive(Debug)]
 pub struct Ethtool {
-    socket: Option<Socket>,
+    socket: Socket,
     family: Family,
     modes: Vec<Mode>,
     complete: bool,
+}
+
+impl Default for Ethtool {
+    fn default() -> Self {
+        Self {
+            socket: Socket::new(Protocol::Generic),
+            family: Family::default(),
+            modes: Vec::new(),
+            complete: false,
+        }
+    }
 }
 
 impl Ethtool {
@@ -141,10 +151,6 @@ impl Ethtool {
         let Self { socket, family, modes, complete } = self;
         modes.clear();
         *complete = false;
-        let socket = match socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open_to(Protocol::Generic)?),
-        };
         let number = match family {
             Family::Number(number) => *number,
             Family::Absent => return Err(absent()),

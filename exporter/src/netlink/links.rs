@@ -143,19 +143,15 @@ impl Socket {
     }
 }
 
-/// A dump of the links, and the socket for it, which is opened at first use.
+/// A dump of the links, and the socket for it.
 #[derive(Debug, Default)]
 pub struct LinkDump {
-    socket: Option<Socket>,
+    socket: Socket,
     links: Arc<Links>,
 }
 
 impl LinkDump {
     fn refresh(&mut self) -> Result<(), Error> {
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open()?),
-        };
         // A collector that is late may still read the last one.
         let links = match Arc::get_mut(&mut self.links) {
             Some(links) => links,
@@ -164,7 +160,7 @@ impl LinkDump {
                 Arc::make_mut(&mut self.links)
             }
         };
-        socket.links(links)
+        self.socket.links(links)
     }
 }
 

@@ -37,11 +37,11 @@ impl Tally {
 }
 
 /// A dump of the neighbours of one family in this thread's network namespace, and the socket for
-/// it, which is opened at first use.
+/// it.
 #[derive(Debug)]
 pub struct NeighbourDump {
     family: u8,
-    socket: Option<Socket>,
+    socket: Socket,
     tally: Arc<Tally>,
 }
 
@@ -49,17 +49,13 @@ impl NeighbourDump {
     /// A dump of `AF_INET` or `AF_INET6`; nothing is asked yet.
     #[must_use]
     pub fn new(family: u8) -> Self {
-        Self { family, socket: None, tally: Arc::default() }
+        Self { family, socket: Socket::default(), tally: Arc::default() }
     }
 
     fn refresh(&mut self) -> Result<(), Error> {
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open()?),
-        };
         // Where a collector that is late still reads the last one, another takes its place.
         let interfaces = &mut Arc::make_mut(&mut self.tally).interfaces;
-        socket.neighbours(self.family, |step| match step {
+        self.socket.neighbours(self.family, |step| match step {
             Step::Start => interfaces.clear(),
             Step::Item(neighbour) => add(interfaces, neighbour),
         })

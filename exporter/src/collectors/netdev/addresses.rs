@@ -10,10 +10,10 @@ use std::{fmt::Write as _, net::IpAddr};
 static ADDRESS: Metric<4> = gauge("node_network_address_info", "node network address by device")
     .by(["address", "device", "netmask", "scope"]);
 
-/// The addresses of the last dump, and the socket for it, which is opened at first use.
+/// The addresses of the last dump, and the socket for it.
 #[derive(Default)]
 pub(super) struct Addresses {
-    socket: Option<Socket>,
+    socket: Socket,
     found: Vec<Address>,
 }
 
@@ -21,10 +21,6 @@ impl Addresses {
     /// Puts the addresses of the `links` that `filter` keeps.
     pub(super) fn collect(&mut self, links: &Links, filter: &Filter, out: &mut Sink) -> Result {
         let Self { socket, found } = self;
-        let socket = match socket {
-            Some(socket) => socket,
-            none => none.insert(Socket::open()?),
-        };
         let dumped = socket.addresses(|step| match step {
             Step::Start => found.clear(),
             Step::Item(address) => found.push(address),
