@@ -317,6 +317,22 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Reads a pair, each a flag and its older name.
+    ///
+    /// # Errors
+    /// Include and exclude, or both names of one of them, are given.
+    pub fn renamed<'a>(
+        flags: &Flags,
+        include: [&'a Flag<Option<Pattern>>; 2],
+        exclude: [&'a Flag<Option<Pattern>>; 2],
+    ) -> Result<Self> {
+        let given = |[flag, old]: [&'a Flag<Option<Pattern>>; 2]| -> Result<_> {
+            let is_given = flags.get(flag).is_some();
+            Ok(if is_old(flags, flag, is_given, old)? { old } else { flag })
+        };
+        Self::new(flags, given(include)?, given(exclude)?)
+    }
+
     /// Reads a pair of which the exclude has a default, which gives way to an include, and an
     /// older name.
     ///
@@ -328,21 +344,14 @@ impl Filter {
         exclude: &Flag<Option<Pattern>>,
         old_exclude: &Flag<Option<Pattern>>,
     ) -> Result<Self> {
-        let (name, old_name) = (exclude.name, old_exclude.name);
-        let old = flags.get(old_exclude);
-        if old.is_some() {
-            if flags.gives(exclude) {
-                return Err(Error::Flag(format!(
-                    "--{old_name} and --{name} are mutually exclusive"
-                )));
-            }
-            tracing::warn!("--{old_name} is DEPRECATED and will be removed in 2.0.0, use --{name}");
-        }
-        if flags.gives(exclude) {
+        let is_given = flags.gives(exclude);
+        let is_old = is_old(flags, exclude, is_given, old_exclude)?;
+        if is_given {
             return Self::new(flags, include, exclude);
         }
         let include = flags.get(include);
-        let exclude = if include.is_some() { None } else { old.or_else(|| flags.get(exclude)) };
+        let exclude = if is_old { old_exclude } else { exclude };
+        let exclude = if include.is_some() { None } else { flags.get(exclude) };
         Ok(Self { include, exclude })
     }
 
@@ -363,6 +372,24 @@ impl Filter {
         self.include.as_ref().is_none_or(|pattern| pattern.matches(name))
             && !self.exclude.as_ref().is_some_and(|pattern| pattern.matches(name))
     }
+}
+
+/// Whether a flag is given by its old name, which is deprecated.
+fn is_old(
+    flags: &Flags,
+    flag: &Flag<Option<Pattern>>,
+    is_given: bool,
+    old: &Flag<Option<Pattern>>,
+) -> Result<bool> {
+    let (name, old_name) = (flag.name, old.name);
+    if flags.get(old).is_none() {
+        return Ok(false);
+    }
+    if is_given {
+        return Err(Error::Flag(format!("--{old_name} and --{name} are mutually exclusive")));
+    }
+    tracing::warn!("--{old_name} is DEPRECATED and will be removed in 2.0.0, use --{name}");
+    Ok(true)
 }
 
 #[cfg(test)]

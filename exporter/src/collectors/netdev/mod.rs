@@ -81,44 +81,19 @@ enum Aliases {
 
 impl NetDev {
     fn new(host: &Host, flags: &Flags) -> Result<Self> {
-        let include =
-            newer(flags, ("device-include", &INCLUDE), ("device-whitelist", &OLD_INCLUDE))?;
-        let exclude =
-            newer(flags, ("device-exclude", &EXCLUDE), ("device-blacklist", &OLD_EXCLUDE))?;
         let aliases = match (flags.get(&IFALIAS), flags.get(&NETLINK)) {
             (false, _) => Aliases::Unwanted,
             (true, true) if host.has_own_sysfs() => Aliases::Links,
             (true, _) => Aliases::Files(aliases::Files::new(host)),
         };
         Ok(Self {
-            filter: Filter::new(flags, include, exclude)?,
+            filter: Filter::renamed(flags, [&INCLUDE, &OLD_INCLUDE], [&EXCLUDE, &OLD_EXCLUDE])?,
             detailed: flags.get(&DETAILED),
             file: (!flags.get(&NETLINK)).then(|| host.proc.file("net/dev")),
             links: host.links.clone(),
             aliases,
             addresses: flags.get(&ADDRESS_INFO).then(Addresses::default),
         })
-    }
-}
-
-/// The flag that counts: the old one where only it is given.
-fn newer<'a>(
-    flags: &Flags,
-    (name, flag): (&str, &'a Flag<Option<Pattern>>),
-    (old_name, old): (&str, &'a Flag<Option<Pattern>>),
-) -> Result<&'a Flag<Option<Pattern>>> {
-    match (flags.get(flag).is_some(), flags.get(old).is_some()) {
-        (_, false) => Ok(flag),
-        (false, true) => {
-            tracing::warn!(
-                "--collector.netdev.{old_name} is DEPRECATED and will be removed in 2.0.0, \
-                 use --collector.netdev.{name}"
-            );
-            Ok(old)
-        }
-        (true, true) => Err(Error::Flag(format!(
-            "--collector.netdev.{old_name} and --collector.netdev.{name} are mutually exclusive"
-        ))),
     }
 }
 
