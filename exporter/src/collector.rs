@@ -1,7 +1,7 @@
 //! What a collector is.
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     flag::{AnyFlag, Flags},
     host::Host,
     sink::Sink,
@@ -16,6 +16,44 @@ pub trait Collector: Send {
     fn collect(&mut self, out: &mut Sink) -> Result;
 }
 
+/// Sources of the same samples, the best first: another serves only while those before it fail.
+/// `S` is a trait of the collector's own, whose methods put nothing before an error.
+pub struct Sources<S: ?Sized> {
+    collector: &'static str,
+    sources: Vec<(&'static str, Box<S>)>,
+}
+
+impl<S: ?Sized> Sources<S> {
+    /// A collector's sources, by the names that `node_scrape_collector_source` tells.
+    #[must_use]
+    pub const fn new(collector: &'static str, sources: Vec<(&'static str, Box<S>)>) -> Self {
+        Self { collector, sources }
+    }
+
+    /// Asks one after the other until one serves.
+    ///
+    /// # Errors
+    /// That of the last source.
+    pub fn ask(
+        &mut self,
+        out: &mut Sink,
+        mut ask: impl FnMut(&mut S, &mut Sink) -> Result,
+    ) -> Result {
+        let mut result = Err(Error::NoData);
+        for (name, source) in &mut self.sources {
+            result = ask(source, out);
+            match &result {
+                Ok(()) => {
+                    out.served_by(name);
+                    break;
+                }
+                Err(error) => tracing::debug!("{}: {name}: {error}", self.collector),
+            }
+        }
+        result
+    }
+}
+
 /// One line of the registry: how a collector is named, configured and made.
 pub struct Spec {
     /// The name in `--collector.<name>`, `collect[]` and the label `collector`.
@@ -27,4 +65,26 @@ pub struct Spec {
     /// Makes the collector. An error ends the start: it is a flag that cannot be honored,
     /// never a file that is not there (that is for `collect` to say, at each scrape).
     pub new: fn(&Host, &Flags) -> Result<Box<dyn Collector>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_source_that_does_not_fail_serves() {
+        let mut out = Sink::default();
+        let mut ask = |numbers: &[u32]| {
+            let sources = numbers.iter().map(|&number| ("source", Box::new(number))).collect();
+            let mut asked = Vec::new();
+            let result = Sources::new("test", sources).ask(&mut out, |number, _| {
+                asked.push(*number);
+                if *number > 1 { Ok(()) } else { Err(Error::Flag(number.to_string())) }
+            });
+            (asked, result.map_err(|error| error.to_string()))
+        };
+        assert_eq!(ask(&[0, 2, 3]), (vec![0, 2], Ok(())));
+        assert_eq!(ask(&[0, 1]), (vec![0, 1], Err("1".into())));
+        assert_eq!(ask(&[]), (vec![], Err(Error::NoData.to_string())));
+    }
 }

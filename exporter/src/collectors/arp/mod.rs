@@ -9,7 +9,7 @@ mod ebpf;
 mod netlink;
 pub(super) mod procfs;
 
-use crate::prelude::*;
+use crate::{collector::Sources, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "arp",
@@ -38,8 +38,7 @@ static ENTRIES: Metric<1> = gauge("node_arp_entries", "ARP entries by device").b
 
 struct Arp {
     filter: Filter,
-    /// The best first; another serves only while those before it fail.
-    sources: Vec<(&'static str, Box<dyn Source>)>,
+    sources: Sources<dyn Source>,
 }
 
 /// Where the numbers come from.
@@ -52,22 +51,14 @@ pub(super) trait Source: Send {
 
 impl Collector for Arp {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = Err(Error::NoData);
-        for (name, source) in &mut self.sources {
-            result = source.count(out.scrape(), &mut |device, n| {
-                if self.filter.keeps(device) {
+        let Self { filter, sources } = self;
+        sources.ask(out, |source, out| {
+            source.count(out.scrape(), &mut |device, n| {
+                if filter.keeps(device) {
                     out.put(&ENTRIES, [&device], n);
                 }
-            });
-            match &result {
-                Ok(()) => {
-                    out.served_by(name);
-                    break;
-                }
-                Err(error) => tracing::debug!("arp: {name}: {error}"),
-            }
-        }
-        result
+            })
+        })
     }
 }
 
@@ -116,7 +107,7 @@ pub(super) fn kinds(host: &Host, netlink: Option<bool>) -> &'static [Kind] {
     choose(netlink, running, ebpf, answers)
 }
 
-fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
+fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {
     let netlink = flags.gives(&NETLINK).then(|| flags.get(&NETLINK));
     let source = |kind: &Kind| -> (_, Box<dyn Source>) {
         let source: Box<dyn Source> = match kind {
@@ -126,7 +117,7 @@ fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
         };
         (kind.name(), source)
     };
-    kinds(host, netlink).iter().map(source).collect()
+    Sources::new(SPEC.name, kinds(host, netlink).iter().map(source).collect())
 }
 
 #[cfg(test)]

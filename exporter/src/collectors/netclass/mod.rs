@@ -11,7 +11,7 @@ mod metrics;
 mod rtnl;
 mod sysfs;
 
-use crate::prelude::*;
+use crate::{collector::Sources, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "netclass",
@@ -51,8 +51,7 @@ const WITH_STATS: Flag<bool> = switch(
 
 struct NetClass {
     wanted: Wanted,
-    /// The best first; another serves only while those before it fail.
-    sources: Vec<(&'static str, Box<dyn Source>)>,
+    sources: Sources<dyn Source>,
 }
 
 /// What is to be exposed.
@@ -80,30 +79,23 @@ trait Source: Send {
 
 impl Collector for NetClass {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = Err(Error::NoData);
-        for (name, source) in &mut self.sources {
-            result = source.collect(&self.wanted, out);
-            match &result {
-                Ok(()) => {
-                    out.served_by(name);
-                    break;
-                }
-                Err(error) => tracing::debug!("netclass: {name}: {error}"),
-            }
-        }
-        result
+        self.sources.ask(out, |source, out| source.collect(&self.wanted, out))
     }
 }
 
-fn sources(host: &Host, flags: &Flags) -> Vec<(&'static str, Box<dyn Source>)> {
-    let sysfs = ("sysfs", Box::new(sysfs::Sysfs::new(host)) as Box<dyn Source>);
-    match flags.gives(&NETLINK).then(|| flags.get(&NETLINK)) {
+fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {
+    let sysfs: (_, Box<dyn Source>) = ("sysfs", Box::new(sysfs::Sysfs::new(host)));
+    let sources: Vec<(_, Box<dyn Source>)> = match flags
+        .gives(&NETLINK)
+        .then(|| flags.get(&NETLINK))
+    {
         Some(true) => vec![("netlink", Box::new(rtnl::Rtnl::new(host, flags.get(&WITH_STATS))))],
         None if host.has_own_sysfs() => {
             vec![("netlink", Box::new(kernel::Kernel::new(host))), sysfs]
         }
         Some(false) | None => vec![sysfs],
-    }
+    };
+    Sources::new(SPEC.name, sources)
 }
 
 #[cfg(test)]
