@@ -39,7 +39,7 @@ pub mod prelude {
     pub use crate::metric::{Metric, counter, gauge, untyped};
     pub use crate::parse::Words;
     pub use crate::sink::Sink;
-    pub use crate::tree::{Dir, Entry, File, Folder, Names, Tree};
+    pub use crate::tree::{Dir, Entry, File, Folder, Names, Seen, Tree};
 }
 
 use anyhow::{Context as _, Result, anyhow};

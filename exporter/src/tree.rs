@@ -10,7 +10,7 @@ mod folder;
 mod tests;
 
 pub use file::File;
-pub use folder::{Attribute, Bytes, Dir, Entry, Folder, Names};
+pub use folder::{Attribute, Bytes, Dir, Entry, Folder, Names, Seen};
 
 use crate::error::{Error, Malformed, Result};
 use rustix::{

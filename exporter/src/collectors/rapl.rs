@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
             tree: host.sys.clone(),
             class: host.sys.folder(CLASS),
             with_label: flags.get(&ZONE_LABEL),
-            seen: Vec::new(),
+            seen: Seen::default(),
             zones: Vec::new(),
         }))
     },
@@ -42,8 +42,7 @@ struct Rapl {
     tree: Tree,
     class: Folder,
     with_label: bool,
-    /// The inodes of the class' directories: where they are as before, so are the zones.
-    seen: Vec<u64>,
+    seen: Seen,
     zones: Vec<Zone>,
 }
 
@@ -63,12 +62,9 @@ impl Rapl {
             Err(error) if error.is_hidden() => return Err(Error::NoData),
             entries => entries?,
         };
-        let inodes = entries.clone().filter_map(|entry| entry.inode());
-        if inodes.clone().eq(self.seen.iter().copied()) {
+        if !self.seen.changed(entries.clone()) {
             return Ok(());
         }
-        self.seen.clear();
-        self.seen.extend(inodes);
         self.zones.clear();
         let mut used = HashMap::new();
         for entry in entries {

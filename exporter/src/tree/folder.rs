@@ -442,6 +442,28 @@ fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
     }
 }
 
+/// The entries of a directory as they were found: where their inodes are as before, so are they.
+#[derive(Default)]
+pub struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Whether `entries` are others than those of the last call.
+    pub fn changed<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>> + Clone) -> bool {
+        let inodes = entries.filter_map(|entry| entry.inode());
+        if inodes.clone().eq(self.0.iter().copied()) {
+            return false;
+        }
+        self.0.clear();
+        self.0.extend(inodes);
+        true
+    }
+
+    /// Makes the next call say that they changed, if there are any.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// The largest value of an attribute: sysfs gives one page.
 pub(super) const PAGE: usize = 4096;
 

@@ -203,3 +203,15 @@ fn the_folders_of_a_process_that_is_gone_are_absent() {
     let mut names = Names::default();
     assert!(task.list(&mut names).err().unwrap().is_absent());
 }
+
+#[test]
+fn entries_are_new_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = Tree::new(dir.path()).folder("");
+    let mut seen = Seen::default();
+    assert!(!seen.changed(folder.list().unwrap()));
+    fs::create_dir(dir.path().join("a")).unwrap();
+    assert!(seen.changed(folder.list().unwrap()) && !seen.changed(folder.list().unwrap()));
+    seen.forget();
+    assert!(seen.changed(folder.list().unwrap()));
+}

@@ -28,7 +28,7 @@ pub const SPEC: Spec = Spec {
             class: host.sys.folder(CLASS),
             chips: Filter::new(flags, &CHIP_INCLUDE, &CHIP_EXCLUDE)?,
             sensors: Filter::new(flags, &SENSOR_INCLUDE, &SENSOR_EXCLUDE)?,
-            seen: Vec::new(),
+            seen: Seen::default(),
             known: Vec::new(),
             here: Vec::new(),
             reader: Reader::new(Chip::read),
@@ -67,8 +67,7 @@ struct HwMon {
     class: Folder,
     chips: Filter,
     sensors: Filter,
-    /// The inodes of the chips' directories: where they are as before, so are the chips.
-    seen: Vec<u64>,
+    seen: Seen,
     known: Vec<Name>,
     /// Those of them that the reader has not kept.
     here: Vec<Chip>,
@@ -80,12 +79,9 @@ impl HwMon {
     /// Looks whether chips came or went; if so, names them all.
     fn find(&mut self) -> Result {
         let entries = self.class.list().or_no_data()?;
-        let inodes = entries.clone().filter_map(|entry| entry.inode());
-        if inodes.clone().eq(self.seen.iter().copied()) {
+        if !self.seen.changed(entries.clone()) {
             return Ok(());
         }
-        self.seen.clear();
-        self.seen.extend(inodes);
         let (before, here) = (std::mem::take(&mut self.known), std::mem::take(&mut self.here));
         for (mut name, chip) in chip::find(&self.tree, CLASS, entries) {
             if !self.chips.keeps(&name.label) {

@@ -23,7 +23,7 @@ pub const SPEC: Spec = Spec {
             tree: host.sys.clone(),
             bus: host.sys.folder(BUS),
             names: flags.get(&NAMES).then(|| flags.get(&IDS_FILE)),
-            seen: Vec::new(),
+            seen: Seen::default(),
             known: Vec::new(),
         }))
     },
@@ -162,8 +162,7 @@ struct PciDevice {
     bus: Folder,
     /// Where names are wanted, the file that has them; the usual ones where it is empty.
     names: Option<String>,
-    /// The inodes of the devices' directories: where they are as before, so are the devices.
-    seen: Vec<u64>,
+    seen: Seen,
     known: Vec<Device>,
 }
 
@@ -177,11 +176,9 @@ impl PciDevice {
     /// Looks whether devices came or went; if so, reads what they all are.
     fn find(&mut self) -> Result {
         let entries = self.bus.list().or_no_data()?;
-        let inodes = entries.clone().filter_map(|entry| entry.inode());
-        if inodes.clone().eq(self.seen.iter().copied()) {
+        if !self.seen.changed(entries.clone()) {
             return Ok(());
         }
-        self.seen.clear();
         self.known.clear();
         let ids = self.names.as_deref().map(read_ids);
         let mut result = Ok(());
@@ -195,8 +192,8 @@ impl PciDevice {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        if result.is_ok() {
-            self.seen.extend(inodes);
+        if result.is_err() {
+            self.seen.forget();
         }
         result
     }
