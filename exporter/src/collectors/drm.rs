@@ -102,10 +102,8 @@ fn put_card(entry: &Entry<'_>, card: &str, out: &mut Sink) -> Result {
 }
 
 fn put_info(device: &Dir<'_>, card: &str, out: &mut Sink) {
-    let texts = ["mem_info_vram_vendor", "power_dpm_force_performance_level", "unique_id"]
-        .map(|file| device.text(file).ok().flatten());
     let [memory_vendor, level, id] =
-        texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+        device.texts(["mem_info_vram_vendor", "power_dpm_force_performance_level", "unique_id"]);
     out.put(&INFO, [&card, &memory_vendor, &level, &id, &"amd"], true);
 }
 

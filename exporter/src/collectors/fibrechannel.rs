@@ -77,7 +77,7 @@ impl Collector for FibreChannel {
 fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
     let Some(dir) = entry.dir().optional()? else { return Ok(()) };
     let host = entry.name();
-    let texts = [
+    let [tmo, fabric, id, name, state, kind, speed, classes, speeds, symbolic] = dir.texts([
         "dev_loss_tmo",
         "fabric_name",
         "port_id",
@@ -88,11 +88,8 @@ fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
         "supported_classes",
         "supported_speeds",
         "symbolic_name",
-    ]
-    .map(|file| dir.text(file).ok().flatten());
-    let [tmo, fabric, id, name, state, kind, speed, classes, speeds, symbolic] =
-        texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
-    let [fabric, id, name] = [fabric, id, name].map(|number| {
+    ]);
+    let [fabric, id, name] = [&*fabric, &*id, &*name].map(|number| {
         number.strip_prefix("0x").filter(|digits| !digits.is_empty()).unwrap_or(number)
     });
     out.put(
@@ -100,7 +97,7 @@ fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
         [&tmo, &fabric, &host, &id, &name, &state, &kind, &speed, &classes, &speeds, &symbolic],
         true,
     );
-    if matches!(state, "" | "Unknown") {
+    if matches!(&*state, "" | "Unknown") {
         for (_, metric) in &COUNTERS {
             out.put(metric, [&host], 0);
         }

@@ -60,8 +60,8 @@ fn put_cooling_device(entry: &Entry<'_>, name: &str, out: &mut Sink) -> Result {
     ) else {
         return Ok(());
     };
-    out.put(&STATE, [&name, &&*kind], now);
-    out.put(&MAX_STATE, [&name, &&*kind], max);
+    out.put(&STATE, [&name, &kind], now);
+    out.put(&MAX_STATE, [&name, &kind], max);
     Ok(())
 }
 

@@ -52,7 +52,7 @@ impl Collector for Time {
                 }
             }
             if let Some(name) = dir.text("current_clocksource")? {
-                out.put(&CURRENT, [&&*name, &device], 1);
+                out.put(&CURRENT, [&name, &device], 1);
             }
         }
         Ok(())

@@ -56,10 +56,8 @@ impl Collector for Watchdog {
                     Err(error) => result = result.and(Err(error)),
                 }
             }
-            let text = |file| dir.text(file).ok().flatten();
-            let texts = ["identity", "options", "pretimeout_governor", "state", "status"].map(text);
             let [identity, options, governor, state, status] =
-                texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+                dir.texts(["identity", "options", "pretimeout_governor", "state", "status"]);
             out.put(&INFO, [&identity, &name, &options, &governor, &state, &status], true);
         }
         result

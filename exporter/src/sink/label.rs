@@ -1,5 +1,6 @@
 //! Label values: appended to a key that orders series, and escaped into their lines.
 
+use crate::tree::Attribute;
 use std::borrow::Cow;
 
 /// Ends a value in a key. A value's own NULs are written as [`NUL`], which sorts after it, so
@@ -32,6 +33,12 @@ impl Label for String {
 }
 
 impl Label for Box<str> {
+    fn append(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+impl Label for Attribute {
     fn append(&self, text: &mut String) {
         text.push_str(self);
     }

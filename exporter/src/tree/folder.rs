@@ -275,6 +275,11 @@ impl Dir<'_> {
         attribute(&self.fd, Place::Dir(self), file.as_bytes())
     }
 
+    /// The texts of several attributes; an empty one where one cannot be read.
+    pub fn texts<const N: usize>(&self, files: [&str; N]) -> [Attribute; N] {
+        files.map(|file| self.text(file).ok().flatten().unwrap_or_default())
+    }
+
     /// The whole file of that name, which may be longer than an attribute, read into `room`;
     /// `None` as for [`Dir::text`].
     ///
@@ -480,7 +485,14 @@ impl Deref for Bytes {
     }
 }
 
+impl Default for Bytes {
+    fn default() -> Self {
+        Self { bytes: [0; PAGE], len: 0 }
+    }
+}
+
 /// An attribute's text without white space around it, on the stack.
+#[derive(Default)]
 pub struct Attribute(Bytes);
 
 impl Deref for Attribute {

@@ -76,10 +76,7 @@ impl Collector for InfiniBand {
                 continue;
             }
             let Some(dir) = entry.dir().optional()? else { continue };
-            let texts =
-                ["board_id", "fw_ver", "hca_type"].map(|file| dir.text(file).ok().flatten());
-            let [board, firmware, hca] =
-                texts.each_ref().map(|text| text.as_deref().unwrap_or_default());
+            let [board, firmware, hca] = dir.texts(["board_id", "fw_ver", "hca_type"]);
             out.put(&INFO, [&board, &device, &firmware, &hca], true);
             let Some(all) = dir.dir("ports").optional()? else { continue };
             let Ok(all) = all.list(ports) else { continue };
