@@ -1,10 +1,13 @@
 //! What the tests over the whole exporter share: the built program, run on a machine.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::zombie_processes,
     reason = "a test that cannot go on panics"
 )]
 #![expect(clippy::disallowed_methods, reason = "tests run the program")]
+
+pub mod namespace;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

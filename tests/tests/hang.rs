@@ -7,7 +7,7 @@
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    sched::CloneFlags,
 };
 use std::{
     collections::BTreeSet,
@@ -19,25 +19,18 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tests::Server;
+use tests::{
+    Server,
+    namespace::{enter, in_a_thread},
+};
 
 #[test]
 fn a_hung_mount_is_reported_in_time_and_comes_back() {
-    // In a thread of its own: a mount namespace is a thread's.
-    let end = thread::spawn(|| {
-        if let Err(reason) = in_namespace() {
-            assert!(std::env::var_os("FUSE_REQUIRED").is_none(), "{reason}");
-            println!("nothing tested: {reason}");
-        }
-    });
-    end.join().unwrap();
+    in_a_thread("FUSE_REQUIRED", in_namespace);
 }
 
 fn in_namespace() -> Result<(), String> {
-    unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("no mount namespace: {errno}"))?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
-        .map_err(|errno| format!("no private mounts: {errno}"))?;
+    enter(CloneFlags::CLONE_NEWNS)?;
     let folder = tempfile::tempdir().unwrap();
     let point = folder.path().join("mnt");
     fs::create_dir(&point).unwrap();

@@ -6,7 +6,6 @@
 #![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
 #![expect(
     clippy::indexing_slicing,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test that cannot go on panics"
 )]
@@ -27,7 +26,8 @@ use exporter::{
     bpf::{Counts, Neighbours, Options},
     netlink::{Links, Socket, Step},
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::CloneFlags;
+use tests::namespace::{self, batch, enter, in_a_thread, skip};
 
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
@@ -45,19 +45,11 @@ fn a_map_that_is_too_small_is_not_trusted_until_there_is_room() {
     in_a_namespace(overfill);
 }
 
-fn in_a_namespace(test: fn(Namespace)) {
-    // In a thread of its own: a namespace is a thread's.
-    thread::spawn(move || match Namespace::new() {
-        Ok(namespace) => test(namespace),
-        Err(reason) => skip(&reason),
-    })
-    .join()
-    .unwrap();
-}
+/// The variable of the environment that makes it a failure that nothing can be tested.
+const REQUIRED: &str = "BPF_REQUIRED";
 
-fn skip(reason: &str) {
-    assert!(std::env::var_os("BPF_REQUIRED").is_none(), "{reason}");
-    println!("nothing tested: {reason}");
+fn in_a_namespace(test: fn(Namespace)) {
+    in_a_thread(REQUIRED, move || Namespace::new().map(test));
 }
 
 fn agree(mut at: Namespace) {
@@ -102,7 +94,7 @@ fn agree(mut at: Namespace) {
     ip("link set va up");
     batch(&many("replace", 10));
     // Before Linux 6.2 it would have to be down, and without neighbours.
-    let name = if attempt("link set va name vc") { "vc" } else { "va" };
+    let name = if namespace::ip("link set va name vc").is_ok() { "vc" } else { "va" };
     at.expect(&mut neighbours, &[((name, IPV4), 10)], "renamed");
 
     follow(&mut neighbours, another(), 3);
@@ -155,7 +147,7 @@ fn start(entries: u32) -> Option<Neighbours> {
     let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
     let netns = u32::try_from(netns).unwrap();
     let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries };
-    Neighbours::start(&options).map_err(|reason| skip(&reason.to_string())).ok()
+    Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 
 fn overfill(mut at: Namespace) {
@@ -199,9 +191,9 @@ struct Namespace {
 impl Namespace {
     /// Enters a new namespace, with the interfaces `va` and `vb` as the ends of one wire.
     fn new() -> Result<Self, String> {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("no namespace: {errno}"))?;
+        enter(CloneFlags::CLONE_NEWNET)?;
         let namespace = Self { socket: Socket::open().unwrap(), links: Links::new() };
-        Command::new("ip").arg("-V").output().map_err(|error| format!("no ip: {error}"))?;
+        namespace::ip("-V")?;
         for command in [
             "link set lo up",
             "link add va type veth peer name vb",
@@ -292,20 +284,8 @@ struct Other {
 
 /// Runs `ip` with these words; some flushes fail where nothing is left to flush.
 fn ip(words: &str) {
-    let status = Command::new("ip").args(words.split(' ')).output().unwrap();
-    let failed = String::from_utf8_lossy(&status.stderr);
-    assert!(status.status.success() || words.contains("flush"), "ip {words}: {failed}");
-}
-
-/// Runs `ip` with these words; says whether it did not fail.
-fn attempt(words: &str) -> bool {
-    Command::new("ip").args(words.split(' ')).output().unwrap().status.success()
-}
-
-fn batch(lines: &str) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), lines).unwrap();
-    ip(&format!("-batch {}", file.path().display()));
+    let run = namespace::ip(words);
+    assert!(run.is_ok() || words.contains("flush"), "{run:?}");
 }
 
 /// What `/proc/net/arp` shows.

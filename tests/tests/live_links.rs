@@ -4,13 +4,11 @@
 //!
 //! Needs root and `ip`; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
 //! of interfaces that the kernel does not know are left out, and named.
-#![expect(clippy::disallowed_methods, reason = "runs ip")]
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
@@ -25,8 +23,9 @@ use exporter::{
 };
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    sched::CloneFlags,
 };
+use tests::namespace::{batch, enter, in_a_thread, ip};
 
 #[test]
 fn netlink_tells_what_sysfs_says() {
@@ -263,24 +262,18 @@ fn make_one_of_each_kind() {
         "link set ifb9 up",
     ] {
         if let Err(error) = ip(command) {
-            println!("not tested: ip {command}: {error}");
+            println!("not tested: {error}");
         }
     }
 }
 
 /// Runs `test` in a network namespace of its own, with a folder that has its sysfs.
 fn in_namespace(test: impl FnOnce(&Path) + Send + 'static) {
-    // In a thread of its own: a namespace is a thread's, and ends with it.
-    let tested = thread::spawn(|| match Mounted::new() {
-        Ok(machine) => test(machine.folder.path()),
-        Err(reason) => {
-            assert!(std::env::var_os("BPF_REQUIRED").is_none(), "{reason}");
-            println!("nothing tested: {reason}");
-        }
+    in_a_thread("BPF_REQUIRED", || {
+        let machine = Mounted::new()?;
+        test(machine.folder.path());
+        Ok(())
     });
-    if let Err(panic) = tested.join() {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 /// A folder with a sysfs in it, seen by this thread only.
@@ -291,17 +284,13 @@ struct Mounted {
 
 impl Mounted {
     fn new() -> Result<Self, String> {
-        let wrong = |what: &'static str| move |errno| format!("{what}: {errno}");
-        Command::new("ip").arg("-V").output().map_err(|error| format!("no ip: {error}"))?;
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).map_err(wrong("unshare"))?;
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-            .map_err(wrong("private mounts"))?;
+        ip("-V")?;
+        enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
         let folder = tempfile::tempdir().unwrap();
         let sys = folder.path().join("sys");
         std::fs::create_dir(&sys).unwrap();
-        mount(Some("sysfs"), &sys, Some("sysfs"), MsFlags::MS_RDONLY, none)
-            .map_err(wrong("mount sysfs"))?;
+        mount(Some("sysfs"), &sys, Some("sysfs"), MsFlags::MS_RDONLY, None::<&str>)
+            .map_err(|errno| format!("mount sysfs: {errno}"))?;
         Ok(Self { folder, sys })
     }
 }
@@ -310,20 +299,4 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = umount2(&self.sys, MntFlags::MNT_DETACH);
     }
-}
-
-/// Runs `ip` with these words.
-fn ip(words: &str) -> Result<(), String> {
-    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).trim().replace('\n', " "))
-    }
-}
-
-fn batch(lines: &str) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), lines).unwrap();
-    ip(&format!("-batch {}", file.path().display())).unwrap();
 }

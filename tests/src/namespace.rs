@@ -1,0 +1,82 @@
+//! Namespaces that tests make on the running kernel, and `ip` in them.
+
+use std::{io::Write as _, panic::resume_unwind, process::Command, thread};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+/// Runs `test` in a thread of its own, whose namespaces end with it. An error is a reason why
+/// there is nothing to test on this machine; it is said, or fails the test where the environment
+/// has the variable `required`.
+///
+/// # Panics
+/// The test does, or it is required and there is nothing to test.
+pub fn in_a_thread(
+    required: &'static str,
+    test: impl FnOnce() -> Result<(), String> + Send + 'static,
+) {
+    let tested = thread::spawn(move || {
+        if let Err(reason) = test() {
+            skip(required, &reason);
+        }
+    });
+    if let Err(panic) = tested.join() {
+        resume_unwind(panic);
+    }
+}
+
+/// Says why there is nothing to test.
+///
+/// # Panics
+/// It is required.
+#[expect(clippy::print_stdout, reason = "for those who run the test")]
+pub fn skip(required: &str, reason: &str) {
+    assert!(std::env::var_os(required).is_none(), "{reason}");
+    println!("nothing tested: {reason}");
+}
+
+/// Gives this thread these namespaces of its own; where one is of mounts, what is mounted in it
+/// is not seen outside.
+///
+/// # Errors
+/// The kernel refuses: not root, perhaps.
+pub fn enter(namespaces: CloneFlags) -> Result<(), String> {
+    unshare(namespaces).map_err(|errno| format!("no namespace: {errno}"))?;
+    if namespaces.contains(CloneFlags::CLONE_NEWNS) {
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, private, none)
+            .map_err(|errno| format!("no private mounts: {errno}"))?;
+    }
+    Ok(())
+}
+
+/// Runs `ip` with these words.
+///
+/// # Errors
+/// It is not there, or says what is wrong.
+pub fn ip(words: &str) -> Result<(), String> {
+    let output = Command::new("ip")
+        .args(words.split(' '))
+        .output()
+        .map_err(|error| format!("no ip: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("ip {words}: {}", said.trim().replace('\n', " ")))
+    }
+}
+
+/// Runs `ip` with the words of each line.
+///
+/// # Panics
+/// One fails.
+pub fn batch(lines: &str) {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(lines.as_bytes()).expect("a file that takes lines");
+    if let Err(error) = ip(&format!("-batch {}", file.path().display())) {
+        panic!("{error}");
+    }
+}
