@@ -122,6 +122,18 @@ pub enum Step<T> {
     Item(T),
 }
 
+impl Step<&[u8]> {
+    fn parse<T>(
+        self,
+        parse: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<Step<T>, Malformed> {
+        match self {
+            Self::Start => Ok(Step::Start),
+            Self::Item(payload) => parse(payload).map(Step::Item),
+        }
+    }
+}
+
 /// A question to the kernel.
 struct Request<'a> {
     /// What the kernel's headers call it.

@@ -73,10 +73,7 @@ impl Socket {
             body: bytemuck::bytes_of(&body),
         };
         self.dump(&request, |step| {
-            each(match step {
-                Step::Start => Step::Start,
-                Step::Item(payload) => Step::Item(ConntrackStats::parse(payload)?),
-            });
+            each(step.parse(ConntrackStats::parse)?);
             Ok(())
         })
     }

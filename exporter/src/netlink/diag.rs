@@ -88,10 +88,7 @@ impl Socket {
             body: bytemuck::bytes_of(&body),
         };
         self.dump(&request, |step| {
-            each(match step {
-                Step::Start => Step::Start,
-                Step::Item(payload) => Step::Item(TcpSocket::parse(payload)?),
-            });
+            each(step.parse(TcpSocket::parse)?);
             Ok(())
         })
     }
