@@ -163,13 +163,18 @@ pub fn exposed(put: impl FnOnce(&mut Sink)) -> String {
     String::from_utf8(body).expect("UTF-8")
 }
 
+/// The lines of `text` that are samples, without their ends.
+pub fn sample_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
 /// The sample lines of what `put` puts.
 ///
 /// # Panics
 /// They are not UTF-8.
 #[must_use]
 pub fn samples(put: impl FnOnce(&mut Sink)) -> String {
-    exposed(put).split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
+    sample_lines(&exposed(put)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Runs one collector on the machine `baseline` and compares what it exposes.

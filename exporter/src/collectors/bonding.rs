@@ -78,12 +78,12 @@ fn there<T>(read: Result<Option<T>>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     fn exposed(machine: &Machine) -> Vec<String> {
         let (text, result) = machine.collect(&SPEC, &[]);
         result.unwrap();
-        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        sample_lines(&text).map(str::to_owned).collect()
     }
 
     #[test]

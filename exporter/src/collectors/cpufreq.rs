@@ -150,7 +150,7 @@ fn kilohertz(text: &str) -> Result<Option<u64>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn processors_that_are_offline_unscaled_or_malformed_hide_no_other() {
@@ -172,7 +172,7 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/cpu0/cpufreq/scaling_cur_freq: bad frequency: \"fast\""));
-        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = sample_lines(&text).collect();
         assert_eq!(
             samples,
             [

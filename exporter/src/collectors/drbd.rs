@@ -116,11 +116,11 @@ fn put(key: &str, value: &str, device: &mut String, out: &mut Sink) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, expect};
+    use crate::testing::{Machine, expect, sample_lines};
 
     fn collect(text: &str) -> (String, Result) {
         let (text, result) = Machine::new().with("proc/drbd", text).collect(&SPEC, &[]);
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let lines = sample_lines(&text);
         (lines.map(|line| line.to_owned() + "\n").collect(), result)
     }
 

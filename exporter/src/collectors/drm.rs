@@ -110,7 +110,7 @@ fn put_info(device: &Dir<'_>, card: &str, out: &mut Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn only_cards_of_amd_are_exposed_and_those_that_are_gone_hide_none() {
@@ -126,7 +126,7 @@ mod tests {
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/gpu_busy_percent: bad number: \"much\""), "{error}");
         assert!(text.contains("node_drm_memory_vram_used_bytes{card=\"card10\"} 0\n"));
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 7, "{text}");
+        assert_eq!(sample_lines(&text).count(), 7, "{text}");
     }
 
     #[test]

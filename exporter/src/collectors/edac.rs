@@ -172,7 +172,7 @@ fn clean(text: &str, label: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn labels_are_cleaned() {
@@ -199,7 +199,7 @@ mod tests {
             .with("sys/devices/system/edac/mc/mc0/csrow2/chx_ce_count", "x\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         result.unwrap();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let lines: Vec<&str> = sample_lines(&text).collect();
         assert_eq!(
             lines,
             [

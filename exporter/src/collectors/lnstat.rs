@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::{
         host::Host,
-        testing::{Machine, flags, paths},
+        testing::{Machine, flags, paths, sample_lines},
     };
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             .with("proc/net/stat/g", "hits misses\nff\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         result.unwrap();
-        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = sample_lines(&text).collect();
         assert_eq!(
             samples,
             [

@@ -203,7 +203,7 @@ fn put_attribute(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn tables_are_sorted() {
@@ -223,7 +223,7 @@ mod tests {
         let args = &["--collector.powersupply.ignored-supplies=^A"];
         let (text, result) = machine.collect(&SPEC, args);
         assert!(result.is_ok());
-        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = sample_lines(&text).collect();
         assert_eq!(
             samples,
             [

@@ -146,12 +146,12 @@ fn as_metric(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     fn collect(file: &str, args: &[&str]) -> (String, Result) {
         let machine = Machine::new().with("proc/sys/net/ipv4/a_b", file);
         let (text, result) = machine.collect(&SPEC, args);
-        (text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"), result)
+        (sample_lines(&text).collect::<Vec<_>>().join("\n"), result)
     }
 
     #[test]

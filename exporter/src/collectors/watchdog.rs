@@ -67,7 +67,7 @@ impl Collector for Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn a_timer_without_attributes_is_named_and_one_that_is_gone_is_not() {
@@ -80,7 +80,7 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/watchdog0/timeout: bad number: \"soon\""), "{error}");
-        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = sample_lines(&text).collect();
         let info = |name| {
             format!(
                 "node_watchdog_info{{identity=\"\",name=\"{name}\",options=\"\",\

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::{
         sink::Family,
-        testing::{Machine, flags, paths},
+        testing::{Machine, flags, paths, sample_lines},
     };
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::time::Instant;
@@ -218,7 +218,7 @@ mod tests {
         }
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(result.is_ok());
-        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = sample_lines(&text).collect();
         assert_eq!(
             samples,
             [

@@ -164,7 +164,7 @@ fn rate(text: &str) -> Result<u64, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, malformed, sample_lines};
 
     #[test]
     fn states_and_rates() {
@@ -198,7 +198,7 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, args);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/mlx5_1/ports/1/state: bad state: \"down\""), "{error}");
-        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = sample_lines(&text).collect();
         assert_eq!(
             samples,
             [

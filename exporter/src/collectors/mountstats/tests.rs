@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Machine, malformed};
+use crate::testing::{Machine, malformed, sample_lines};
 
 const HEAD: &str = "device a:/x mounted on /x with fstype nfs4 statvers=1.1\n";
 
@@ -8,7 +8,7 @@ fn run(stats: &[u8], info: &str) -> String {
         Machine::new().with("proc/self/mountstats", stats).with("proc/self/mountinfo", info);
     let (text, result) = machine.collect(&SPEC, &[]);
     result.unwrap();
-    text.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect()
+    sample_lines(&text).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn info(text: &str) -> Vec<&str> {

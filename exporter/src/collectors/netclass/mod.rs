@@ -101,7 +101,7 @@ fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn what_is_broken_or_no_interface_hides_nothing() {
@@ -116,10 +116,7 @@ mod tests {
         let exposed = |args: &[&str]| {
             let (text, result) = machine.collect(&SPEC, args);
             result.unwrap();
-            text.lines()
-                .filter(|line| !line.starts_with('#'))
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
+            sample_lines(&text).map(str::to_owned).collect::<Vec<_>>()
         };
         let rest = [
             r#"node_network_flags{device="b"} 4098"#,
