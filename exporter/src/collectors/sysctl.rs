@@ -91,7 +91,7 @@ impl Setting {
 
     fn info(&mut self, out: &mut Sink) -> Result {
         let Self { name, file, keyed, .. } = self;
-        file.parse(|text| {
+        file.parse_lossy(|text| {
             check(text, keyed.len())?;
             if !keyed.is_empty() {
                 return Err(Malformed::new("info: it takes no keys, value", text.trim()));
@@ -210,5 +210,14 @@ mod tests {
         assert_eq!(as_metric("net.ipv4.conf.eth0/1._-_x"), "net_ipv4_conf_eth0_1__x");
         assert_eq!(as_metric("a__b.c_"), "a__b_c_");
         assert_eq!(as_metric("a_._"), "a_");
+    }
+
+    #[test]
+    fn texts_need_not_be_utf8() {
+        let machine = Machine::new().with("proc/sys/kernel/domainname", b"ex\xe4mple\n");
+        let (text, result) =
+            machine.collect(&SPEC, &["--collector.sysctl.include-info=kernel.domainname"]);
+        result.unwrap();
+        assert!(text.ends_with("value=\"ex\u{fffd}mple\"} 1\n"), "{text}");
     }
 }

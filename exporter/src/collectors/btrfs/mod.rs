@@ -154,8 +154,8 @@ fn put(
     let uuid = dir.text("metadata_uuid")?;
     let name = entry.name();
     let uuid = uuid.as_deref().filter(|uuid| !uuid.is_empty()).unwrap_or(&name);
-    let label = dir.text("label")?;
-    out.put(&INFO, [&label.as_deref().unwrap_or_default(), &uuid], 1);
+    let label = dir.bytes("label").optional()?; // any bytes
+    out.put(&INFO, [&label.as_deref().unwrap_or_default().trim_ascii(), &uuid], 1);
     out.put(&GLOBAL_RESERVE, [&uuid], number(&dir, "allocation/global_rsv_size")?);
     put_commits(&dir, uuid, out)?;
     for kind in ["data", "metadata", "system"] {
@@ -325,5 +325,14 @@ mod tests {
         assert!(!text.contains("features"), "{text}");
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.is_empty() && result.is_ok());
+    }
+
+    #[test]
+    fn labels_need_not_be_utf8() {
+        let machine = Machine::new().with("sys/fs/btrfs/a-1/label", b"d\xe4ta\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains("info{label=\"d\u{fffd}ta\",uuid=\"a-1\"} 1\n"), "{text}");
+        assert!(text.contains("node_btrfs_commits_total"), "{text}");
     }
 }

@@ -121,7 +121,7 @@ mod tests {
         let rest = [
             r#"node_network_flags{device="b"} 4098"#,
             r#"node_network_info{address="",adminstate="down",broadcast="",device="b",duplex="",ifalias="",operstate="up"} 1"#,
-            r#"node_network_info{address="",adminstate="unknown",broadcast="",device="a",duplex="",ifalias="",operstate=""} 1"#,
+            r#"node_network_info{address="",adminstate="unknown",broadcast="",device="a",duplex="",ifalias="�",operstate=""} 1"#,
         ];
         let up = [r#"node_network_up{device="a"} 0"#, r#"node_network_up{device="b"} 1"#];
         let speed = [r#"node_network_speed_bytes{device="a"} -125000"#];

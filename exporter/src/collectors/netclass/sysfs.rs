@@ -64,11 +64,13 @@ fn put(entry: &Entry<'_>, dir: &Dir<'_>, wanted: &Wanted, out: &mut Sink) {
     };
     let device = entry.bytes();
     numbers.put(device, out);
-    let [address, broadcast, duplex, alias] =
-        ["address", "broadcast", "duplex", "ifalias"].map(|file| text(dir, file));
+    let [address, broadcast, duplex] =
+        ["address", "broadcast", "duplex"].map(|file| text(dir, file));
+    let alias = dir.bytes("ifalias").ok().flatten(); // any bytes
+    let alias = alias.as_deref().unwrap_or_default().trim_ascii();
     let admin = admin_state(numbers.flags);
-    let [address, broadcast, duplex, alias] =
-        [&address, &broadcast, &duplex, &alias].map(|text| text.as_deref().unwrap_or_default());
+    let [address, broadcast, duplex] =
+        [&address, &broadcast, &duplex].map(|text| text.as_deref().unwrap_or_default());
     let labels: [&dyn crate::sink::Label; 7] =
         [&address, &admin, &broadcast, &device, &duplex, &alias, &operstate];
     out.put(&INFO, labels, 1);

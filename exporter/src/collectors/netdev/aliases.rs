@@ -1,6 +1,6 @@
 //! `/sys/class/net/<name>/ifalias`.
 
-use crate::prelude::*;
+use crate::{prelude::*, sink::Label as _};
 
 /// What administrators call interfaces, from `/sys/class/net/<name>/ifalias`.
 pub(super) struct Files {
@@ -25,9 +25,10 @@ impl Files {
         for entry in folder.list()? {
             let Some(dir) = entry.dir()? else { continue }; // bonding_masters
             names.extend_from_slice(entry.bytes());
-            match dir.text("ifalias") {
-                Ok(alias) => texts.push_str(alias.as_deref().unwrap_or_default()),
-                // Anyone's bytes: no reason to lose the counters.
+            match dir.bytes("ifalias") {
+                // Any bytes.
+                Ok(alias) => alias.as_deref().unwrap_or_default().trim_ascii().append(texts),
+                // No reason to lose the counters.
                 Err(error) => tracing::debug!(%error, "no ifalias"),
             }
             ends.push((names.len(), texts.len()));

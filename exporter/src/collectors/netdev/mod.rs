@@ -246,7 +246,7 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[PROCFS, "--collector.netdev.label-ifalias"]);
         result.unwrap();
         for labels in
-            [r#"device="a",ifalias="""#, r#"device="b",ifalias="up \"link\"""#, r#"device="c""#]
+            [r#"device="a",ifalias="�""#, r#"device="b",ifalias="up \"link\"""#, r#"device="c""#]
         {
             assert!(
                 text.contains(&format!("node_network_receive_bytes_total{{{labels}}} 1\n")),
