@@ -37,20 +37,12 @@ crate::shared! {
         pub address_changes: u64,
     }
 
-    /// An entry that was made and may or may not have come into the table.
-    pub struct Pending {
-        /// Address of its `struct net_device`.
-        pub device: u64,
-        /// When it was made, in the kernel's ticks (jiffies).
-        pub born: u64,
-    }
-
     /// What concerns no single interface.
     pub struct Totals {
         /// Events that could not be recorded, most likely since a map was full.
         pub lost: u64,
-        /// Elements of the map of pending entries.
-        pub pending: u64,
+        /// Whether all entries that are older than the programs are known: 0 or 1.
+        pub started: u64,
         /// The bucket that the next walk of a table is to begin with.
         pub walked: u64,
         /// The tables, for each of [`FAMILIES`].

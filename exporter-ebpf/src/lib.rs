@@ -99,6 +99,26 @@ pub unsafe fn add(number: *mut u64, n: i64) {
     }
 }
 
+/// Puts a number into a map and returns what was there, as one step. Since Linux 5.12.
+///
+/// # Safety
+///
+/// `number` must lie in a value of a map.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub unsafe fn exchange(number: *mut u64, n: u64) -> u64 {
+    let before: u64;
+    // SAFETY: the verifier checks the write.
+    unsafe {
+        core::arch::asm!(
+            "{n} = xchg_64({number} + 0, {n})",
+            number = in(reg) number,
+            n = inlateout(reg) n => before,
+        );
+    }
+    before
+}
+
 /// The kernel gives some helpers only to programs under a license that it knows to be
 /// compatible with its own.
 #[cfg(target_arch = "bpf")]

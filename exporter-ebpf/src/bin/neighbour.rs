@@ -7,11 +7,11 @@
 //! once while it is there and once when it goes:
 //!
 //! ```text
-//! allocated, or refused      neigh_create               pending; an overflow
+//! allocated, or refused      neigh_create               noted; an overflow
 //! constructed, inserted      (nothing: any of it may fail)
 //! used, changed              neigh_event_send_done,     in the map
 //!                            neigh_update_done
-//! not used                   `settle`, before a read    in the map, or dropped
+//! not used                   `settle`, before a read    in the map
 //! older than the programs    `walk`, at the start       in the map
 //! resolution fails           neigh_timer_handler        a failure
 //! unlinked                   neigh_cleanup_and_release  out of the map
@@ -29,18 +29,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::{
-        bpf_jiffies64,
-        generated::{bpf_for_each_map_elem, bpf_get_current_task},
-    },
+    EbpfContext as _,
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::generated::{bpf_for_each_map_elem, bpf_get_current_task},
     macros::{btf_tracepoint, map, raw_tracepoint},
     maps::{Array, HashMap},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
 use aya_log_ebpf::debug;
-use exporter_common::neighbour::{Counts, Entry, Key, Offsets, Pending, STEPS, Table, Totals};
-use exporter_ebpf::{Access, Copied, Pointer, Typed, add};
+use exporter_common::neighbour::{Counts, Entry, Key, Offsets, STEPS, Table, Totals};
+use exporter_ebpf::{Access, Copied, Pointer, Typed, add, exchange};
 
 /// The neighbours of each interface.
 #[map]
@@ -51,9 +49,12 @@ static COUNTS: HashMap<Key, Counts> = HashMap::with_max_entries(1 << 14, BPF_F_N
 #[map]
 static ENTRIES: HashMap<Entry, Key> = HashMap::with_max_entries(1 << 16, 0);
 
-/// Entries that were made and not seen since, by address.
+/// Addresses of entries that were made of late, each in a place that follows from it. Not all of
+/// them will come into a table, and not all that do are seen there: so each is looked for before
+/// another takes its place, and before a read.
 #[map]
-static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(1 << 14, 0);
+static RECENT: Array<u64> = Array::with_max_entries(PLACES, 0);
+const PLACES: u32 = 1024;
 
 #[map]
 static TOTALS: Array<Totals> = Array::with_max_entries(1, 0);
@@ -119,9 +120,6 @@ const ADMIN: u32 = 1 << 31 | 1 << 7;
 
 /// From include/uapi/asm-generic/errno-base.h, as helpers return it.
 const EEXIST: i32 = -17;
-
-/// Ticks, at least a second, after which an entry that is not in the table will not get there.
-const PATIENCE: u64 = 1000;
 
 /// Whether an entry is out of the table, or not yet in it.
 #[inline(always)]
@@ -216,17 +214,11 @@ fn lost() {
     }
 }
 
-/// Takes an entry out of the pending; says whether it was there.
+/// Whether all entries that are older than the programs are known, so that others are new.
 #[inline(always)]
-fn settled(address: u64) -> bool {
-    let Some(totals) = TOTALS.get_ptr_mut(0) else { return false };
+fn started() -> u64 {
     // SAFETY: it lies in the map.
-    let some = unsafe { (&raw const (*totals).pending).read_volatile() } != 0;
-    let settled = some && PENDING.remove(address).is_ok();
-    if settled {
-        add!(totals.pending, -1);
-    }
-    settled
+    TOTALS.get_ptr(0).map_or(0, |totals| unsafe { (&raw const (*totals).started).read_volatile() })
 }
 
 /// Takes an entry out of the map, and out of the counts; says whether it was there.
@@ -242,8 +234,7 @@ fn remove(entry: Entry, key: &Key) -> bool {
 /// Puts an entry that is in a table into the map, as it was a moment ago.
 #[inline(always)]
 fn adopt(entry: Entry, key: &Key) {
-    let new = settled(entry.address);
-    if !new && ENTRIES.get_ptr(entry).is_some() {
+    if ENTRIES.get_ptr(entry).is_some() {
         return;
     }
     match ENTRIES.insert(entry, key, BPF_NOEXIST.into()) {
@@ -251,9 +242,10 @@ fn adopt(entry: Entry, key: &Key) {
         Err(EEXIST) => return,
         Err(_) => return lost(),
     }
-    // What is new has not been anything else before.
-    let created = new || remove(Entry { noarp: entry.noarp ^ 1, ..entry }, key);
-    gain(key, entry.noarp, u64::from(created) & !entry.noarp);
+    let other = Entry { noarp: entry.noarp ^ 1, ..entry };
+    let changed = ENTRIES.get_ptr(other).is_some() && remove(other, key);
+    let created = if changed { 1 } else { started() };
+    gain(key, entry.noarp, created & !entry.noarp);
 }
 
 /// An entry has been seen: where it is in a table, it is in the map.
@@ -278,8 +270,8 @@ fn leave<A: Access>(n: Pointer<A>, key: &Key) {
     let address = n.0 as u64;
     if !remove(Entry { address, noarp: 0 }, key)
         && !remove(Entry { address, noarp: 1 }, key)
-        && settled(address)
         && entry(n).noarp == 0
+        && started() != 0
         && let Some(counts) = counts(key)
     {
         add!(counts.created, 1);
@@ -299,18 +291,21 @@ fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
         add!(counts.overflows, 1);
         return Some(());
     }
-    // SAFETY: takes nothing.
-    let pending = Pending { device: device.0 as u64, born: unsafe { bpf_jiffies64() } };
-    match PENDING.insert(n.0 as u64, pending, BPF_NOEXIST.into()) {
-        Ok(()) => {
-            let totals = TOTALS.get_ptr_mut(0)?;
-            add!(totals.pending, 1);
-        }
-        // Left from an entry that came to nothing.
-        Err(EEXIST) => drop(PENDING.insert(n.0 as u64, pending, BPF_ANY.into())),
-        Err(_) => lost(),
+    // The argument once more, as a number: the verifier lets nobody reckon with a pointer.
+    let address = Pointer::<Copied>::new(ctx.as_ptr()).member::<u64>(3 * 8);
+    if let Some(place) = RECENT.get_ptr_mut(place(address)) {
+        // SAFETY: it lies in the map.
+        let before = unsafe { exchange(place, address) };
+        see_at(before);
     }
     Some(())
+}
+
+/// Where in [`RECENT`] an entry is noted.
+#[inline(always)]
+const fn place(address: u64) -> u32 {
+    // Entries have some hundred bytes.
+    (address >> 8 ^ address >> 18) as u32 % PLACES
 }
 
 /// An entry is to be resolved.
@@ -390,12 +385,12 @@ macro_rules! for_each {
     };
 }
 
-/// Puts the pending entries that are in a table into the map, drops those that will not get there,
-/// and looks the tables up.
+/// Looks the tables up, and puts the entries that were made of late into the map where they are in
+/// a table. Its argument becomes [`Totals::started`].
 ///
 /// Attached to nothing, like those below: the daemon runs it before it reads.
 #[raw_tracepoint]
-fn settle(_: RawTracePointContext) -> i32 {
+fn settle(ctx: RawTracePointContext) -> i32 {
     // Every namespace has a loopback device, and each device has parameters for each table.
     // SAFETY: takes nothing.
     let task = Pointer::<Copied>::new(unsafe { bpf_get_current_task() } as *const c_void);
@@ -412,11 +407,9 @@ fn settle(_: RawTracePointContext) -> i32 {
     let [ipv4, ipv6] = unsafe { &mut (*totals).tables };
     look(parms[0].follow(offset!(parms_tbl)), ipv4);
     look(parms[1].follow(offset!(parms_tbl)), ipv6);
-    // To look through an empty map takes long.
     // SAFETY: it lies in the map.
-    if unsafe { (&raw const (*totals).pending).read_volatile() } != 0 {
-        for_each!(PENDING, settle_one, core::ptr::null_mut());
-    }
+    unsafe { (*totals).started = ctx.arg(0) };
+    for_each!(RECENT, settle_one, core::ptr::null_mut());
     0
 }
 
@@ -450,23 +443,31 @@ fn is_entry(n: Pointer<Copied>) -> bool {
 /// As [`see`], for an address that was kept; says whether there is an entry.
 #[inline(never)]
 fn see_at(address: u64) -> bool {
+    if address == 0 {
+        return false;
+    }
     let n = Pointer::<Copied>::new(address as *const c_void);
     let there = is_entry(n);
-    if there {
+    if there && ENTRIES.get_ptr(entry(n)).is_none() {
         see(n, &key_of(n));
     }
     there
 }
 
-extern "C" fn settle_one(_: *const c_void, n: *const u64, pending: *const Pending) -> u64 {
+extern "C" fn settle_one(_: *const c_void, _: *const u32, place: *mut u64) -> u64 {
     // SAFETY: the kernel passes an element of the map.
-    let (n, pending) = unsafe { (Pointer::<Copied>::new(*n as *const c_void), *pending) };
-    if n.member::<u64>(offset!(neighbour_dev)) == pending.device {
-        see_at(n.0 as u64);
-    }
-    // SAFETY: takes nothing.
-    if unsafe { bpf_jiffies64() }.saturating_sub(pending.born) > PATIENCE {
-        settled(n.0 as u64);
+    let noted = unsafe { place.read_volatile() };
+    if see_at(noted) {
+        // SAFETY: as above.
+        let found = unsafe { exchange(place, 0) };
+        // Another may have been noted meanwhile. Where it is not there yet it is put back.
+        if found != noted && !see_at(found) {
+            // SAFETY: as above.
+            let found = unsafe { exchange(place, found) };
+            if found != 0 && !see_at(found) {
+                lost();
+            }
+        }
     }
     0
 }

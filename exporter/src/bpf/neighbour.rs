@@ -115,6 +115,8 @@ pub struct Neighbours {
     room: u32,
     /// Elements that the map of counts has room for.
     interfaces: u32,
+    /// Whether all entries that are older than the programs are known.
+    started: bool,
     /// Why the counts are not to be trusted, until they are.
     doubt: Option<Reason>,
     /// Whether the log says that there are no counts.
@@ -169,13 +171,10 @@ impl Audit {
     }
 }
 
-/// By how much the tables' sizes exceed the map's, save for `held`: pending entries may be in a
-/// table or not.
+/// By how much the tables' sizes exceed the map's, save for `held`.
 fn difference(totals: &Totals, entries: i64, held: i64) -> i64 {
     let size: u64 = totals.tables.iter().map(|table| table.size).sum();
-    let most = size.cast_signed() - entries - held;
-    let least = most - totals.pending.cast_signed();
-    if least > 0 { least } else { most.min(0) }
+    size.cast_signed() - entries - held
 }
 
 impl std::fmt::Debug for Neighbours {
@@ -215,6 +214,7 @@ impl Neighbours {
             netns: options.netns,
             room: options.entries,
             interfaces,
+            started: false,
             doubt: Some(Reason::Start),
             warned: false,
             lost: 0,
@@ -275,9 +275,7 @@ impl Neighbours {
         for hook in &HOOKS {
             health.program(hook.name(), hook.is_attached(), self.runs(hook)?);
         }
-        let totals = self.totals()?;
         health.map("neighbour_entries", self.entries().unsigned_abs(), self.room.into());
-        health.map("neighbour_pending", totals.pending, load::PENDING.into());
         health.map("neighbour_interfaces", self.keys.len() as u64, self.interfaces.into());
         for (reason, n) in Reason::ALL.iter().zip(self.resyncs) {
             health.resyncs("neighbour", reason.name(), n);
@@ -306,7 +304,7 @@ impl Neighbours {
                 };
                 set_capabilities(None, none).is_ok()
                     && self.runs(&Hook::OnDemand(SETTLE)).is_ok()
-                    && self.run(SETTLE, [0; 2]).is_ok()
+                    && self.settle().is_ok()
                     && self.read().is_ok()
             };
             scope.spawn(attempt).join().unwrap_or_default()
@@ -315,7 +313,7 @@ impl Neighbours {
 
     /// Reads the counts, once they are right.
     fn refresh(&mut self) -> Result<(), Error> {
-        self.run(SETTLE, [0; 2])?;
+        self.settle()?;
         self.read()?;
         let totals = self.totals()?;
         let missed = self.missed()?;
@@ -349,7 +347,7 @@ impl Neighbours {
     /// Brings the map of entries up to date, and with it the counts.
     fn resync(&mut self) -> Result<(), Error> {
         for _ in 0..TRIES {
-            self.run(SETTLE, [0; 2])?;
+            self.settle()?;
             let before = self.totals()?;
             let size: u64 = before.tables.iter().map(|table| table.size).sum();
             let full = Error::Full { entries: size, room: self.room };
@@ -364,7 +362,8 @@ impl Neighbours {
             }
             let (after, still) = (self.totals()?, self.missed()?);
             if (after.lost, still) == (before.lost, missed) {
-                self.run(SETTLE, [0; 2])?;
+                self.started = true;
+                self.settle()?;
                 self.read()?;
                 (self.lost, self.missed) = (after.lost, missed);
                 self.audit.settle(&self.totals()?, self.entries(), Instant::now());
@@ -383,7 +382,7 @@ impl Neighbours {
         let start = Instant::now();
         let (mut hash, mut bucket) = (0, 0);
         loop {
-            self.run(SETTLE, [0; 2])?; // looks the table up
+            self.settle()?; // looks the table up
             let Some(&now) = self.totals()?.tables.get(table) else { return Ok(()) };
             if now.hash != hash {
                 // It has grown: what moved may have been passed over.
@@ -417,6 +416,11 @@ impl Neighbours {
             self.run(SWEEP, [0; 2])?;
         }
         Ok(())
+    }
+
+    /// Looks the tables up, and for entries that no tracepoint has told of.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.run(SETTLE, [self.started.into(), 0])
     }
 
     /// Runs a program that is attached to nothing.
@@ -491,20 +495,10 @@ mod tests {
     use super::*;
     use bytemuck::Zeroable as _;
 
-    fn totals(size: u64, pending: u64) -> Totals {
-        let mut totals = Totals { pending, ..Totals::zeroed() };
+    fn totals(size: u64) -> Totals {
+        let mut totals = Totals::zeroed();
         totals.tables[1].size = size;
         totals
-    }
-
-    #[test]
-    fn pending_entries_may_be_there_or_not() {
-        assert_eq!(difference(&totals(10, 0), 10, 0), 0);
-        for (entries, want) in [(7, 1), (8, 0), (9, 0), (10, 0), (11, -1)] {
-            assert_eq!(difference(&totals(10, 2), entries, 0), want, "{entries}");
-        }
-        assert_eq!(difference(&totals(10, 0), 7, 3), 0);
-        assert_eq!(difference(&totals(10, 0), 8, 3), -1);
     }
 
     #[test]
@@ -512,7 +506,7 @@ mod tests {
         let mut audit = Audit::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let ten = totals(10, 0);
+        let ten = totals(10);
         assert!(!audit.fails(&ten, 9, at(0)));
         assert!(!audit.fails(&ten, 8, at(2)), "it is another");
         assert!(audit.fails(&ten, 8, at(3)));

@@ -11,9 +11,6 @@ use crate::{
     netlink::{Links, Socket},
 };
 
-/// Elements of the map of pending entries.
-pub(super) const PENDING: u32 = 1 << 13;
-
 /// How many interfaces are counted at most, for each family one: sixteen times those there are
 /// here, since other namespaces have some, too. To read the map takes the longer the larger it is.
 pub(super) fn interfaces() -> Result<u32, Error> {
@@ -56,7 +53,6 @@ pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, E
         .override_global("OFFSETS", &offsets, true)
         .map_max_entries("COUNTS", interfaces)
         .map_max_entries("ENTRIES", entries)
-        .map_max_entries("PENDING", PENDING)
         .load(OBJECT)
         .map_err(|error| Error::Object(Box::new(error)))?;
     for hook in &HOOKS {
