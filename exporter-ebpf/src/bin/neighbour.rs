@@ -446,9 +446,13 @@ fn see_at(address: u64) -> bool {
     if address == 0 {
         return false;
     }
+    let known = |noarp| ENTRIES.get_ptr(Entry { address, noarp }).is_some();
+    if known(0) || known(1) {
+        return true;
+    }
     let n = Pointer::<Copied>::new(address as *const c_void);
     let there = is_entry(n);
-    if there && ENTRIES.get_ptr(entry(n)).is_none() {
+    if there {
         see(n, &key_of(n));
     }
     there
@@ -551,7 +555,8 @@ extern "C" fn sweep_one(_: *const c_void, _: *const u32, entry: *const Entry) ->
     // SAFETY: the map holds it.
     let known = unsafe { *known };
     let n = Pointer::<Copied>::new(entry.address as *const c_void);
-    if key_of(n) == known && see_at(entry.address) {
+    let noarp = self::entry(n).noarp;
+    if is_entry(n) && key_of(n) == known && noarp == entry.noarp {
         return 0;
     }
     if remove(entry, &known) {
