@@ -1,6 +1,12 @@
 //! Namespaces that tests make on the running kernel, and `ip` in them.
 
-use std::{io::Write as _, panic::resume_unwind, process::Command, thread};
+use std::{
+    io::Write as _,
+    panic::resume_unwind,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use nix::{
     mount::{MsFlags, mount},
@@ -17,6 +23,9 @@ pub fn in_a_thread(
     required: &'static str,
     test: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) {
+    /// The tables of neighbours are one for all namespaces: tests that fill them disturb others.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let tested = thread::spawn(move || {
         if let Err(reason) = test() {
             skip(required, &reason);
