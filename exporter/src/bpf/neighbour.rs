@@ -12,6 +12,7 @@
 //!
 //! While the doubt cannot be removed there are no counts.
 
+mod audit;
 mod load;
 
 use std::{
@@ -34,6 +35,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 pub use exporter_common::neighbour::{Counts, FAMILIES, Key};
 
+use self::audit::Audit;
 use super::{Error, Health, Hook, Runs, find, permitted, sys};
 
 /// The programs. The first to run is the last: what was created is not to be removed unseen.
@@ -58,12 +60,6 @@ const TRIES: u32 = 5;
 
 /// How long a walk may take; a table of a million entries takes half a second.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a difference must last before it is one.
-const AUDIT: Duration = Duration::from_secs(1);
-
-/// How long an audit is content with what a resync has left of a difference.
-const CONTENT: Duration = Duration::from_secs(60);
 
 /// Interfaces that are gone are forgotten where there are more than this in all.
 const MANY: usize = 4096;
@@ -132,49 +128,6 @@ pub struct Neighbours {
     values: Vec<Counts>,
     /// Counts of the last read, to tell interfaces that are gone; empty unless there are many.
     last: Memory<Key, Counts>,
-}
-
-/// Sizes of the tables against the size of the map.
-#[derive(Debug, Default)]
-struct Audit {
-    /// What differs although a resync has set all right: entries that are in no table while
-    /// others still hold them.
-    held: i64,
-    /// The last difference, without those.
-    difference: i64,
-    since: Option<Instant>,
-    resync: Option<Instant>,
-}
-
-impl Audit {
-    /// Takes notice of the tables' sizes and the map's `entries`; says whether they differ for too long.
-    fn fails(&mut self, totals: &Totals, entries: i64, now: Instant) -> bool {
-        let difference = difference(totals, entries, self.held);
-        if difference != self.difference || self.since.is_none() {
-            self.since = Some(now);
-        }
-        self.difference = difference;
-        let lasts = |since: Option<Instant>, long| {
-            since.is_some_and(|since| now.saturating_duration_since(since) >= long)
-        };
-        difference != 0
-            && lasts(self.since, AUDIT)
-            && (self.resync.is_none() || lasts(self.resync, CONTENT))
-    }
-
-    /// What is left of the difference is as it should be.
-    fn settle(&mut self, totals: &Totals, entries: i64, now: Instant) {
-        self.held = difference(totals, entries, 0).max(0);
-        self.difference = 0;
-        self.since = Some(now);
-        self.resync = Some(now);
-    }
-}
-
-/// By how much the tables' sizes exceed the map's, save for `held`.
-fn difference(totals: &Totals, entries: i64, held: i64) -> i64 {
-    let size: u64 = totals.tables.iter().map(|table| table.size).sum();
-    size.cast_signed() - entries - held
 }
 
 impl std::fmt::Debug for Neighbours {
@@ -280,7 +233,7 @@ impl Neighbours {
         for (reason, n) in Reason::ALL.iter().zip(self.resyncs) {
             health.resyncs("neighbour", reason.name(), n);
         }
-        health.audit("neighbour", self.audit.difference);
+        health.audit("neighbour", self.audit.difference());
         Ok(())
     }
 
@@ -488,36 +441,4 @@ fn absent(map: &'static str) -> Error {
 
 fn wrong(map: &'static str, error: MapError) -> Error {
     Error::Map { map, source: std::io::Error::other(error) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytemuck::Zeroable as _;
-
-    fn totals(size: u64) -> Totals {
-        let mut totals = Totals::zeroed();
-        totals.tables[1].size = size;
-        totals
-    }
-
-    #[test]
-    fn a_difference_must_last_to_be_one() {
-        let mut audit = Audit::default();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let ten = totals(10);
-        assert!(!audit.fails(&ten, 9, at(0)));
-        assert!(!audit.fails(&ten, 8, at(2)), "it is another");
-        assert!(audit.fails(&ten, 8, at(3)));
-        audit.settle(&ten, 8, at(3));
-        assert_eq!(audit.difference, 0);
-        assert!(!audit.fails(&ten, 8, at(90)), "a resync has found nothing");
-        assert!(!audit.fails(&ten, 9, at(91)), "not for long");
-        assert!(audit.fails(&ten, 9, at(92)));
-        audit.settle(&ten, 9, at(92));
-        assert!(!audit.fails(&ten, 7, at(100)));
-        assert!(!audit.fails(&ten, 7, at(110)), "a resync just before");
-        assert!(audit.fails(&ten, 7, at(152)));
-    }
 }

@@ -1,0 +1,91 @@
+//! Whether the map of entries and the tables agree, by their sizes.
+
+use std::time::{Duration, Instant};
+
+use exporter_common::neighbour::Totals;
+
+/// How long a difference must last before it is one.
+const AUDIT: Duration = Duration::from_secs(1);
+
+/// How long an audit is content with what a resync has left of a difference.
+const CONTENT: Duration = Duration::from_secs(60);
+
+/// Sizes of the tables against the size of the map.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    /// What differs although a resync has set all right: entries that are in no table while
+    /// others still hold them.
+    held: i64,
+    /// The last difference, without those.
+    difference: i64,
+    since: Option<Instant>,
+    resync: Option<Instant>,
+}
+
+impl Audit {
+    /// Takes notice of the tables' sizes and the map's `entries`; says whether they differ for too long.
+    pub(super) fn fails(&mut self, totals: &Totals, entries: i64, now: Instant) -> bool {
+        let difference = difference(totals, entries, self.held);
+        if difference != self.difference || self.since.is_none() {
+            self.since = Some(now);
+        }
+        self.difference = difference;
+        let lasts = |since: Option<Instant>, long| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= long)
+        };
+        difference != 0
+            && lasts(self.since, AUDIT)
+            && (self.resync.is_none() || lasts(self.resync, CONTENT))
+    }
+
+    /// What differs, as of the last time.
+    pub(super) const fn difference(&self) -> i64 {
+        self.difference
+    }
+
+    /// What is left of the difference is as it should be.
+    pub(super) fn settle(&mut self, totals: &Totals, entries: i64, now: Instant) {
+        self.held = difference(totals, entries, 0).max(0);
+        self.difference = 0;
+        self.since = Some(now);
+        self.resync = Some(now);
+    }
+}
+
+/// By how much the tables' sizes exceed the map's, save for `held`.
+fn difference(totals: &Totals, entries: i64, held: i64) -> i64 {
+    let size: u64 = totals.tables.iter().map(|table| table.size).sum();
+    size.cast_signed() - entries - held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable as _;
+
+    fn totals(size: u64) -> Totals {
+        let mut totals = Totals::zeroed();
+        totals.tables[1].size = size;
+        totals
+    }
+
+    #[test]
+    fn a_difference_must_last_to_be_one() {
+        let mut audit = Audit::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let ten = totals(10);
+        assert!(!audit.fails(&ten, 9, at(0)));
+        assert!(!audit.fails(&ten, 8, at(2)), "it is another");
+        assert!(audit.fails(&ten, 8, at(3)));
+        audit.settle(&ten, 8, at(3));
+        assert_eq!(audit.difference, 0);
+        assert!(!audit.fails(&ten, 8, at(90)), "a resync has found nothing");
+        assert!(!audit.fails(&ten, 9, at(91)), "not for long");
+        assert!(audit.fails(&ten, 9, at(92)));
+        audit.settle(&ten, 9, at(92));
+        assert!(!audit.fails(&ten, 7, at(100)));
+        assert!(!audit.fails(&ten, 7, at(110)), "a resync just before");
+        assert!(audit.fails(&ten, 7, at(152)));
+    }
+}
