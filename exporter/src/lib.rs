@@ -11,6 +11,7 @@ pub mod parse;
 pub mod sink;
 
 pub mod bpf;
+pub mod crew;
 pub mod host;
 pub mod mountinfo;
 pub mod netlink;

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
+/// So long is waited even if a scrape's answer is due earlier: rather late than wrong.
+const LEAST: Duration = Duration::from_millis(250);
 
 /// The samples of one collector in one scrape.
 #[derive(Default)]
@@ -86,10 +88,12 @@ impl Sink {
         self.deadline = at;
     }
 
-    /// How long a collector may still wait for what does not come; `None` where no one set a limit.
+    /// How long a collector may wait for what may not come: `most`, or half of what is left of
+    /// the scrape's time, but not less than [`LEAST`].
     #[must_use]
-    pub fn left(&self) -> Option<Duration> {
-        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+    pub fn patience(&self, most: Duration) -> Duration {
+        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        left.map_or(most, |left| most.min((left / 2).max(LEAST)))
     }
 
     /// Says which source served, for `node_scrape_collector_source`.

@@ -114,3 +114,18 @@ fn histograms_and_summaries_have_their_lines_in_order() {
          s_count 9\n"
     );
 }
+
+#[test]
+fn a_collector_may_wait_for_half_of_what_is_left_but_not_too_short() {
+    let patience = |left: Option<u64>, most: u64| {
+        let mut sink = Sink::default();
+        sink.due(left.map(|seconds| Instant::now() + Duration::from_secs(seconds)));
+        sink.patience(Duration::from_secs(most))
+    };
+    assert_eq!(patience(None, 5), Duration::from_secs(5));
+    assert_eq!(patience(Some(3600), 5), Duration::from_secs(5));
+    let half = patience(Some(3600), 3600);
+    assert!(half > LEAST && half <= Duration::from_secs(1800), "{half:?}");
+    assert_eq!(patience(Some(0), 5), LEAST);
+    assert_eq!(patience(Some(0), 0), Duration::ZERO);
+}

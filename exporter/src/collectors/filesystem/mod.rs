@@ -7,15 +7,17 @@
 //! scrape's; it is read each time, as the kernel does not tell (by poll(2)) when an error makes a
 //! file system read-only. Device names keep the kernel's escapes (`\040`), as in `node_exporter`.
 
-mod crew;
 mod mounts;
 mod words;
 
-use crate::{host::Shared, mountinfo::Mounts, prelude::*};
-use crew::Crew;
+use crate::{crew::Crew, host::Shared, mountinfo::Mounts, prelude::*};
 use mounts::{Mount, Table, Wanted};
 use rustix::{fs::StatFs, io::Errno};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    ffi::{CStr, CString},
+    path::PathBuf,
+    time::Duration,
+};
 use words::words;
 
 pub const SPEC: Spec = Spec {
@@ -84,9 +86,6 @@ const WORKERS: Flag<u64> = Flag::value(
 )
 .hidden();
 
-/// So long is waited even if a scrape's answer is due earlier: rather late than wrong.
-const LEAST: Duration = Duration::from_millis(250);
-
 macro_rules! gauges {
     ($($name:ident $key:literal $help:literal;)*) => {$(
         static $name: Metric<4> = gauge(concat!("node_filesystem_", $key), $help)
@@ -110,7 +109,7 @@ static MOUNT_INFO: Metric<4> = gauge("node_filesystem_mount_info", "Filesystem m
     .by(["device", "major", "minor", "mountpoint"]);
 
 type Answer = Result<Usage, Errno>;
-type Ask = Box<dyn Fn(&std::ffi::CStr) -> Answer + Send + Sync>;
+type Ask = Box<dyn Fn(&CStr) -> Answer + Send + Sync>;
 
 /// What statfs(2) says.
 #[derive(Clone, Copy)]
@@ -149,7 +148,7 @@ struct FileSystem {
     root: PathBuf,
     wanted: Wanted,
     timeout: Duration,
-    crew: Crew<Answer>,
+    crew: Crew<CString, Answer>,
     /// Mountinfo as it was last parsed without an error, and what it says.
     text: Vec<u8>,
     table: Table<Answer>,
@@ -179,7 +178,7 @@ impl FileSystem {
                 )?,
             },
             timeout: flags.get(&TIMEOUT),
-            crew: Crew::new(workers, ask),
+            crew: Crew::new("statfs", workers, move |path: &CString| ask(path)),
             text: Vec::new(),
             table: Table::default(),
             answers: Vec::new(),
@@ -209,7 +208,7 @@ impl FileSystem {
     fn log(&self) {
         for (question, answer) in self.table.questions.iter().zip(&self.answers) {
             if question.note(answer.is_none()) {
-                let mountpoint = question.path().to_string_lossy();
+                let mountpoint = question.subject().to_string_lossy();
                 if answer.is_some() {
                     tracing::info!(%mountpoint, "mount point answers again");
                 } else {
@@ -223,15 +222,14 @@ impl FileSystem {
 impl Collector for FileSystem {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let understood = self.refresh(out.scrape())?;
-        let due = out.left().map_or(self.timeout, |left| (left / 2).max(LEAST));
-        self.crew.ask(&self.table.questions, self.timeout.min(due));
+        let asked = self.crew.ask(&self.table.questions, out.patience(self.timeout));
         self.answers.clear();
         self.answers.extend(self.table.questions.iter().map(|question| question.answer()));
         self.log();
         for mount in &self.table.mounts {
             put(mount, self.answers.get(mount.question).copied().flatten(), out);
         }
-        understood
+        understood.and(asked)
     }
 }
 

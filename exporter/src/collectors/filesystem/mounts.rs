@@ -1,7 +1,8 @@
 //! The mounts that are wanted, and the places where they are.
 
-use super::{Labels, crew::Question};
+use super::Labels;
 use crate::{
+    crew::Question,
     error::Malformed,
     flag::Filter,
     mountinfo::{self, join, strip, unescape},
@@ -17,7 +18,7 @@ use std::{
 pub struct Table<T> {
     pub mounts: Vec<Mount>,
     /// One for each place; mounts over one another share it.
-    pub questions: Vec<Arc<Question<T>>>,
+    pub questions: Vec<Arc<Question<CString, T>>>,
     ids: Vec<u64>,
 }
 
@@ -93,8 +94,8 @@ impl<T> Table<T> {
         mark(&mut mounts);
         self.mounts = mounts;
         let old = std::mem::take(&mut self.questions);
-        let before: HashMap<(&CStr, u64), &Arc<Question<T>>> = (old.iter().zip(&self.ids))
-            .map(|(question, &id)| ((question.path(), id), question))
+        let before: HashMap<(&CStr, u64), &Arc<Question<CString, T>>> = (old.iter().zip(&self.ids))
+            .map(|(question, &id)| ((question.subject().as_c_str(), id), question))
             .collect();
         self.questions = (places.iter())
             .map(|(path, id)| match before.get(&(path.as_c_str(), *id)) {

@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    exposition,
-    testing::{Machine, expect, flags, paths},
-};
+use crate::testing::{Machine, expect, flags, paths, samples};
 use std::{
     sync::{Mutex, mpsc::channel},
     time::Instant,
@@ -26,20 +23,12 @@ fn filesystem(machine: &Machine, args: &[&str], ask: Ask) -> FileSystem {
 }
 
 fn scrape(collector: &mut FileSystem, number: u64) -> (String, Result) {
-    let mut sink = Sink::default();
-    sink.begin(number);
-    expose(collector, &mut sink)
-}
-
-fn expose(collector: &mut FileSystem, sink: &mut Sink) -> (String, Result) {
-    let result = collector.collect(sink);
-    let mut body = Vec::new();
-    exposition::append(&[&*sink], None, &mut body);
-    let text = String::from_utf8(body).unwrap();
-    (
-        text.lines().filter(|line| !line.starts_with('#')).map(|l| l.to_owned() + "\n").collect(),
-        result,
-    )
+    let mut result = Ok(());
+    let text = samples(|out| {
+        out.begin(number);
+        result = collector.collect(out);
+    });
+    (text, result)
 }
 
 fn machine(mountinfo: impl AsRef<[u8]>) -> Machine {
@@ -106,10 +95,11 @@ fn a_scrape_that_is_due_earlier_waits_no_longer() {
         Ok(USAGE)
     });
     let mut collector = filesystem(&machine, &["--collector.filesystem.mount-timeout=1h"], ask);
-    let mut sink = Sink::default();
-    sink.begin(1);
-    sink.due(Some(Instant::now() + Duration::from_millis(40)));
-    assert!(expose(&mut collector, &mut sink).0.contains("mountpoint timeout"));
+    let text = samples(|out| {
+        out.due(Some(Instant::now() + Duration::from_millis(40)));
+        collector.collect(out).unwrap();
+    });
+    assert!(text.contains("mountpoint timeout"), "{text}");
 }
 
 #[test]

@@ -2,37 +2,39 @@
 
 use super::sensor::Readings;
 use crate::{
+    crew::Question,
     error::Result,
     tree::{Dir, Entry, Folder, Tree},
 };
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
-/// What a chip is called.
+/// What a chip is called, and where to ask it.
 pub(super) struct Name {
     pub(super) inode: u64,
     /// The value of the label `chip`, unique on this machine.
     pub(super) label: String,
     /// What the driver calls it, which need not be unique.
     pub(super) driver: Option<String>,
-    /// It did not answer in time.
-    pub(super) is_late: bool,
+    pub(super) question: Arc<Question<Mutex<Chip>, ()>>,
 }
 
 /// Where a chip is and what it said.
 pub(super) struct Chip {
-    pub(super) inode: u64,
     folder: Folder,
     /// What older drivers use instead.
     device: Option<Folder>,
     pub(super) readings: Readings,
-    /// Whether it could be read; none where it was not tried.
-    pub(super) result: Option<Result>,
+    /// Whether it could be read.
+    pub(super) result: Result,
 }
 
 impl Chip {
     /// Reads all sensors. Where both directories have a file, the device's counts.
     pub(super) fn read(&mut self) {
-        self.result = Some(self.try_read());
+        self.result = self.try_read();
     }
 
     fn try_read(&mut self) -> Result {
@@ -51,7 +53,7 @@ pub(super) fn find<'a>(
     tree: &Tree,
     class: &str,
     entries: impl Iterator<Item = Entry<'a>>,
-) -> Vec<(Name, Chip)> {
+) -> Vec<Name> {
     let mut found = Vec::new();
     for entry in entries {
         let (Some(inode), Ok(Some(dir))) = (entry.inode(), entry.dir()) else { continue };
@@ -63,24 +65,22 @@ pub(super) fn find<'a>(
             found.push(Found { inode, directory, base, name, has_device: device.is_some() });
         }
     }
-    let chip = |(found, label): (&Found, String)| {
+    let name = |(found, label): (&Found, String)| {
         let folder = format!("{class}/{}", found.directory);
-        let name = Name {
-            inode: found.inode,
-            label,
-            driver: Some(cleaned(&found.name)).filter(|name| !name.is_empty()),
-            is_late: false,
-        };
         let chip = Chip {
-            inode: found.inode,
             device: found.has_device.then(|| tree.folder(&format!("{folder}/device"))),
             folder: tree.folder(&folder),
             readings: Readings::default(),
-            result: None,
+            result: Ok(()),
         };
-        (name, chip)
+        Name {
+            inode: found.inode,
+            label,
+            driver: Some(cleaned(&found.name)).filter(|name| !name.is_empty()),
+            question: Arc::new(Question::new(Mutex::new(chip))),
+        }
     };
-    found.iter().zip(labels(&found)).map(chip).collect()
+    found.iter().zip(labels(&found)).map(name).collect()
 }
 
 struct Found {
@@ -198,7 +198,7 @@ mod tests {
         let mut class = tree.folder("class/hwmon");
         let chips = find(&tree, "class/hwmon", class.list().unwrap());
         let names: Vec<_> =
-            chips.iter().map(|(name, _)| (name.label.as_str(), name.driver.as_deref())).collect();
+            chips.iter().map(|name| (name.label.as_str(), name.driver.as_deref())).collect();
         assert_eq!(
             names,
             [("hwmon0", None), ("hwmon1_device", None), ("k10temp", Some("k10temp"))]

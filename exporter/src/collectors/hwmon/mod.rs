@@ -6,17 +6,19 @@
 //! so they are named after the device they sit on, and told apart where they share one.
 //!
 //! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: it is
-//! left out, and the others stay. Some chips are slow, and some never answer: each has five
-//! seconds, or half of what the scrape has, and is left out until it has answered.
+//! left out, and the others stay. Some chips are slow, and some never answer, so that they are
+//! read by a thread of a [`Crew`]. What has not answered in five seconds, or in half of what is
+//! left of a scrape that must be answered earlier, is left out until it has.
 
 mod chip;
-mod reader;
 mod sensor;
 
-use crate::prelude::*;
+use crate::{crew::Crew, prelude::*};
 use chip::{Chip, Name};
-use reader::Reader;
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub const SPEC: Spec = Spec {
     name: "hwmon",
@@ -30,8 +32,9 @@ pub const SPEC: Spec = Spec {
             sensors: Filter::new(flags, &SENSOR_INCLUDE, &SENSOR_EXCLUDE)?,
             seen: Seen::default(),
             known: Vec::new(),
-            here: Vec::new(),
-            reader: Reader::new(Chip::read),
+            crew: Crew::new("hwmon", 1, |chip: &Mutex<Chip>| {
+                chip.lock().unwrap_or_else(PoisonError::into_inner).read();
+            }),
             words: sensor::Words::default(),
         }))
     },
@@ -69,9 +72,7 @@ struct HwMon {
     sensors: Filter,
     seen: Seen,
     known: Vec<Name>,
-    /// Those of them that the reader has not kept.
-    here: Vec<Chip>,
-    reader: Reader<Chip>,
+    crew: Crew<Mutex<Chip>, ()>,
     words: sensor::Words,
 }
 
@@ -82,17 +83,15 @@ impl HwMon {
         if !self.seen.changed(entries.clone()) {
             return Ok(());
         }
-        let (before, here) = (std::mem::take(&mut self.known), std::mem::take(&mut self.here));
-        for (mut name, chip) in chip::find(&self.tree, CLASS, entries) {
+        let before = std::mem::take(&mut self.known);
+        for mut name in chip::find(&self.tree, CLASS, entries) {
             if !self.chips.keeps(&name.label) {
                 continue;
             }
-            let old = before.iter().find(|old| old.inode == name.inode);
-            let is_away = old.is_some() && here.iter().all(|chip| chip.inode != name.inode);
-            if !is_away {
-                self.here.push(chip);
+            // One that hangs must not be asked a second time.
+            if let Some(old) = before.iter().find(|old| old.inode == name.inode) {
+                name.question = Arc::clone(&old.question);
             }
-            name.is_late = old.is_some_and(|old| old.is_late);
             self.known.push(name);
         }
         // As they are exposed, so that nothing is left to be sorted there.
@@ -104,30 +103,31 @@ impl HwMon {
 impl Collector for HwMon {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.find()?;
-        let patience = out.left().map_or(PATIENCE, |left| PATIENCE.min(left / 2));
-        self.reader.read(&mut self.here, patience)?;
-        // What comes back may be gone from the class.
-        self.here.retain(|chip| self.known.iter().any(|name| name.inode == chip.inode));
-        let mut result = Ok(());
-        for Name { inode, label, driver, is_late } in &mut self.known {
-            let chip = self.here.iter_mut().find(|chip| chip.inode == *inode);
-            let read = chip.and_then(|chip| Some((chip.result.take()?, &chip.readings)));
-            if read.is_none() && !*is_late {
-                tracing::warn!(chip = label, "hwmon chip is left out until it answers");
+        let questions = self.known.iter().map(|name| &name.question);
+        let mut result = self.crew.ask(questions, out.patience(PATIENCE));
+        for Name { label, driver, question, .. } in &self.known {
+            // A chip is locked as long as it is read.
+            let chip = question.answer().and_then(|()| question.subject().try_lock().ok());
+            if question.note(chip.is_none()) {
+                if chip.is_some() {
+                    tracing::info!(chip = label, "hwmon chip answers again");
+                } else {
+                    tracing::warn!(chip = label, "hwmon chip is left out until it answers");
+                }
             }
-            *is_late = read.is_none();
-            let readings = match read {
-                Some((Ok(()), readings)) => readings,
-                Some((Err(error), _)) if !error.is_absent() => {
+            let Some(mut chip) = chip else { continue };
+            match std::mem::replace(&mut chip.result, Ok(())) {
+                Ok(()) => {}
+                Err(error) if error.is_absent() => continue,
+                Err(error) => {
                     result = result.and(Err(error));
                     continue;
                 }
-                Some(_) | None => continue,
-            };
+            }
             if let Some(driver) = driver {
                 out.put(&CHIP_NAMES, [label, driver], true);
             }
-            readings.put(label, &self.sensors, &mut self.words, out);
+            chip.readings.put(label, &self.sensors, &mut self.words, out);
         }
         result
     }
@@ -136,44 +136,9 @@ impl Collector for HwMon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        sink::Family,
-        testing::{Machine, flags, paths, sample_lines},
-    };
+    use crate::testing::{Machine, exposed, flags, paths, sample_lines};
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::time::Instant;
-
-    /// A FIFO without a writer hangs whoever opens it.
-    #[test]
-    fn a_chip_that_hangs_is_left_out_until_it_answers() {
-        let machine = Machine::new()
-            .with("sys/class/hwmon/hwmon0/name", "ipmi\n")
-            .with("sys/class/hwmon/hwmon1/name", "nvme\n")
-            .with("sys/class/hwmon/hwmon1/temp1_input", "40000\n");
-        let sensor = machine.path().join("sys/class/hwmon/hwmon0/temp1_input");
-        mknodat(CWD, &sensor, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let flags = flags(&paths(machine.path()));
-        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
-        let mut sink = Sink::default();
-        let mut samples = |scrape| {
-            sink.begin(scrape);
-            sink.due(Some(Instant::now() + Duration::from_secs(2)));
-            collector.collect(&mut sink).unwrap();
-            let mut lines = Vec::new();
-            for family in sink.families().filter(|f| f.name() == "node_hwmon_temp_celsius") {
-                Family::append_samples(&[family], &mut lines);
-            }
-            lines.split(|b| *b == b'\n').count() - 1
-        };
-        assert_eq!(samples(1), 1, "of nvme");
-        std::fs::write(&sensor, "20000\n").unwrap();
-        std::fs::remove_file(&sensor).unwrap();
-        std::fs::write(&sensor, "20000\n").unwrap();
-        let mut scrape = 2;
-        while samples(scrape) < 2 {
-            scrape += 1;
-        }
-    }
 
     #[test]
     fn no_class_is_no_data() {
@@ -193,7 +158,7 @@ mod tests {
             assert!(result.is_ok());
             let labels =
                 |line: &str| line.strip_prefix("node_hwmon_temp_celsius{").map(str::to_owned);
-            text.lines().filter_map(labels).collect::<Vec<_>>()
+            sample_lines(&text).filter_map(labels).collect::<Vec<_>>()
         };
         let acpitz1 = "chip=\"acpitz\",sensor=\"temp1\"} 20";
         let acpitz2 = "chip=\"acpitz\",sensor=\"temp2\"} 30";
@@ -226,5 +191,40 @@ mod tests {
                 "node_hwmon_temp_celsius{chip=\"nvme\",sensor=\"temp2\"} 41.85",
             ]
         );
+    }
+
+    /// A FIFO without a writer hangs whoever opens it.
+    #[test]
+    fn a_chip_that_hangs_is_left_out_until_it_answers() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon0/name", "ipmi\n")
+            .with("sys/class/hwmon/hwmon1/name", "nvme\n")
+            .with("sys/class/hwmon/hwmon1/temp1_input", "40000\n");
+        let sensor = machine.path().join("sys/class/hwmon/hwmon0/temp1_input");
+        mknodat(CWD, &sensor, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let flags = flags(&paths(machine.path()));
+        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut temperatures = |due: Option<Duration>| {
+            let text = exposed(|out| {
+                out.due(due.map(|after| Instant::now() + after));
+                collector.collect(out).unwrap();
+            });
+            let lines = sample_lines(&text).filter(|line| line.contains("_temp_celsius{"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let nvme = "node_hwmon_temp_celsius{chip=\"nvme\",sensor=\"temp1\"} 40";
+        assert_eq!(temperatures(Some(Duration::from_secs(2))), [nvme]);
+        let begin = Instant::now();
+        assert_eq!(temperatures(None), [nvme]);
+        assert!(begin.elapsed() < PATIENCE, "it is not waited for again");
+
+        let writer = std::fs::File::options().read(true).write(true).open(&sensor).unwrap();
+        std::fs::remove_file(&sensor).unwrap();
+        std::fs::write(&sensor, "20000\n").unwrap();
+        drop(writer);
+        let ipmi = "node_hwmon_temp_celsius{chip=\"ipmi\",sensor=\"temp1\"} 20";
+        while temperatures(None) != [ipmi, nvme] {
+            std::thread::yield_now();
+        }
     }
 }

@@ -5,9 +5,9 @@
 //! longer counts, another may take its place, and when the answer comes after all it goes on or,
 //! where it has been replaced, ends. A question that is open is not asked a second time.
 
+use crate::error::{Error, Result};
 use std::{
     collections::VecDeque,
-    ffi::{CStr, CString},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -22,13 +22,14 @@ const ALONE: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_millis(50);
 
 /// The threads.
-pub struct Crew<T> {
-    shared: Arc<Shared<T>>,
+pub struct Crew<S, T> {
+    name: &'static str,
+    shared: Arc<Shared<S, T>>,
 }
 
 /// One question; the same one as long as there is someone who asks it.
-pub struct Question<T> {
-    path: CString,
+pub struct Question<S, T> {
+    subject: S,
     phase: Mutex<Phase<T>>,
     silent: AtomicBool,
 }
@@ -45,18 +46,18 @@ enum Phase<T> {
     Answered(T),
 }
 
-struct Shared<T> {
-    ask: Box<dyn Fn(&CStr) -> T + Send + Sync>,
+struct Shared<S, T> {
+    ask: Box<dyn Fn(&S) -> T + Send + Sync>,
     size: usize,
-    state: Mutex<State<T>>,
+    state: Mutex<State<S, T>>,
     /// There is something to do for a thread.
     work: Condvar,
     /// All of a round is answered.
     done: Condvar,
 }
 
-struct State<T> {
-    queue: VecDeque<Arc<Question<T>>>,
+struct State<S, T> {
+    queue: VecDeque<Arc<Question<S, T>>>,
     round: u64,
     /// Questions of this round that are not answered.
     open: usize,
@@ -69,15 +70,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<T> Question<T> {
+impl<S, T> Question<S, T> {
     /// The question, not asked yet.
-    pub const fn new(path: CString) -> Self {
-        Self { path, phase: Mutex::new(Phase::Idle), silent: AtomicBool::new(false) }
+    pub const fn new(subject: S) -> Self {
+        Self { subject, phase: Mutex::new(Phase::Idle), silent: AtomicBool::new(false) }
     }
 
     /// What it is about.
-    pub fn path(&self) -> &CStr {
-        &self.path
+    pub const fn subject(&self) -> &S {
+        &self.subject
     }
 
     /// Keeps whether it has no answer, and says whether that is news.
@@ -85,7 +86,7 @@ impl<T> Question<T> {
         self.silent.swap(silent, Relaxed) != silent
     }
 
-    /// The last answer; `None` while it is open.
+    /// The last answer; `None` while it is open, and where no thread had the time for it.
     pub fn answer(&self) -> Option<T>
     where
         T: Copy,
@@ -97,9 +98,14 @@ impl<T> Question<T> {
     }
 }
 
-impl<T: Send + 'static> Crew<T> {
-    /// A crew of at most `size` threads (at least one) besides those that are parked.
-    pub fn new(size: usize, ask: impl Fn(&CStr) -> T + Send + Sync + 'static) -> Self {
+impl<S: Send + Sync + 'static, T: Send + 'static> Crew<S, T> {
+    /// A crew of at most `size` threads (at least one) besides those that are parked. All are
+    /// called `name`.
+    pub fn new(
+        name: &'static str,
+        size: usize,
+        ask: impl Fn(&S) -> T + Send + Sync + 'static,
+    ) -> Self {
         let state = State {
             queue: VecDeque::new(),
             round: 0,
@@ -109,6 +115,7 @@ impl<T: Send + 'static> Crew<T> {
             closed: false,
         };
         Self {
+            name,
             shared: Arc::new(Shared {
                 ask: Box::new(ask),
                 size: size.max(1),
@@ -120,10 +127,17 @@ impl<T: Send + 'static> Crew<T> {
     }
 
     /// Asks all that is not open from before; returns once all is answered, or after `patience`.
-    pub fn ask(&self, questions: &[Arc<Question<T>>], patience: Duration) {
+    ///
+    /// # Errors
+    /// There is no thread that could ask, and none can be started.
+    pub fn ask<'a>(
+        &self,
+        questions: impl IntoIterator<Item = &'a Arc<Question<S, T>>> + Clone,
+        patience: Duration,
+    ) -> Result {
         let deadline = Instant::now().checked_add(patience);
         let mut state = lock(&self.shared.state);
-        for question in questions {
+        for question in questions.clone() {
             let mut phase = lock(&question.phase);
             if !matches!(*phase, Phase::Open { .. }) {
                 *phase = Phase::Queued;
@@ -131,9 +145,15 @@ impl<T: Send + 'static> Crew<T> {
             }
         }
         state.open = state.queue.len();
-        let (mut wanted, mut wait) = (1, ALONE);
+        let (mut wanted, mut wait, mut staffed) = (1, ALONE, Ok(()));
         while state.open > 0 {
-            let wake = self.staff(&mut state, wanted);
+            let wake = match self.staff(&mut state, wanted) {
+                Ok(wake) => wake,
+                Err(error) => {
+                    staffed = Err(error);
+                    break;
+                }
+            };
             drop(state);
             match wake {
                 0 => {}
@@ -153,31 +173,37 @@ impl<T: Send + 'static> Crew<T> {
             state = woken;
             if timeout.timed_out() {
                 if wait == TICK {
-                    state.tick(questions);
+                    state.tick(questions.clone());
                 }
                 (wanted, wait) = (self.shared.size, TICK);
             }
         }
         state.end(questions);
+        staffed
     }
 
     /// Sees to it that there are `wanted` threads, or as many as there are questions; returns how
-    /// many are to be woken.
-    fn staff(&self, state: &mut State<T>, wanted: usize) -> usize {
+    /// many are to be woken. Fewer will do where no more can be started.
+    fn staff(&self, state: &mut State<S, T>, wanted: usize) -> Result<usize> {
         let wanted = wanted.min(state.queue.len());
         while state.working() < wanted {
             let shared = Arc::clone(&self.shared);
             let started = thread::Builder::new()
-                .name("statfs".into())
-                .stack_size(64 << 10)
+                .name(self.name.into())
+                .stack_size(256 << 10)
                 .spawn(move || shared.work());
-            if let Err(error) = started {
-                tracing::error!(%error, "cannot start a thread for mounts");
-                break;
+            match started {
+                Ok(_) => state.threads += 1,
+                Err(source) if state.working() == 0 => {
+                    return Err(Error::Call { call: "clone", source });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot start another thread {}", self.name);
+                    break;
+                }
             }
-            state.threads += 1;
         }
-        wanted
+        Ok(wanted)
     }
 
     /// How many threads there are, and how many of them are parked.
@@ -188,14 +214,18 @@ impl<T: Send + 'static> Crew<T> {
     }
 }
 
-impl<T> State<T> {
+impl<S, T> State<S, T> {
     /// Threads that are counted on.
     const fn working(&self) -> usize {
         self.threads.saturating_sub(self.parked)
     }
 
     /// Parks the threads whose question was open at the last tick too.
-    fn tick(&mut self, questions: &[Arc<Question<T>>]) {
+    fn tick<'a>(&mut self, questions: impl IntoIterator<Item = &'a Arc<Question<S, T>>>)
+    where
+        S: 'a,
+        T: 'a,
+    {
         for question in questions {
             if let Phase::Open { seen, parked, .. } = &mut *lock(&question.phase) {
                 self.parked += usize::from(*seen && !*parked);
@@ -206,7 +236,11 @@ impl<T> State<T> {
     }
 
     /// Ends the round: what is open now may stay so, and what has not been asked will not be.
-    fn end(&mut self, questions: &[Arc<Question<T>>]) {
+    fn end<'a>(&mut self, questions: impl IntoIterator<Item = &'a Arc<Question<S, T>>>)
+    where
+        S: 'a,
+        T: 'a,
+    {
         self.queue.clear();
         self.open = 0;
         self.round += 1;
@@ -223,7 +257,7 @@ impl<T> State<T> {
     }
 }
 
-impl<T> Shared<T> {
+impl<S, T> Shared<S, T> {
     /// A thread's life.
     fn work(&self) {
         let mut state = lock(&self.state);
@@ -235,7 +269,7 @@ impl<T> Shared<T> {
             let open = Phase::Open { round: state.round, seen: false, parked: false };
             *lock(&question.phase) = open;
             drop(state);
-            let answer = (self.ask)(&question.path);
+            let answer = (self.ask)(&question.subject);
             state = lock(&self.state);
             let before = std::mem::replace(&mut *lock(&question.phase), Phase::Answered(answer));
             if let Phase::Open { round, parked, .. } = before {
@@ -252,7 +286,7 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T> Drop for Crew<T> {
+impl<S, T> Drop for Crew<S, T> {
     /// Threads that wait end now, the others once they are answered.
     fn drop(&mut self) {
         lock(&self.shared.state).closed = true;
@@ -271,27 +305,28 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(20);
 
-    fn questions(paths: &[&str]) -> Vec<Arc<Question<usize>>> {
-        let question = |path: &&str| Arc::new(Question::new(CString::new(*path).unwrap()));
-        paths.iter().map(question).collect()
+    type Length = Question<&'static str, usize>;
+
+    fn questions<const N: usize>(subjects: [&'static str; N]) -> [Arc<Length>; N] {
+        subjects.map(|subject| Arc::new(Question::new(subject)))
     }
 
-    fn answers(questions: &[Arc<Question<usize>>]) -> Vec<Option<usize>> {
+    fn answers(questions: &[Arc<Length>]) -> Vec<Option<usize>> {
         questions.iter().map(|question| question.answer()).collect()
     }
 
-    /// A crew whose questions about `/hung…` wait for a word from the sender each, and how often
-    /// they were asked. The answer is the length of the path.
-    fn crew(size: usize) -> (Crew<usize>, Sender<()>, Arc<AtomicUsize>) {
+    /// A crew whose questions about `hung…` wait for a word from the sender each, and how often
+    /// they were asked. The answer is the length of the subject.
+    fn crew(size: usize) -> (Crew<&'static str, usize>, Sender<()>, Arc<AtomicUsize>) {
         let (sender, receiver) = channel();
         let (receiver, asked) = (Mutex::new(receiver), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&asked);
-        let crew = Crew::new(size, move |path| {
-            if path.to_bytes().starts_with(b"/hung") {
+        let crew = Crew::new("test", size, move |subject: &&str| {
+            if subject.starts_with("hung") {
                 count.fetch_add(1, SeqCst);
                 let _ = lock(&receiver).recv();
             }
-            path.count_bytes()
+            subject.len()
         });
         (crew, sender, asked)
     }
@@ -299,25 +334,38 @@ mod tests {
     #[test]
     fn what_is_answered_at_once_needs_one_thread() {
         let (crew, ..) = crew(4);
-        let all = questions(&["/a", "/bb", "/ccc"]);
+        let all = questions(["a", "bb", "ccc"]);
         for _ in 0..3 {
-            crew.ask(&all, LONG);
-            assert_eq!(answers(&all), [Some(2), Some(3), Some(4)]);
+            crew.ask(&all, LONG).unwrap();
+            assert_eq!(answers(&all), [Some(1), Some(2), Some(3)]);
         }
         assert!(crew.threads().0 <= 4);
-        crew.ask(&[], LONG);
+    }
+
+    #[test]
+    fn nothing_to_ask_needs_no_thread() {
+        let (crew, ..) = crew(4);
+        crew.ask(&[], LONG).unwrap();
+        assert_eq!(crew.threads(), (0, 0));
+    }
+
+    #[test]
+    fn silence_and_its_end_are_news_once() {
+        let question = Length::new("a");
+        let news = [false, true, true, false, false].map(|silent| question.note(silent));
+        assert_eq!(news, [false, true, false, true, false]);
     }
 
     #[test]
     fn an_open_question_costs_one_parked_thread_and_hides_no_other() {
         let (crew, release, asked) = crew(1);
-        let all = questions(&["/hung", "/a", "/bb"]);
+        let all = questions(["hung", "a", "bb"]);
         while asked.load(SeqCst) == 0 {
-            crew.ask(&all[..1], SHORT);
+            crew.ask(&all[..1], SHORT).unwrap();
         }
         for round in 0..3 {
-            crew.ask(&all, LONG);
-            assert_eq!(answers(&all), [None, Some(2), Some(3)], "{round}");
+            crew.ask(&all, LONG).unwrap();
+            assert_eq!(answers(&all), [None, Some(1), Some(2)], "{round}");
             assert_eq!(asked.load(SeqCst), 1, "not asked again");
             assert_eq!(crew.threads(), (2, 1));
         }
@@ -325,8 +373,8 @@ mod tests {
         while all[0].answer().is_none() {
             thread::yield_now();
         }
-        crew.ask(&all, LONG);
-        assert_eq!(answers(&all), [Some(5), Some(2), Some(3)]);
+        crew.ask(&all, LONG).unwrap();
+        assert_eq!(answers(&all), [Some(4), Some(1), Some(2)]);
         while crew.threads() != (1, 0) {
             thread::yield_now(); // the one that was replaced ends
         }
@@ -335,8 +383,14 @@ mod tests {
 
     #[test]
     fn more_open_questions_than_threads_do_not_hold_up_the_rest() {
-        let (crew, release, _) = crew(2);
-        let all = questions(&["/hung1", "/hung2", "/hung3", "/a"]);
+        for size in [1, 2] {
+            all_is_answered_in_one_round(size);
+        }
+    }
+
+    fn all_is_answered_in_one_round(size: usize) {
+        let (crew, release, _) = crew(size);
+        let all = questions(["hung1", "hung2", "hung3", "a"]);
         let waiter = thread::scope(|scope| {
             let waiter = scope.spawn(|| crew.ask(&all, LONG));
             while all[3].answer().is_none() {
@@ -346,22 +400,22 @@ mod tests {
             drop(release); // within the same round
             waiter.join()
         });
-        waiter.unwrap();
-        assert_eq!(answers(&all), [Some(6), Some(6), Some(6), Some(2)]);
+        waiter.unwrap().unwrap();
+        assert_eq!(answers(&all), [Some(5), Some(5), Some(5), Some(1)]);
     }
 
     #[test]
     fn no_more_is_asked_after_the_round() {
         let (crew, release, asked) = crew(1);
-        let all = questions(&["/hung1", "/hung2"]);
+        let all = questions(["hung1", "hung2"]);
         while asked.load(SeqCst) == 0 {
-            crew.ask(&all, SHORT);
+            crew.ask(&all, SHORT).unwrap();
         }
         assert_eq!((answers(&all), crew.threads()), (vec![None, None], (1, 1)));
         drop(release);
         while crew.threads() != (1, 0) {
             thread::yield_now();
         }
-        assert_eq!((answers(&all), asked.load(SeqCst)), (vec![Some(6), None], 1));
+        assert_eq!((answers(&all), asked.load(SeqCst)), (vec![Some(5), None], 1));
     }
 }
