@@ -4,13 +4,15 @@
 //! again in place; attributes are opened relative to their directory. None of it allocates in
 //! a steady scrape.
 
+mod attribute;
 mod file;
 mod folder;
 #[cfg(test)]
 mod tests;
 
+pub use attribute::{Attribute, Bytes};
 pub use file::File;
-pub use folder::{Attribute, Bytes, Dir, Entry, Folder, Names, Seen};
+pub use folder::{Dir, Entry, Folder, Names, Seen};
 
 use crate::error::{Error, Malformed, Result};
 use rustix::{

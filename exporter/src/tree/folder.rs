@@ -1,6 +1,9 @@
 //! Directories that are listed again and again, and the files in them.
 
-use super::{open, text};
+use super::{
+    attribute::{Attribute, Bytes, PAGE, read_page},
+    open, text,
+};
 use crate::{
     error::{Error, Malformed, Result},
     parse::number,
@@ -14,7 +17,6 @@ use std::{
     borrow::Cow,
     ffi::OsStr,
     mem::MaybeUninit,
-    ops::Deref,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     str::FromStr,
@@ -376,7 +378,7 @@ fn link(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> 
 fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
     let Some(bytes) = content(at, place, name)? else { return Ok(None) };
     match std::str::from_utf8(&bytes) {
-        Ok(_) => Ok(Some(Attribute(bytes))),
+        Ok(_) => Ok(Some(Attribute::new(bytes))),
         Err(_) => text(&bytes, &place.join(name)).map(|_| None),
     }
 }
@@ -430,23 +432,6 @@ fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno>
     }
 }
 
-/// One read is enough for what does not fill the room: sysfs gives an attribute whole
-/// (`kernfs_fop_read_iter()`), and so do a process's files.
-fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
-    let fd = open(at, name, OFlags::empty())?;
-    let mut page = Bytes { bytes: [0; PAGE], len: 0 };
-    loop {
-        match rustix::io::read(&fd, &mut page.bytes) {
-            Ok(n) => {
-                page.len = n;
-                return Ok(page);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// The entries of a directory as they were found: where their inodes are as before, so are they.
 #[derive(Default)]
 pub struct Seen(Vec<u64>);
@@ -466,38 +451,5 @@ impl Seen {
     /// Makes the next call say that they changed, if there are any.
     pub fn forget(&mut self) {
         self.0.clear();
-    }
-}
-
-/// The largest value of an attribute: sysfs gives one page.
-pub(super) const PAGE: usize = 4096;
-
-/// What an attribute contains, on the stack.
-pub struct Bytes {
-    bytes: [u8; PAGE],
-    len: usize,
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Self { bytes: [0; PAGE], len: 0 }
-    }
-}
-
-/// An attribute's text without white space around it, on the stack.
-#[derive(Default)]
-pub struct Attribute(Bytes);
-
-impl Deref for Attribute {
-    type Target = str;
-    fn deref(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default().trim_ascii() // checked when it was read
     }
 }

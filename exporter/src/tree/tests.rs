@@ -166,12 +166,12 @@ fn directories_nest_and_errors_give_the_whole_path() {
 #[test]
 fn files_longer_than_an_attribute_are_read_whole() {
     let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("long"), "x".repeat(3 * folder::PAGE)).unwrap();
+    fs::write(root.path().join("long"), "x".repeat(3 * attribute::PAGE)).unwrap();
     fs::write(root.path().join("short"), "y").unwrap();
     let folder = Tree::new(root.path()).folder("");
     let dir = folder.dir().unwrap().unwrap();
     let mut room = Vec::new();
-    assert_eq!(dir.whole("long", &mut room).unwrap().unwrap().len(), 3 * folder::PAGE);
+    assert_eq!(dir.whole("long", &mut room).unwrap().unwrap().len(), 3 * attribute::PAGE);
     assert_eq!(dir.whole("short", &mut room).unwrap().unwrap(), b"y");
     assert!(dir.whole("absent", &mut room).unwrap().is_none());
 }

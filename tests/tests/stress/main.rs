@@ -12,6 +12,8 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod thresholds;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -34,7 +36,12 @@ use exporter::{
     bpf::{FAMILIES, Health, Neighbours, Options, Runs},
     netlink::{Socket, Step},
 };
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
+use tests::namespace::{self, enter, skip};
+use thresholds::Thresholds;
+
+/// The variable of the environment that makes it a failure that nothing can be tested.
+const REQUIRED: &str = "BPF_REQUIRED";
 
 /// Entries by namespace, interface and family; those without are left out.
 type Entries = BTreeMap<(u32, u32, u32), u64>;
@@ -42,10 +49,13 @@ type Entries = BTreeMap<(u32, u32, u32), u64>;
 #[test]
 fn counts_are_those_of_a_dump_at_every_rest() {
     let Some(thresholds) = Thresholds::raise() else {
-        return skip("the thresholds cannot be set: not root, or not the initial namespace");
+        return skip(
+            REQUIRED,
+            "the thresholds cannot be set: not root, or not the initial namespace",
+        );
     };
-    if let Err(reason) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(&format!("no namespace: {reason}"));
+    if let Err(reason) = enter(CloneFlags::CLONE_NEWNET) {
+        return skip(REQUIRED, &reason);
     }
     let Some(mut neighbours) = start() else { return };
     let places: Vec<Place> = (0..3).map(|_| Place::new()).collect();
@@ -84,15 +94,10 @@ fn counts_are_those_of_a_dump_at_every_rest() {
     println!("{events} events, {rests} rests, {:?}", begin.elapsed());
 }
 
-fn skip(reason: &str) {
-    assert!(std::env::var_os("BPF_REQUIRED").is_none(), "{reason}");
-    println!("nothing tested: {reason}");
-}
-
 fn start() -> Option<Neighbours> {
     let netns = netns();
     let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries: 1 << 18 };
-    Neighbours::start(&options).map_err(|reason| skip(&reason.to_string())).ok()
+    Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 
 /// The number of this thread's namespace.
@@ -268,7 +273,7 @@ impl Churn {
         churn.add(&places[2], |_| {
             // A namespace ends with its thread.
             let brief = thread::spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                enter(CloneFlags::CLONE_NEWNET).unwrap();
                 let _wire = ends();
                 batch(&lines("add", 0..100, "stale"));
             });
@@ -315,7 +320,7 @@ impl Place {
         let tid = Arc::new(AtomicU32::new(0));
         let own = Arc::clone(&tid);
         thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            enter(CloneFlags::CLONE_NEWNET).unwrap();
             own.store(nix::unistd::gettid().as_raw().cast_unsigned(), Relaxed);
             let _wire = ends();
             tell.send(netns()).unwrap();
@@ -356,7 +361,7 @@ fn ends() -> Sender<()> {
     let (tell, told) = channel();
     let (end, ended) = channel::<()>();
     thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        enter(CloneFlags::CLONE_NEWNET).unwrap();
         tell.send(nix::unistd::gettid()).unwrap();
         ended.recv().unwrap(); // the interface has come
         ip("link set lo up");
@@ -430,88 +435,5 @@ fn batch(lines: &str) {
 
 /// Runs `ip`; what another thread has done meanwhile may make it fail.
 fn ip(words: &str) {
-    Command::new("ip").args(words.split(' ')).output().unwrap();
-}
-
-/// The thresholds of the table of IPv4 neighbours, put back at the end.
-struct Thresholds {
-    /// A thread that stays in the initial network namespace, where alone they are.
-    asks: Sender<Ask>,
-    answers: Receiver<u64>,
-    before: [[u32; 3]; 2],
-}
-
-enum Ask {
-    Set([[u32; 3]; 2]),
-    TableFulls,
-}
-
-const VERSIONS: [&str; 2] = ["ipv4", "ipv6"];
-
-impl Thresholds {
-    const HIGH: [u32; 3] = [100_000, 200_000, 400_000];
-
-    fn raise() -> Option<Self> {
-        let probe = "/proc/sys/net/ipv4/neigh/default/gc_thresh1";
-        fs::OpenOptions::new().write(true).open(probe).ok()?;
-        let (asks, asked) = channel();
-        let (answer, answers) = channel();
-        let (tell, told) = channel();
-        thread::spawn(move || {
-            let file =
-                |version, level| format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
-            let read = |version| {
-                [1, 2, 3].map(|level| {
-                    fs::read_to_string(file(version, level)).unwrap().trim().parse().unwrap()
-                })
-            };
-            tell.send(VERSIONS.map(read)).unwrap();
-            for ask in asked {
-                let answered = match ask {
-                    Ask::Set(all) => {
-                        for (version, values) in VERSIONS.iter().zip(all) {
-                            for (level, value) in (1..).zip(values) {
-                                fs::write(file(version, level), value.to_string()).unwrap();
-                            }
-                        }
-                        answer.send(0)
-                    }
-                    Ask::TableFulls => {
-                        let text = fs::read_to_string("/proc/thread-self/net/stat/arp_cache");
-                        let text = text.unwrap();
-                        let last = text.lines().skip(1).map(|line| {
-                            let word = line.split_whitespace().last().unwrap();
-                            u64::from_str_radix(word, 16).unwrap()
-                        });
-                        answer.send(last.sum())
-                    }
-                };
-                if answered.is_err() {
-                    return;
-                }
-            }
-        });
-        let thresholds = Self { asks, answers, before: told.recv().unwrap() };
-        thresholds.set(Self::HIGH);
-        Some(thresholds)
-    }
-
-    fn ask(&self, ask: Ask) -> u64 {
-        self.asks.send(ask).unwrap();
-        self.answers.recv().unwrap()
-    }
-
-    fn set(&self, ipv4: [u32; 3]) {
-        self.ask(Ask::Set([ipv4, Self::HIGH]));
-    }
-
-    fn table_fulls(&self) -> u64 {
-        self.ask(Ask::TableFulls)
-    }
-}
-
-impl Drop for Thresholds {
-    fn drop(&mut self) {
-        self.ask(Ask::Set(self.before));
-    }
+    let _ = namespace::ip(words);
 }

@@ -1,0 +1,90 @@
+//! When the kernel's tables of neighbours are full: the same for the whole machine.
+
+use std::{
+    fs,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+/// The thresholds of the table of IPv4 neighbours, put back at the end.
+pub(crate) struct Thresholds {
+    /// A thread that stays in the initial network namespace, where alone they are.
+    asks: Sender<Ask>,
+    answers: Receiver<u64>,
+    before: [[u32; 3]; 2],
+}
+
+enum Ask {
+    Set([[u32; 3]; 2]),
+    TableFulls,
+}
+
+const VERSIONS: [&str; 2] = ["ipv4", "ipv6"];
+
+impl Thresholds {
+    pub(crate) const HIGH: [u32; 3] = [100_000, 200_000, 400_000];
+
+    pub(crate) fn raise() -> Option<Self> {
+        let probe = "/proc/sys/net/ipv4/neigh/default/gc_thresh1";
+        fs::OpenOptions::new().write(true).open(probe).ok()?;
+        let (asks, asked) = channel();
+        let (answer, answers) = channel();
+        let (tell, told) = channel();
+        thread::spawn(move || {
+            let file =
+                |version, level| format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
+            let read = |version| {
+                [1, 2, 3].map(|level| {
+                    fs::read_to_string(file(version, level)).unwrap().trim().parse().unwrap()
+                })
+            };
+            tell.send(VERSIONS.map(read)).unwrap();
+            for ask in asked {
+                let answered = match ask {
+                    Ask::Set(all) => {
+                        for (version, values) in VERSIONS.iter().zip(all) {
+                            for (level, value) in (1..).zip(values) {
+                                fs::write(file(version, level), value.to_string()).unwrap();
+                            }
+                        }
+                        answer.send(0)
+                    }
+                    Ask::TableFulls => {
+                        let text = fs::read_to_string("/proc/thread-self/net/stat/arp_cache");
+                        let text = text.unwrap();
+                        let last = text.lines().skip(1).map(|line| {
+                            let word = line.split_whitespace().last().unwrap();
+                            u64::from_str_radix(word, 16).unwrap()
+                        });
+                        answer.send(last.sum())
+                    }
+                };
+                if answered.is_err() {
+                    return;
+                }
+            }
+        });
+        let thresholds = Self { asks, answers, before: told.recv().unwrap() };
+        thresholds.set(Self::HIGH);
+        Some(thresholds)
+    }
+
+    fn ask(&self, ask: Ask) -> u64 {
+        self.asks.send(ask).unwrap();
+        self.answers.recv().unwrap()
+    }
+
+    pub(crate) fn set(&self, ipv4: [u32; 3]) {
+        self.ask(Ask::Set([ipv4, Self::HIGH]));
+    }
+
+    pub(crate) fn table_fulls(&self) -> u64 {
+        self.ask(Ask::TableFulls)
+    }
+}
+
+impl Drop for Thresholds {
+    fn drop(&mut self) {
+        self.ask(Ask::Set(self.before));
+    }
+}
