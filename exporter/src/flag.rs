@@ -1,7 +1,7 @@
 //! Command line flags, declared next to the code that reads them.
 
 use crate::error::{Error, Result};
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use std::{collections::HashMap, marker::PhantomData, path::PathBuf, time::Duration};
 
 /// A flag whose value has type `T`.
@@ -118,11 +118,15 @@ impl Pattern {
     /// Whether `text` matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        self.0.is_match(text.as_bytes())
     }
 
     fn new(text: &str) -> Result<Self, String> {
-        Regex::new(text).map(Self).map_err(|e| e.to_string())
+        // As in Go, `\d` and its like are of ASCII; what cannot be said so is of all characters.
+        (RegexBuilder::new(text).unicode(false).build())
+            .or_else(|_| Regex::new(text))
+            .map(Self)
+            .map_err(|e| e.to_string())
     }
 }
 
@@ -429,6 +433,14 @@ mod tests {
         assert_eq!(error, "--a.include and --a.exclude are mutually exclusive");
         let both = Filter::both(&flags, &INCLUDE, &EXCLUDE);
         assert!(both.keeps("x") && !both.keeps("xy") && !both.keeps("z"));
+    }
+
+    #[test]
+    fn patterns_are_gos() {
+        let matches = |pattern, text| Pattern::new(pattern).unwrap().matches(text);
+        assert!(matches(r"^sd[a-z]\d+$", "sda1") && !matches(r"\d", "\u{665}"));
+        assert!(matches("é", "café") && matches(r"^\p{Greek}+$", "αβγ") && matches("^[é]$", "é"));
+        assert!(Pattern::new("a(").unwrap_err().contains("a("));
     }
 
     #[test]

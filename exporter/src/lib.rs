@@ -91,6 +91,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
         max_requests: flags.get(&web::MAX_REQUESTS),
         offset: flags.get(&web::OFFSET),
     });
+    bpf::trim(); // what the command line and the patterns took while they were read
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, site))
 }

@@ -24,7 +24,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 pub use self::{
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
-    sys::Runs,
+    sys::{Runs, trim},
 };
 
 /// Why programs in the kernel cannot be had, or cannot be trusted.

@@ -129,7 +129,7 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
 }
 
 /// Gives memory that was freed back to the kernel.
-pub(super) fn trim() {
+pub fn trim() {
     // SAFETY: takes no address; glibc's allocator locks itself.
     #[cfg(target_env = "gnu")]
     unsafe {
