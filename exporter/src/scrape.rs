@@ -52,9 +52,9 @@ static TIMEOUT: Metric<1> = gauge(
 )
 .by(["collector"]);
 
-/// What is packed is looked for among the last 2^12 bytes: lines resemble those just before them,
-/// and a larger window takes more memory than it saves bytes.
-const WINDOW: u8 = 12;
+/// What is packed is looked for among the last 2^14 bytes: lines resemble those not far before
+/// them, and a larger window takes more memory than it saves bytes.
+const WINDOW: u8 = 14;
 
 /// A thread that has been in one collector for so long is no longer counted on.
 const STALLED: Duration = Duration::from_secs(1);

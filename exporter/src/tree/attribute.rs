@@ -1,49 +1,60 @@
-//! Files of at most a page, such as a device's attributes, read onto the stack.
+//! Files of at most a page, such as a device's attributes.
 
 use super::open;
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 use std::ops::Deref;
 
-/// One read is enough for what does not fill the room: sysfs gives an attribute whole
-/// (`kernfs_fop_read_iter()`), and so do a process's files.
+/// Reads what there is, at most a page. One read is enough for what does not fill the room: sysfs
+/// gives an attribute whole (`kernfs_fop_read_iter()`), and so do a process's files.
 pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
     let fd = open(at, name, OFlags::empty())?;
-    let mut page = Bytes { bytes: [0; PAGE], len: 0 };
-    loop {
-        match rustix::io::read(&fd, &mut page.bytes) {
-            Ok(n) => {
-                page.len = n;
-                return Ok(page);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
+    let mut page = Bytes::default();
+    page.len = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.bytes))?;
+    if page.len < ROOM {
+        return Ok(page);
     }
+    page.long.extend_from_slice(&page.bytes);
+    while page.long.len() < PAGE {
+        let more = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.bytes))?;
+        let Some(more) = page.bytes.get(..more).filter(|more| !more.is_empty()) else { break };
+        page.long.extend_from_slice(more);
+    }
+    page.long.truncate(PAGE);
+    Ok(page)
 }
 
 /// The largest value of an attribute: sysfs gives one page.
 pub(super) const PAGE: usize = 4096;
 
-/// What an attribute contains, on the stack.
+/// Nearly all attributes are shorter, and a value that is handed on is copied.
+const ROOM: usize = 512;
+
+/// What an attribute contains, on the stack save where it is long.
 pub struct Bytes {
-    bytes: [u8; PAGE],
+    bytes: [u8; ROOM],
     len: usize,
+    /// All of it, where it does not fit.
+    long: Vec<u8>,
 }
 
 impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        if self.long.is_empty() {
+            self.bytes.get(..self.len).unwrap_or_default()
+        } else {
+            &self.long
+        }
     }
 }
 
 impl Default for Bytes {
     fn default() -> Self {
-        Self { bytes: [0; PAGE], len: 0 }
+        Self { bytes: [0; ROOM], len: 0, long: Vec::new() }
     }
 }
 
-/// An attribute's text without white space around it, on the stack.
+/// An attribute's text without white space around it.
 #[derive(Default)]
 pub struct Attribute(Bytes);
 

@@ -215,3 +215,14 @@ fn entries_are_new_once() {
     seen.forget();
     assert!(seen.changed(folder.list().unwrap()));
 }
+
+#[test]
+fn attributes_are_read_up_to_a_page() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Tree::new(root.path()).folder("");
+    for length in [0, 1, 511, 512, 513, 1500, 4095, 4096, 5000] {
+        fs::write(root.path().join("a"), "x".repeat(length)).unwrap();
+        let dir = folder.dir().unwrap().unwrap();
+        assert_eq!(dir.text("a").unwrap().unwrap().len(), length.min(attribute::PAGE), "{length}");
+    }
+}
