@@ -10,6 +10,7 @@ use crate::{
     tree::{File, Tree},
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use rustix::process::Resource;
 use std::sync::{Arc, Mutex, PoisonError};
 
 static BUILD: Metric<7> = gauge(
@@ -133,7 +134,6 @@ struct Process {
     /// For the descriptors.
     folder: procfs::process::Process,
     stat: File,
-    limits: File,
     netstat: File,
     /// Seconds since 1970.
     start: f64,
@@ -148,26 +148,19 @@ impl Process {
         let boot = procfs::KernelStats::current()?.btime as f64;
         let start = boot + folder.stat()?.starttime as f64 / procfs::ticks_per_second() as f64;
         let own = Tree::new("/proc/self");
-        Ok(Self {
-            folder,
-            stat: own.file("stat"),
-            limits: own.file("limits"),
-            netstat: own.file("net/netstat"),
-            start,
-        })
+        Ok(Self { folder, stat: own.file("stat"), netstat: own.file("net/netstat"), start })
     }
 
     fn collect(&mut self, out: &mut Sink) -> anyhow::Result<()> {
-        use procfs::{FromBufRead as _, FromRead as _, WithCurrentSystemInfo as _};
+        use procfs::{FromRead as _, WithCurrentSystemInfo as _};
         let stat = procfs::process::Stat::from_read(self.stat.bytes()?)?;
         out.put(&CPU, [], (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64);
         out.put(&VIRTUAL, [], stat.vsize);
         out.put(&RESIDENT, [], stat.rss_bytes().get());
         out.put(&START, [], self.start);
         out.put(&OPEN_FDS, [], self.folder.fd_count()?);
-        let limits = procfs::process::Limits::from_buf_read(self.limits.bytes()?)?;
-        out.put(&MAX_FDS, [], limit(limits.max_open_files.soft_limit));
-        out.put(&VIRTUAL_MAX, [], limit(limits.max_address_space.soft_limit));
+        out.put(&MAX_FDS, [], limit(Resource::Nofile));
+        out.put(&VIRTUAL_MAX, [], limit(Resource::As));
         let [received, sent] = self.netstat.parse(octets)?;
         out.put(&RECEIVED, [], received);
         out.put(&SENT, [], sent);
@@ -191,12 +184,9 @@ fn octets(text: &str) -> Result<[u64; 2], Malformed> {
     Ok(octets)
 }
 
-/// `unlimited` is the largest number, as Go's client has it.
-const fn limit(value: procfs::process::LimitValue) -> u64 {
-    match value {
-        procfs::process::LimitValue::Unlimited => u64::MAX,
-        procfs::process::LimitValue::Value(value) => value,
-    }
+/// A soft limit; what is unlimited is the largest number, as Go's client has it.
+fn limit(resource: Resource) -> u64 {
+    rustix::process::getrlimit(resource).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! which are exposed, on `--collector.vmstat.fields`. Both are settled when a name is first seen.
 
 use crate::{metric::Kind, prelude::*};
-use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
     name: "vmstat",
@@ -14,7 +13,7 @@ pub const SPEC: Spec = Spec {
         Ok(Box::new(VmStat {
             file: host.proc.file("vmstat"),
             wanted: flags.get(&FIELDS),
-            known: HashMap::new(),
+            known: Vec::new(),
         }))
     },
 };
@@ -28,21 +27,24 @@ static FIELDS: Flag<Pattern> = Flag::value(
 struct VmStat {
     file: File,
     wanted: Pattern,
-    /// Every field ever seen; those that are not wanted have no metric.
-    known: HashMap<Box<str>, Option<Metric>>,
+    /// The fields in the order of the file; those that are not wanted have no metric.
+    known: Vec<(Box<str>, Option<Metric>)>,
 }
 
 impl Collector for VmStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, wanted, known } = self;
+        let mut place = 0;
         file.parse(|text| {
             each(text, |name, value| {
-                if !known.contains_key(name) {
-                    known.insert(name.into(), wanted.matches(name).then(|| metric(name)));
+                if known.get(place).is_none_or(|(known, _)| **known != *name) {
+                    known.truncate(place); // the first scrape, or another kernel's file
+                    known.push((name.into(), wanted.matches(name).then(|| metric(name))));
                 }
-                if let Some(Some(metric)) = known.get(name) {
+                if let Some((_, Some(metric))) = known.get(place) {
                     out.put(metric, [], value);
                 }
+                place += 1;
             })
         })
     }

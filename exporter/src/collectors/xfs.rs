@@ -9,7 +9,7 @@ pub const SPEC: Spec = Spec {
     name: "xfs",
     enabled: true,
     flags: &[],
-    new: |host, _| Ok(Box::new(Xfs(host.sys.folder("fs/xfs")))),
+    new: |host, _| Ok(Box::new(Xfs { folder: host.sys.folder("fs/xfs"), room: Vec::new() })),
 };
 
 macro_rules! lines {
@@ -100,20 +100,26 @@ static LINES: [(&str, &[Metric<1>]); COUNT] = lines! {
     }
 };
 
-struct Xfs(Folder);
+struct Xfs {
+    folder: Folder,
+    /// Room for a file.
+    room: Vec<u8>,
+}
 
 impl Collector for Xfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Some(entries) = self.0.list().if_there()? else { return Ok(()) };
-        entries.map(|entry| put(&entry, out)).fold(Ok(()), Result::and)
+        let Self { folder, room } = self;
+        let Some(entries) = folder.list().if_there()? else { return Ok(()) };
+        entries.map(|entry| put(&entry, room, out)).fold(Ok(()), Result::and)
     }
 }
 
-fn put(entry: &Entry<'_>, out: &mut Sink) -> Result {
+fn put(entry: &Entry<'_>, room: &mut Vec<u8>, out: &mut Sink) -> Result {
     const STATS: &str = "stats/stats";
     let Some(dir) = entry.dir()? else { return Ok(()) };
-    let Some(text) = dir.text(STATS)? else { return Ok(()) };
-    let values = parse(&text).map_err(|source| Error::Parse { path: dir.path(STATS), source })?;
+    let Some(bytes) = dir.whole(STATS, room)? else { return Ok(()) };
+    let values = parse(&String::from_utf8_lossy(bytes))
+        .map_err(|source| Error::Parse { path: dir.path(STATS), source })?;
     for ((_, metrics), values) in LINES.iter().zip(values) {
         for (metric, value) in metrics.iter().zip(values) {
             out.put(metric, [&entry.name()], value);

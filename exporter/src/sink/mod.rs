@@ -58,18 +58,20 @@ impl Sink {
         self.scrape = scrape;
         self.deadline = None;
         self.source = None;
-        let mut gone = false;
+        let mut disordered = !self.families.is_sorted_by(|a, b| a.name <= b.name);
         for family in &mut self.families {
             family.empty_for =
                 if family.samples.is_empty() { family.empty_for.saturating_add(1) } else { 0 };
-            gone |= family.empty_for > KEPT_WHILE_EMPTY;
+            disordered |= family.empty_for > KEPT_WHILE_EMPTY;
             family.text.clear();
             family.keys.clear();
             family.samples.clear();
             family.in_order = true;
         }
-        if gone {
+        if disordered {
             self.families.retain(|family| family.empty_for <= KEPT_WHILE_EMPTY);
+            // What is in order already is soon merged with what others have.
+            self.families.sort_by(|a, b| a.name.cmp(&b.name));
             self.index = (self.families.iter().enumerate())
                 .map(|(i, family)| (family.name.clone(), i))
                 .collect();

@@ -9,14 +9,14 @@ use std::ops::Deref;
 pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
     let fd = open(at, name, OFlags::empty())?;
     let mut page = Bytes::default();
-    page.len = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.bytes))?;
+    page.len = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.short))?;
     if page.len < ROOM {
         return Ok(page);
     }
-    page.long.extend_from_slice(&page.bytes);
+    page.long.extend_from_slice(&page.short);
     while page.long.len() < PAGE {
-        let more = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.bytes))?;
-        let Some(more) = page.bytes.get(..more).filter(|more| !more.is_empty()) else { break };
+        let more = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.short))?;
+        let Some(more) = page.short.get(..more).filter(|more| !more.is_empty()) else { break };
         page.long.extend_from_slice(more);
     }
     page.long.truncate(PAGE);
@@ -31,7 +31,7 @@ const ROOM: usize = 512;
 
 /// What an attribute contains, on the stack save where it is long.
 pub struct Bytes {
-    bytes: [u8; ROOM],
+    short: [u8; ROOM],
     len: usize,
     /// All of it, where it does not fit.
     long: Vec<u8>,
@@ -41,7 +41,7 @@ impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         if self.long.is_empty() {
-            self.bytes.get(..self.len).unwrap_or_default()
+            self.short.get(..self.len).unwrap_or_default()
         } else {
             &self.long
         }
@@ -50,7 +50,7 @@ impl Deref for Bytes {
 
 impl Default for Bytes {
     fn default() -> Self {
-        Self { bytes: [0; ROOM], len: 0, long: Vec::new() }
+        Self { short: [0; ROOM], len: 0, long: Vec::new() }
     }
 }
 

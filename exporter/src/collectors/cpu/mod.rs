@@ -219,20 +219,21 @@ impl Cpu {
             }
             // What is not there or no number is left out.
             let number = |file| dir.number::<u64>(file).ok().flatten();
+            let core_count = number("thermal_throttle/core_throttle_count");
+            let package_count = number("thermal_throttle/package_throttle_count");
+            if core_count.or(package_count).is_none() {
+                continue;
+            }
             let (Some(package), Some(core)) =
                 (number("topology/physical_package_id"), number("topology/core_id"))
             else {
                 continue;
             };
-            if !cores.contains(&(package, core))
-                && let Some(count) = number("thermal_throttle/core_throttle_count")
-            {
+            if let Some(count) = core_count.filter(|_| !cores.contains(&(package, core))) {
                 cores.push((package, core));
                 out.put(&CORE_THROTTLES, [&core, &package], count);
             }
-            if !packages.contains(&package)
-                && let Some(count) = number("thermal_throttle/package_throttle_count")
-            {
+            if let Some(count) = package_count.filter(|_| !packages.contains(&package)) {
                 packages.push(package);
                 out.put(&PACKAGE_THROTTLES, [&package], count);
             }
