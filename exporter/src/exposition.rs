@@ -1,7 +1,7 @@
 //! Text format 0.0.4 from sinks: families in the order of their names, series in that of
 //! their label values, each once.
 
-use crate::sink::{Family, Sink};
+use crate::sink::{Body, Family, Sink};
 
 /// What could not be exposed as it was put.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Conflict {
 
 /// Appends the families of `sinks` to `body`: all of them, or those with the names in `only`.
 /// Of what conflicts, the first sink's stays.
-pub fn append(sinks: &[&Sink], only: Option<&[String]>, body: &mut Vec<u8>) -> Vec<Conflict> {
+pub fn append(sinks: &[&Sink], only: Option<&[String]>, body: &mut impl Body) -> Vec<Conflict> {
     let mut families: Vec<&Family> = (sinks.iter().flat_map(|sink| sink.families()))
         .filter(|family| only.is_none_or(|names| names.iter().any(|name| name == family.name())))
         .collect();
@@ -51,9 +51,8 @@ pub fn append(sinks: &[&Sink], only: Option<&[String]>, body: &mut Vec<u8>) -> V
     conflicts
 }
 
-fn append_head(family: &Family, body: &mut Vec<u8>) {
-    let mut put =
-        |parts: &[&str]| parts.iter().for_each(|part| body.extend_from_slice(part.as_bytes()));
+fn append_head(family: &Family, body: &mut impl Body) {
+    let mut put = |parts: &[&str]| parts.iter().for_each(|part| body.append(part));
     put(&["# HELP ", family.name(), " "]);
     let mut rest = family.help();
     while let Some(i) = memchr::memchr2(b'\\', b'\n', rest.as_bytes()) {

@@ -5,6 +5,8 @@
 //! as late and not started again until it has come back; a fresh thread takes the place of the
 //! one it holds, so nothing queues up behind it.
 
+mod packer;
+
 use crate::{
     collector::Collector,
     error::Error,
@@ -14,7 +16,7 @@ use crate::{
     own::Own,
     sink::Sink,
 };
-use flate2::{Compress, Compression, FlushCompress, Status};
+use packer::Packer;
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -52,10 +54,6 @@ static TIMEOUT: Metric<1> = gauge(
 )
 .by(["collector"]);
 
-/// What is packed is looked for among the last 2^14 bytes: lines resemble those not far before
-/// them, and a larger window takes more memory than it saves bytes.
-const WINDOW: u8 = 14;
-
 /// A thread that has been in one collector for so long is no longer counted on.
 const STALLED: Duration = Duration::from_secs(1);
 
@@ -78,7 +76,8 @@ struct State {
     idle: usize,
     scrapes: u64,
     spare: Vec<Sink>,
-    compress: Option<Compress>,
+    compress: Option<Packer>,
+    /// Of the last answer that was not packed.
     body_len: usize,
 }
 
@@ -396,7 +395,7 @@ impl Engine {
             (std::mem::take(&mut progress.outcomes), progress.answer.take())
         };
         outcomes.sort_by_key(|outcome| outcome.slot);
-        let (mut about, len, compress) = {
+        let (mut about, mut len, mut compress) = {
             let mut state = lock(&self.state);
             (state.spare.pop().unwrap_or_default(), state.body_len, state.compress.take())
         };
@@ -415,18 +414,20 @@ impl Engine {
         self.own.collect(&mut about);
         let mut sinks = vec![&about];
         sinks.extend(outcomes.iter().filter_map(|outcome| outcome.sink.as_ref()));
-        let mut body = Vec::with_capacity(len + len / 8);
-        let conflicts = exposition::append(&sinks, scrape.request.names.as_deref(), &mut body);
+        let names = scrape.request.names.as_deref();
+        let (body, conflicts) = if scrape.request.gzip {
+            let compress = compress.get_or_insert_with(Packer::new);
+            let conflicts = exposition::append(&sinks, names, compress);
+            (compress.finish(), conflicts)
+        } else {
+            let mut body = Vec::with_capacity(len + len / 8);
+            let conflicts = exposition::append(&sinks, names, &mut body);
+            len = body.len();
+            (body, conflicts)
+        };
         if !conflicts.is_empty() {
             self.own.gathering_failed();
             tracing::error!(?conflicts, "error gathering metrics");
-        }
-        let len = body.len();
-        let mut compress = compress;
-        if scrape.request.gzip {
-            let compress =
-                compress.get_or_insert_with(|| Compress::new_gzip(Compression::fast(), WINDOW));
-            body = gzip(compress, &body);
         }
         if let Some(answer) = answer {
             let _ = answer.send(body); // the client may have gone
@@ -474,19 +475,6 @@ impl Engine {
         } else {
             tracing::error!(name, duration_seconds, err, "collector failed");
             *last = Some(err);
-        }
-    }
-}
-
-fn gzip(compress: &mut Compress, body: &[u8]) -> Vec<u8> {
-    compress.reset();
-    let mut packed = Vec::with_capacity(body.len() / 6 + 1024);
-    loop {
-        let done = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-        let rest = body.get(done..).unwrap_or_default();
-        match compress.compress_vec(rest, &mut packed, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) | Err(_) => return packed,
-            Ok(_) => packed.reserve(packed.capacity().max(1024)),
         }
     }
 }

@@ -21,6 +21,18 @@ const KEPT_WHILE_EMPTY: u8 = 8;
 /// So long is waited even if a scrape's answer is due earlier: rather late than wrong.
 const LEAST: Duration = Duration::from_millis(250);
 
+/// Where text goes in the end.
+pub trait Body {
+    /// Takes the next piece.
+    fn append(&mut self, text: &str);
+}
+
+impl Body for Vec<u8> {
+    fn append(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+}
+
 /// The samples of one collector in one scrape.
 #[derive(Default)]
 pub struct Sink {
@@ -313,11 +325,11 @@ impl Family {
 
     /// Appends the sample lines of families of one name, in the order of their label values.
     /// Returns how many samples were left out because another has the same labels.
-    pub fn append_samples(same_name: &[&Self], body: &mut Vec<u8>) -> usize {
+    pub fn append_samples(same_name: &[&Self], body: &mut impl Body) -> usize {
         if let [family] = same_name
             && family.in_order
         {
-            body.extend_from_slice(family.text.as_bytes());
+            body.append(&family.text);
             return 0;
         }
         let mut lines: Vec<Line<'_>> = same_name.iter().flat_map(|family| family.each()).collect();
@@ -325,7 +337,7 @@ impl Family {
         let all = lines.len();
         lines.dedup_by(|b, a| (a.labels, a.key) == (b.labels, b.key));
         for line in &lines {
-            body.extend_from_slice(line.text.as_bytes());
+            body.append(line.text);
         }
         all - lines.len()
     }
