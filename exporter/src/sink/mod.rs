@@ -48,6 +48,7 @@ pub struct Family {
     name: Box<str>,
     help: Box<str>,
     kind: Kind,
+    /// The sample lines without the name that each begins with.
     text: String,
     /// The label values of each sample, each ended by [`END_OF_VALUE`]: what series are ordered by.
     keys: String,
@@ -135,7 +136,6 @@ impl Sink {
         value: impl Number,
     ) {
         let family = self.family(&metric.name, &metric.help, metric.kind);
-        family.text.push_str(&metric.name);
         let mut open = '{';
         for (name, value) in metric.labels.iter().zip(labels) {
             family.label(open, name, value);
@@ -257,7 +257,6 @@ impl Family {
         value: f64,
         keyed: bool,
     ) {
-        self.text.push_str(&self.name);
         self.text.push_str(suffix);
         let mut open = '{';
         for (name, value) in labels {
@@ -314,6 +313,7 @@ impl Family {
         let mut begin = Sample::default();
         self.samples.iter().map(move |&end| {
             let line = Line {
+                family: self,
                 labels: end.labels,
                 key: self.keys.get(begin.key_end..end.key_end).unwrap_or_default(),
                 text: self.text.get(begin.text_end..end.text_end).unwrap_or_default(),
@@ -323,13 +323,21 @@ impl Family {
         })
     }
 
+    /// Appends these lines with the name before each; a break in a label's value is escaped.
+    fn append_lines(&self, lines: &str, body: &mut impl Body) {
+        for line in lines.split_inclusive('\n') {
+            body.append(&self.name);
+            body.append(line);
+        }
+    }
+
     /// Appends the sample lines of families of one name, in the order of their label values.
     /// Returns how many samples were left out because another has the same labels.
     pub fn append_samples(same_name: &[&Self], body: &mut impl Body) -> usize {
         if let [family] = same_name
             && family.in_order
         {
-            body.append(&family.text);
+            family.append_lines(&family.text, body);
             return 0;
         }
         let mut lines: Vec<Line<'_>> = same_name.iter().flat_map(|family| family.each()).collect();
@@ -337,13 +345,14 @@ impl Family {
         let all = lines.len();
         lines.dedup_by(|b, a| (a.labels, a.key) == (b.labels, b.key));
         for line in &lines {
-            body.append(line.text);
+            line.family.append_lines(line.text, body);
         }
         all - lines.len()
     }
 }
 
 struct Line<'a> {
+    family: &'a Family,
     labels: usize,
     key: &'a str,
     text: &'a str,
