@@ -104,7 +104,7 @@ impl Sink {
     }
 
     /// How long a collector may wait for what may not come: `most`, or half of what is left of
-    /// the scrape's time, but not less than [`LEAST`].
+    /// the scrape's time, but not less than a quarter of a second.
     #[must_use]
     pub fn patience(&self, most: Duration) -> Duration {
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
