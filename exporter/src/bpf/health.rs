@@ -2,7 +2,7 @@
 //!
 //! Of programs that no collector has asked for there is only that they are not attached.
 
-use super::{Bpf, Health, Runs};
+use super::{Bpf, Error, Health, Runs};
 use crate::{
     metric::{Metric, counter, gauge},
     sink::Sink,
@@ -41,16 +41,18 @@ static AUDIT: Metric<1> = gauge(
 .by(["subject"]);
 
 impl Bpf {
-    /// Puts all of it; nothing where programs are not wanted, or while a collector that is late
+    /// Puts all of it; nothing where no collector wants programs, or while one that is late
     /// reads from them.
     pub fn collect(&self, out: &mut Sink) {
-        let Some(loaded) = self.loaded() else {
-            if !self.is_off() {
+        let loaded = match self.0.neighbours.get() {
+            None | Some(Err(Error::Off)) => return,
+            Some(Err(_)) => {
                 for program in self.programs() {
                     out.put(&ATTACHED, [&program], 0);
                 }
+                return;
             }
-            return;
+            Some(Ok(loaded)) => loaded,
         };
         let neighbours = match loaded.try_lock() {
             Ok(neighbours) => neighbours,

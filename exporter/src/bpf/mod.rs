@@ -133,12 +133,6 @@ impl Bpf {
         Self(Arc::new(shared))
     }
 
-    /// Whether programs are not wanted.
-    #[must_use]
-    pub fn is_off(&self) -> bool {
-        self.0.btf.is_none()
-    }
-
     /// The names of the programs that are to be attached.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> {
         Neighbours::programs()
