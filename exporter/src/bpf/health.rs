@@ -1,6 +1,6 @@
 //! What the programs in the kernel cost, and whether they do what they should.
 //!
-//! Of programs that no collector has asked for there is only that they are not attached.
+//! Of programs that a collector asked for in vain there is only that they are not attached.
 
 use super::{Bpf, Error, Health, Runs};
 use crate::{
