@@ -11,12 +11,16 @@ crate::shared! {
         pub family: u32,
     }
 
-    /// An entry of a table.
-    pub struct Entry {
-        /// Address of its `struct neighbour`; 0 is none.
-        pub address: u64,
-        /// Whether it is `NUD_NOARP`: 0 or 1.
-        pub noarp: u64,
+    /// An entry of a table, as it is known.
+    pub struct Known {
+        /// Address of its `struct neighbour`, and in the bits that are zero in every such address
+        /// [`NOARP`] and [`GONE`]. One number, so that it can be changed as long as it is still
+        /// this entry's: the map gives the place of a removed one to another at once.
+        pub state: u64,
+        /// Where it is counted.
+        pub key: Key,
+        /// The walk that has found it last, or that ran last when it came.
+        pub walk: u32,
     }
 
     /// The neighbours of an interface, and what happened to them since the programs were attached.
@@ -42,7 +46,9 @@ crate::shared! {
         /// Events that could not be recorded, most likely since a map was full.
         pub lost: u64,
         /// Whether all entries that are older than the programs are known: 0 or 1.
-        pub started: u64,
+        pub started: u32,
+        /// Number of the walk that runs or ran last.
+        pub walk: u32,
         /// The bucket that the next walk of a table is to begin with.
         pub walked: u64,
         /// The tables, for each of [`FAMILIES`].
@@ -73,6 +79,8 @@ crate::shared! {
         pub neighbour_nud_state: u32,
         /// `neighbour.dead`
         pub neighbour_dead: u32,
+        /// `neighbour.refcnt`
+        pub neighbour_refcnt: u32,
         /// `neighbour.ha`
         pub neighbour_ha: u32,
         /// `neighbour.hash` since Linux 6.13, `neighbour.next` before: the link to the next entry.
@@ -80,6 +88,8 @@ crate::shared! {
         /// Where in an entry such a link leads: to `neighbour.hash` since Linux 6.13, to the start
         /// before.
         pub neighbour_target: u32,
+        /// `neighbour.hash.pprev` since Linux 6.13: what leads to the entry. 0 before.
+        pub neighbour_pprev: u32,
         /// `neigh_table.family`
         pub table_family: u32,
         /// `neigh_table.entries`
@@ -119,6 +129,12 @@ crate::shared! {
 
 /// The families that have neighbours: `AF_INET` and `AF_INET6`.
 pub const FAMILIES: [u8; 2] = [2, 10];
+
+/// The entry is `NUD_NOARP`: it is not counted among the others.
+pub const NOARP: u64 = 1;
+
+/// Somebody is taking the entry out of the map.
+pub const GONE: u64 = 2;
 
 /// How many steps a walk takes at a time, and how many entries are looked after.
 pub const STEPS: u32 = 2048;

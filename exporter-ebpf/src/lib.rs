@@ -4,9 +4,9 @@
 #![expect(unsafe_code, reason = "the kernel's structures are read through raw pointers")]
 #![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
 
-use core::{ffi::c_void, marker::PhantomData};
+use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 /// A structure of the kernel, and how it may be read.
 pub struct Pointer<A>(pub *const c_void, PhantomData<A>);
@@ -40,9 +40,14 @@ pub enum Copied {}
 impl Access for Copied {
     #[inline(always)]
     unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T {
-        // SAFETY: the helper copies from anywhere, or fails.
-        unsafe { bpf_probe_read_kernel(base.wrapping_byte_add(offset as usize).cast()) }
-            .unwrap_or_default()
+        let mut value = MaybeUninit::<T>::uninit();
+        let from = base.wrapping_byte_add(offset as usize);
+        // SAFETY: the helper copies from anywhere, and fills with zeros where it fails. Whether it
+        // did is not asked: each question is two ways for the verifier to go.
+        unsafe {
+            bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
+            value.assume_init()
+        }
     }
 }
 
@@ -60,6 +65,23 @@ impl<A: Access> Pointer<A> {
     pub fn member<T: Copy + Default>(self, offset: u32) -> T {
         // SAFETY: who made the pointer chose how to read it; the verifier has the last word.
         unsafe { A::member(self.0, offset) }
+    }
+
+    /// The address as a number. The verifier lets nobody reckon with a pointer, but negate one.
+    #[cfg(target_arch = "bpf")]
+    #[inline(always)]
+    #[must_use]
+    pub fn address(self) -> u64 {
+        let mut address = self.0 as u64;
+        // SAFETY: changes nothing but the register.
+        unsafe {
+            core::arch::asm!(
+                "{address} = -{address}",
+                "{address} = -{address}",
+                address = inout(reg) address,
+            );
+        }
+        address
     }
 
     /// The structure that a member points to.
@@ -114,6 +136,27 @@ pub unsafe fn exchange(number: *mut u64, n: u64) -> u64 {
             "{n} = xchg_64({number} + 0, {n})",
             number = in(reg) number,
             n = inlateout(reg) n => before,
+        );
+    }
+    before
+}
+
+/// Puts a number into a map where `old` was, as one step; returns what was there. Since Linux 5.12.
+///
+/// # Safety
+///
+/// `number` must lie in a value of a map.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub unsafe fn compare_exchange(number: *mut u64, old: u64, new: u64) -> u64 {
+    let before: u64;
+    // SAFETY: the verifier checks the write.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({number} + 0, r0, {new})",
+            number = in(reg) number,
+            new = in(reg) new,
+            inlateout("r0") old => before,
         );
     }
     before

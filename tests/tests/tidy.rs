@@ -65,15 +65,12 @@ fn every_file_says_what_it_is_for() {
         }
     }
 }
+
 #[test]
 fn no_file_is_longer_than_one_wants_to_read() {
-    /// Longer files, and why.
-    const LONG: &[(&str, &str)] =
-        &[("exporter-ebpf/src/bin/neighbour.rs", "one object: its maps and all that changes them")];
     for folder in ["exporter/src", "exporter-ebpf/src", "tests", "xtask/src"] {
         for (path, text) in sources(folder) {
-            let allowed = LONG.iter().any(|(name, _)| path.ends_with(name));
-            assert!(allowed || text.lines().count() <= 500, "{path} has more than 500 lines");
+            assert!(text.lines().count() <= 500, "{path} has more than 500 lines");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Neighbours per network namespace, interface and family, counted as they come and go.
 //!
-//! The programs of `exporter-ebpf/src/bin/neighbour.rs` keep a map of all entries of the kernel's
+//! The programs of `exporter-ebpf/src/bin/neighbour` keep a map of all entries of the kernel's
 //! tables, and counts that follow it. What they do not hear of, they are told to look for: entries
-//! that are older than they are (`walk`) and entries that are gone (`sweep`). The two together
-//! make the counts right whatever happened before and whatever happens meanwhile, and they run at
-//! the start and whenever there is doubt:
+//! that are older than they are (`walk`), and then entries that the walk has not found (`sweep`).
+//! The two together make the counts right whatever happened before and whatever happens meanwhile,
+//! and they run at the start and whenever there is doubt:
 //!
 //! - a run of a program was missed, since the processor was already in it (`missed`);
 //! - an event was lost, most likely since a map was full (`lost`);
@@ -29,7 +29,7 @@ use aya::{
     programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use aya_log::EbpfLogger;
-use exporter_common::neighbour::{Entry, STEPS, Totals};
+use exporter_common::neighbour::{GONE, Known, STEPS, Totals};
 use log::Log;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
@@ -102,8 +102,8 @@ pub struct Neighbours {
     /// Holds the programs; they are detached with it.
     ebpf: Ebpf,
     counts: HashMap<MapData, Key, Counts>,
-    entries: HashMap<MapData, Entry, Key>,
-    batch: Array<MapData, Entry>,
+    entries: HashMap<MapData, u64, Known>,
+    batch: Array<MapData, u64>,
     totals: Array<MapData, Totals>,
     logger: EbpfLogger<&'static dyn Log>,
     netns: u32,
@@ -113,6 +113,8 @@ pub struct Neighbours {
     interfaces: u32,
     /// Whether all entries that are older than the programs are known.
     started: bool,
+    /// Number of the last walk.
+    walk: u32,
     /// Why the counts are not to be trusted, until they are.
     doubt: Option<Reason>,
     /// Whether the log says that there are no counts.
@@ -168,6 +170,7 @@ impl Neighbours {
             room: options.entries,
             interfaces,
             started: false,
+            walk: 0,
             doubt: Some(Reason::Start),
             warned: false,
             lost: 0,
@@ -300,6 +303,7 @@ impl Neighbours {
     /// Brings the map of entries up to date, and with it the counts.
     fn resync(&mut self) -> Result<(), Error> {
         for _ in 0..TRIES {
+            self.walk = self.walk.wrapping_add(1);
             self.settle()?;
             let before = self.totals()?;
             let size: u64 = before.tables.iter().map(|table| table.size).sum();
@@ -309,10 +313,10 @@ impl Neighbours {
                 return Err(full);
             }
             let missed = self.missed()?;
-            self.sweep()?;
             for i in 0..FAMILIES.len() {
                 self.walk(i)?;
             }
+            self.sweep()?;
             let (after, still) = (self.totals()?, self.missed()?);
             if (after.lost, still) == (before.lost, missed) {
                 self.started = true;
@@ -352,28 +356,43 @@ impl Neighbours {
         }
     }
 
-    /// Shows every entry of the map to the programs.
+    /// Takes out of the map what the walk has not found.
     fn sweep(&mut self) -> Result<(), Error> {
-        const NONE: Entry = Entry { address: 0, noarp: 0 };
-        let (mut entries, mut keys) = (Vec::new(), Vec::<Key>::new());
-        sys::read(self.entries.map().fd().as_fd(), &mut entries, &mut keys)
+        let (mut addresses, mut entries) = (Vec::new(), Vec::<Known>::new());
+        sys::read(self.entries.map().fd().as_fd(), &mut addresses, &mut entries)
             .map_err(|source| Error::Map { map: "ENTRIES", source })?;
-        let mut batch = vec![NONE; STEPS as usize];
-        for chunk in entries.chunks(batch.len()) {
-            batch.fill(NONE);
-            for (to, from) in batch.iter_mut().zip(chunk) {
-                *to = *from;
+        let mut batch = Vec::with_capacity(STEPS as usize);
+        for (address, known) in addresses.iter().zip(&entries) {
+            if known.state & GONE != 0 {
+                // Out of the counts, and who wanted to take it out of the map as well could not.
+                match self.entries.remove(address) {
+                    Ok(()) | Err(MapError::KeyNotFound) => {}
+                    Err(error) => return Err(wrong("ENTRIES", error)),
+                }
+            } else if known.walk != self.walk {
+                batch.push(*address);
             }
-            sys::write(self.batch.map().fd().as_fd(), &batch)
-                .map_err(|source| Error::Map { map: "BATCH", source })?;
-            self.run(SWEEP, [0; 2])?;
+            if batch.len() == STEPS as usize {
+                self.sweep_these(&mut batch)?;
+            }
         }
-        Ok(())
+        self.sweep_these(&mut batch)
+    }
+
+    fn sweep_these(&mut self, batch: &mut Vec<u64>) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.resize(STEPS as usize, 0);
+        sys::write(self.batch.map().fd().as_fd(), batch)
+            .map_err(|source| Error::Map { map: "BATCH", source })?;
+        batch.clear();
+        self.run(SWEEP, [0; 2])
     }
 
     /// Looks the tables up, and for entries that no tracepoint has told of.
     fn settle(&mut self) -> Result<(), Error> {
-        self.run(SETTLE, [self.started.into(), 0])
+        self.run(SETTLE, [self.started.into(), self.walk.into()])
     }
 
     /// Runs a program that is attached to nothing.

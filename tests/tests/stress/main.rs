@@ -1,8 +1,8 @@
 //! Neighbours come and go in many ways and places at once; at every rest each interface's count
 //! must be that of a dump.
 //!
-//! Needs root and `ip`, as tests/live.rs does. Runs where `STRESS_EVENTS` is set, until so many
-//! entries have come or gone. The thresholds of the tables are those of the whole machine: they are
+//! Needs root and `ip`, as tests/live.rs does. Four rests, and more until `STRESS_EVENTS` entries
+//! have come or gone. The thresholds of the tables are those of the whole machine: they are
 //! raised, lowered for a second to make the tables overflow, and put back.
 #![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
 #![expect(
@@ -48,11 +48,7 @@ type Entries = BTreeMap<(u32, u32, u32), u64>;
 
 #[test]
 fn counts_are_those_of_a_dump_at_every_rest() {
-    // Known to fail now and then (docs/ebpf.md): run when asked for.
-    let Ok(wanted) = std::env::var("STRESS_EVENTS") else {
-        return println!("nothing tested: STRESS_EVENTS is not set");
-    };
-    let wanted: u64 = wanted.parse().unwrap();
+    let wanted: u64 = std::env::var("STRESS_EVENTS").map_or(0, |n| n.parse().unwrap());
     let Some(thresholds) = Thresholds::raise() else {
         return skip(
             REQUIRED,

@@ -68,18 +68,23 @@ fn offsets(btf: &btf::Btf<'_>) -> Result<Offsets, Error> {
     };
     let heads = of("neigh_hash_table", &["hash_heads"]);
     // Linux 6.13 made plain links between entries into those of the kernel's lists.
-    let (link, target, heads) = match heads {
-        Ok(heads) => (of("neighbour", &["hash"])?, of("neighbour", &["hash"])?, heads),
-        Err(_) => (of("neighbour", &["next"])?, 0, of("neigh_hash_table", &["hash_buckets"])?),
+    let (link, target, pprev, heads) = match heads {
+        Ok(heads) => {
+            let hash = of("neighbour", &["hash"])?;
+            (hash, hash, of("neighbour", &["hash", "pprev"])?, heads)
+        }
+        Err(_) => (of("neighbour", &["next"])?, 0, 0, of("neigh_hash_table", &["hash_buckets"])?),
     };
     Ok(Offsets {
         neighbour_tbl: of("neighbour", &["tbl"])?,
         neighbour_dev: of("neighbour", &["dev"])?,
         neighbour_nud_state: of("neighbour", &["nud_state"])?,
         neighbour_dead: of("neighbour", &["dead"])?,
+        neighbour_refcnt: of("neighbour", &["refcnt"])?,
         neighbour_ha: of("neighbour", &["ha"])?,
         neighbour_link: link,
         neighbour_target: target,
+        neighbour_pprev: pprev,
         table_family: of("neigh_table", &["family"])?,
         table_entries: of("neigh_table", &["entries"])?,
         table_nht: of("neigh_table", &["nht"])?,

@@ -1,0 +1,289 @@
+//! The map of entries, and the counts that follow it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    macros::map,
+    maps::{Array, HashMap},
+};
+use exporter_common::neighbour::{Counts, GONE, Key, Known, NOARP, Totals};
+use exporter_ebpf::{Access, Copied, compare_exchange};
+
+use crate::{kernel::Neighbour, stock};
+
+/// The neighbours of each interface.
+#[map]
+static COUNTS: HashMap<Key, Counts> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+
+/// The entries of the tables, by address. Entries come and go too fast to be allocated one by one,
+/// which would cost a microsecond.
+#[map]
+static ENTRIES: HashMap<u64, Known> = HashMap::with_max_entries(1 << 16, 0);
+
+#[map]
+static TOTALS: Array<Totals> = Array::with_max_entries(1, 0);
+
+/// From include/uapi/asm-generic/errno-base.h, as helpers return it.
+const EEXIST: i32 = -17;
+
+/// Adds to what is counted: `add!(<pointer>.<member>, <number>)`.
+macro_rules! add {
+    ($at:ident.$member:ident, $n:expr) => {{
+        // SAFETY: it lies in a map.
+        unsafe { exporter_ebpf::add((&raw mut (*$at).$member).cast(), $n) }
+    }};
+}
+pub(crate) use add;
+
+/// What concerns no single interface.
+#[inline(always)]
+pub fn totals() -> Option<*mut Totals> {
+    TOTALS.get_ptr_mut(0)
+}
+
+/// An event cannot be recorded, most likely since a map is full: the daemon is to take stock.
+#[inline(always)]
+pub fn lost() {
+    if let Some(totals) = totals() {
+        add!(totals.lost, 1);
+    }
+}
+
+/// The counts of an interface, new ones where there are none.
+#[inline(never)]
+pub fn counts(key: &Key) -> Option<*mut Counts> {
+    const ZERO: Counts = Counts {
+        entries: 0,
+        noarp: 0,
+        created: 0,
+        removed: 0,
+        overflows: 0,
+        failures: 0,
+        address_changes: 0,
+    };
+    let counts = COUNTS.get_ptr_mut(key).or_else(|| {
+        // Another processor may be first: then its entry serves.
+        let _ = COUNTS.insert(key, ZERO, BPF_NOEXIST.into());
+        COUNTS.get_ptr_mut(key)
+    });
+    if counts.is_none() {
+        lost();
+    }
+    counts
+}
+
+/// What [`Known::state`] is for an entry.
+#[inline(always)]
+fn state<A: Access>(n: Neighbour<A>, address: u64) -> u64 {
+    if n.is_noarp() { address | NOARP } else { address }
+}
+
+/// The state of an element of the map, as it is now.
+#[inline(always)]
+fn state_of(known: *mut Known) -> u64 {
+    // SAFETY: it lies in the map.
+    unsafe { (&raw const (*known).state).read_volatile() }
+}
+
+/// Changes the state of an element of the map unless it is another one meanwhile.
+#[inline(always)]
+fn exchange(known: *mut Known, old: u64, new: u64) -> bool {
+    // SAFETY: it lies in the map.
+    unsafe { compare_exchange(&raw mut (*known).state, old, new) == old }
+}
+
+/// An entry has been seen: where it is in a table, it is in the map.
+#[inline(always)]
+pub fn see<A: Access>(n: Neighbour<A>, key: &Key) {
+    if n.is_dead() {
+        return;
+    }
+    let address = n.address();
+    let seen = state(n, address);
+    if let Some(known) = ENTRIES.get_ptr_mut(address) {
+        // SAFETY: it lies in the map.
+        if state_of(known) == seen && unsafe { (*known).key } == *key {
+            return;
+        }
+    }
+    correct(seen, key.netns, key.ifindex, key.family);
+}
+
+/// What the map knows of an entry is not what was seen of it.
+///
+/// A function that the linker sees is one that the verifier looks at once, not for each way that
+/// leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn correct(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
+    let key = Key { netns, ifindex, family };
+    let address = seen & !NOARP;
+    let n = Neighbour::<Copied>::new(address as *const c_void);
+    if let Some(known) = ENTRIES.get_ptr_mut(address) {
+        // SAFETY: it lies in the map.
+        if unsafe { (*known).key } == key {
+            turn(known, seen, &key);
+            settle(n, known, seen, &key);
+            return 0;
+        }
+        // The end of another entry that was there has gone unseen.
+        if remove(address).is_none() {
+            lost();
+            return 0;
+        }
+    }
+    insert(n, &key, seen);
+    0
+}
+
+/// The element of the map for an entry is what the entry is now. Another may have changed it since
+/// it was seen, and who was told of that may have been faster.
+#[inline(always)]
+fn settle(n: Neighbour<Copied>, known: *mut Known, seen: u64, key: &Key) {
+    let address = seen & !NOARP;
+    let now = state(n, address);
+    if now != seen {
+        turn(known, now, key);
+    }
+    if (state_of(known) != now || state(n, address) != now) && !n.is_dead() {
+        lost();
+    }
+}
+
+/// An element of the map becomes `NUD_NOARP`, or ceases to be, unless it is so.
+#[inline(always)]
+fn turn(known: *mut Known, to: u64, key: &Key) {
+    if exchange(known, to ^ NOARP, to)
+        && let Some(counts) = counts(key)
+    {
+        if to & NOARP == 0 {
+            add!(counts.entries, 1);
+            add!(counts.created, 1);
+            add!(counts.noarp, -1);
+        } else {
+            add!(counts.entries, -1);
+            add!(counts.removed, 1);
+            add!(counts.noarp, 1);
+        }
+    }
+}
+
+/// Puts an entry that is in a table into the map.
+#[inline(always)]
+fn insert(n: Neighbour<Copied>, key: &Key, seen: u64) {
+    let address = seen & !NOARP;
+    let (Some(totals), Some(counts)) = (totals(), counts(key)) else { return };
+    // SAFETY: it lies in the map.
+    let (started, walk) = unsafe { ((*totals).started, (*totals).walk) };
+    match ENTRIES.insert(address, Known { state: seen, key: *key, walk }, BPF_NOEXIST.into()) {
+        Ok(()) => {}
+        // Who was faster looks again.
+        Err(EEXIST) => return,
+        Err(_) => return lost(),
+    }
+    let is_noarp = seen & NOARP != 0;
+    if is_noarp {
+        add!(counts.noarp, 1);
+    } else {
+        add!(counts.entries, 1);
+    }
+    if n.is_dead()
+        && let Some((_, was_noarp)) = take(address)
+    {
+        // Told of already, or to be told of as one that was never seen.
+        if was_noarp {
+            add!(counts.noarp, -1);
+        } else {
+            add!(counts.entries, -1);
+        }
+        return;
+    }
+    if !is_noarp && started != 0 {
+        add!(counts.created, 1);
+    }
+    stock::forget(address);
+    if state(n, address) != seen
+        && let Some(known) = ENTRIES.get_ptr_mut(address)
+    {
+        settle(n, known, seen, key);
+    }
+}
+
+/// Takes an entry out of the map; says where it was counted and whether it was `NUD_NOARP`. Nobody
+/// else is told so.
+#[inline(always)]
+fn take(address: u64) -> Option<(Key, bool)> {
+    let known = ENTRIES.get_ptr_mut(address)?;
+    // SAFETY: it lies in the map.
+    let key = unsafe { (*known).key };
+    let was = state_of(known) & !GONE;
+    if was & !NOARP != address {
+        return None;
+    }
+    // Its state may change meanwhile; but not twice in a few nanoseconds.
+    let was = if exchange(known, was, was | GONE) {
+        was
+    } else if exchange(known, was ^ NOARP, was ^ NOARP | GONE) {
+        was ^ NOARP
+    } else {
+        return None;
+    };
+    if ENTRIES.remove(address).is_err() {
+        lost();
+    }
+    Some((key, was & NOARP != 0))
+}
+
+/// Takes an entry out of the map, and out of the counts; says where it was.
+#[inline(always)]
+pub fn remove(address: u64) -> Option<Key> {
+    let (key, was_noarp) = take(address)?;
+    if let Some(counts) = counts(&key) {
+        if was_noarp {
+            add!(counts.noarp, -1);
+        } else {
+            add!(counts.entries, -1);
+            add!(counts.removed, 1);
+        }
+    }
+    Some(key)
+}
+
+/// An entry has left its table.
+#[inline(always)]
+pub fn leave<A: Access>(n: Neighbour<A>, key: &Key) {
+    if remove(n.address()).is_none()
+        && !n.is_noarp()
+        && let Some(totals) = totals()
+        // SAFETY: it lies in the map.
+        && unsafe { (*totals).started } != 0
+        && let Some(counts) = counts(key)
+    {
+        // It came and went between two looks.
+        add!(counts.created, 1);
+        add!(counts.removed, 1);
+    }
+}
+
+/// Whether the map has an entry.
+#[inline(always)]
+pub fn knows(address: u64) -> bool {
+    ENTRIES.get_ptr(address).is_some()
+}
+
+/// A walk has found an entry in its table.
+#[inline(always)]
+pub fn confirm(address: u64, walk: u32) {
+    if let Some(known) = ENTRIES.get_ptr_mut(address) {
+        // SAFETY: it lies in the map.
+        unsafe { (&raw mut (*known).walk).write_volatile(walk) };
+    }
+}
+
+/// The walk that has found an entry last.
+#[inline(always)]
+pub fn confirmed(address: u64) -> Option<u32> {
+    // SAFETY: it lies in the map.
+    ENTRIES.get_ptr(address).map(|known| unsafe { (*known).walk })
+}

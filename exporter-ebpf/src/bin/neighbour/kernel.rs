@@ -1,0 +1,165 @@
+//! The kernel's structures: what the programs read of them.
+
+use core::ffi::c_void;
+
+use exporter_common::neighbour::{Key, Offsets};
+use exporter_ebpf::{Access, Copied, Pointer};
+
+use crate::NUD_NOARP;
+
+/// Set by the daemon before the programs are loaded.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets {
+    neighbour_tbl: 0,
+    neighbour_dev: 0,
+    neighbour_nud_state: 0,
+    neighbour_dead: 0,
+    neighbour_refcnt: 0,
+    neighbour_ha: 0,
+    neighbour_link: 0,
+    neighbour_target: 0,
+    neighbour_pprev: 0,
+    table_family: 0,
+    table_entries: 0,
+    table_nht: 0,
+    hash_heads: 0,
+    hash_shift: 0,
+    device_ifindex: 0,
+    device_net: 0,
+    device_addr_len: 0,
+    device_ip: 0,
+    device_ip6: 0,
+    ip_parms: 0,
+    ip6_parms: 0,
+    parms_tbl: 0,
+    task_nsproxy: 0,
+    nsproxy_net: 0,
+    net_loopback: 0,
+    net_inum: 0,
+};
+
+/// The offset of a member; volatile, since the daemon sets what the compiler sees as zero.
+macro_rules! offset {
+    ($member:ident) => {
+        // SAFETY: a read of a static.
+        unsafe { (&raw const $crate::kernel::OFFSETS.$member).read_volatile() }
+    };
+}
+pub(crate) use offset;
+
+/// The interface of a `struct net_device`, for a `struct neigh_table`.
+///
+/// To be called before anything branches: the verifier searches all types of the kernel for each
+/// pointer that is followed, on each path.
+#[inline(always)]
+pub fn key<A: Access>(device: Pointer<A>, table: Pointer<A>) -> Key {
+    Key {
+        netns: device.follow(offset!(device_net)).member(offset!(net_inum)),
+        ifindex: device.member(offset!(device_ifindex)),
+        family: table.member(offset!(table_family)),
+    }
+}
+
+/// A `struct neighbour`.
+pub struct Neighbour<A>(Pointer<A>);
+
+impl<A> Clone for Neighbour<A> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for Neighbour<A> {}
+
+impl<A: Access> Neighbour<A> {
+    #[inline(always)]
+    pub const fn new(address: *const c_void) -> Self {
+        Self(Pointer::new(address))
+    }
+
+    #[inline(always)]
+    pub const fn is_null(self) -> bool {
+        self.0.0.is_null()
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0.address()
+    }
+
+    /// `nud_state`
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        self.0.member(offset!(neighbour_nud_state))
+    }
+
+    #[inline(always)]
+    pub fn is_noarp(self) -> bool {
+        self.state() & NUD_NOARP != 0
+    }
+
+    /// Whether the entry is out of the table, or not yet in it.
+    #[inline(always)]
+    pub fn is_dead(self) -> bool {
+        self.0.member::<u8>(offset!(neighbour_dead)) != 0
+    }
+
+    /// The address of its table.
+    #[inline(always)]
+    pub fn table(self) -> u64 {
+        self.0.member(offset!(neighbour_tbl))
+    }
+
+    #[inline(always)]
+    pub fn device(self) -> Pointer<A> {
+        self.0.follow(offset!(neighbour_dev))
+    }
+
+    /// `ha`, of the length that the device says.
+    #[inline(always)]
+    pub fn link_layer_address(self) -> Pointer<Copied> {
+        Pointer::new(self.0.0.wrapping_byte_add(offset!(neighbour_ha) as usize))
+    }
+
+    /// The interface that it belongs to, once it has been in a table.
+    #[inline(always)]
+    pub fn key(self) -> Key {
+        key(self.device(), self.0.follow(offset!(neighbour_tbl)))
+    }
+}
+
+impl Neighbour<Copied> {
+    /// The next entry of the same bucket; 0 at its end.
+    #[inline(always)]
+    pub fn next(self) -> u64 {
+        self.0.member(offset!(neighbour_link))
+    }
+
+    /// The entry that such a link leads to.
+    #[inline(always)]
+    pub fn behind(link: u64) -> Self {
+        Self::new(link.wrapping_sub(offset!(neighbour_target).into()) as *const c_void)
+    }
+
+    /// Whether there is an entry, and in one of these tables. Memory that has come to other use
+    /// may keep much of what it held, so all that can be is asked.
+    #[inline(always)]
+    pub fn is_live(self, tables: [u64; 2]) -> bool {
+        let table = self.table();
+        let held = self.0.member::<u32>(offset!(neighbour_refcnt)) != 0;
+        let is_entry = !self.is_dead() & held & !self.device().0.is_null();
+        // Twice: who links another entry before this one changes two links, one by one.
+        let is_linked = self.is_linked() | self.is_linked();
+        table != 0 && (table == tables[0] || table == tables[1]) && is_entry & is_linked
+    }
+
+    /// Whether another entry or the head of a bucket leads here; not known before Linux 6.13.
+    #[inline(always)]
+    fn is_linked(self) -> bool {
+        let pprev = offset!(neighbour_pprev);
+        pprev == 0
+            || self.0.follow(pprev).member::<u64>(0)
+                == self.address().wrapping_add(offset!(neighbour_link).into())
+    }
+}

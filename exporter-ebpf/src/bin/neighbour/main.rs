@@ -1,0 +1,131 @@
+//! Counts neighbours per network namespace, interface and family as they come and go.
+//!
+//! `ENTRIES` holds every entry of the kernel's tables by its address, with the interface it is
+//! counted at. Counts follow that map and nothing else: who puts an entry in adds one, who takes it
+//! out subtracts one, and the map lets a single processor do either. So it does not matter how
+//! often, in which order or where an entry is seen, as long as it is seen once while it is there
+//! and once when it goes:
+//!
+//! ```text
+//! allocated, or refused      neigh_create               noted; an overflow
+//! constructed, inserted      (nothing: any of it may fail)
+//! used, changed              neigh_event_send_done,     in the map
+//!                            neigh_update_done
+//! not used                   `settle`, before a read    in the map
+//! older than the programs    `walk`, at the start       in the map
+//! resolution fails           neigh_timer_handler        a failure
+//! unlinked                   neigh_cleanup_and_release  out of the map
+//! removed unseen             `sweep`, after a walk      out of the map
+//! ```
+//!
+//! The kernel (net/core/neighbour.c) sets `dead` before it unlinks an entry and only then tells
+//! of it; so an entry that is not dead after it was put in will be told of, and one that is may
+//! have been told of before and is taken out again.
+#![no_std]
+#![no_main]
+#![expect(unsafe_code, reason = "helpers take raw pointers")]
+#![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
+
+mod entries;
+mod kernel;
+mod stock;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use exporter_ebpf::{Copied, Pointer, Typed};
+
+use crate::{
+    entries::{add, counts},
+    kernel::{Neighbour, key, offset},
+};
+
+// include/uapi/linux/neighbour.h
+const NUD_FAILED: u8 = 0x20;
+const NUD_NOARP: u8 = 0x40;
+const NUD_PERMANENT: u8 = 0x80;
+/// `NUD_VALID` of include/net/neighbour.h: a link-layer address is known.
+const NUD_VALID: u8 = 0xde;
+/// `NEIGH_UPDATE_F_OVERRIDE` of include/net/neighbour.h.
+const OVERRIDE: u32 = 1;
+/// `NEIGH_UPDATE_F_ADMIN`: bit 31, and bit 7 since Linux 5.16.
+const ADMIN: u32 = 1 << 31 | 1 << 7;
+
+/// A table has allocated an entry, or could not.
+#[btf_tracepoint(function = "neigh_create")]
+fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
+    let (table, device) = (Pointer::<Typed>::new(ctx.arg(0)), Pointer::<Typed>::new(ctx.arg(1)));
+    let n = Neighbour::<Typed>::new(ctx.arg(3));
+    // Some kernels tell the verifier that `n` is never null, so that it drops the first
+    // test; the second reads a zero then.
+    if n.is_null() || n.table() == 0 {
+        let counts = counts(&key(device, table))?;
+        add!(counts.overflows, 1);
+        return Some(());
+    }
+    stock::note(n.address());
+    Some(())
+}
+
+/// An entry is to be resolved.
+#[btf_tracepoint(function = "neigh_event_send_done")]
+fn neigh_event_send_done(ctx: BtfTracePointContext) {
+    let n = Neighbour::<Typed>::new(ctx.arg(0));
+    entries::see(n, &n.key());
+}
+
+/// An entry has changed, or the change was refused.
+#[btf_tracepoint(function = "neigh_update_done")]
+fn neigh_update_done(ctx: BtfTracePointContext) {
+    let n = Neighbour::<Typed>::new(ctx.arg(0));
+    entries::see(n, &n.key());
+}
+
+/// An entry is about to change.
+#[btf_tracepoint(function = "neigh_update")]
+fn neigh_update(ctx: BtfTracePointContext) -> Option<()> {
+    let n = Neighbour::<Typed>::new(ctx.arg(0));
+    let (new, flags): (u8, u32) = (ctx.arg(2), ctx.arg(3));
+    let state = n.state();
+    let refused = flags & ADMIN == 0 && state & (NUD_NOARP | NUD_PERMANENT) != 0;
+    if flags & OVERRIDE != 0 && state & NUD_VALID != 0 && new & NUD_VALID != 0 && !refused {
+        let length = n.device().member::<u8>(offset!(device_addr_len));
+        if differ(n.link_layer_address(), Pointer::new(ctx.arg(1)), length) && !n.is_dead() {
+            let counts = counts(&n.key())?;
+            add!(counts.address_changes, 1);
+        }
+    }
+    Some(())
+}
+
+/// Whether two link-layer addresses differ, in their first or last eight bytes; null is none.
+#[inline(always)]
+fn differ(old: Pointer<Copied>, new: Pointer<Copied>, length: u8) -> bool {
+    if new.0.is_null() || length == 0 {
+        return false;
+    }
+    // What lies behind a shorter address is read and shifted out; the machine's first byte
+    // is its lowest.
+    let shift = 64 - 8 * u32::from(length.min(8));
+    let last = u32::from(length.saturating_sub(8));
+    (old.member::<u64>(0) ^ new.member::<u64>(0)) << shift != 0
+        || last > 0 && old.member::<u64>(last) != new.member::<u64>(last)
+}
+
+/// An entry's timer has run. It is not armed for a failed entry: this is the first to see it.
+#[btf_tracepoint(function = "neigh_timer_handler")]
+fn neigh_timer_handler(ctx: BtfTracePointContext) -> Option<()> {
+    let n = Neighbour::<Typed>::new(ctx.arg(0));
+    if n.state() == NUD_FAILED {
+        let counts = counts(&n.key())?;
+        add!(counts.failures, 1);
+    }
+    Some(())
+}
+
+/// An entry has left the table.
+#[btf_tracepoint(function = "neigh_cleanup_and_release")]
+fn neigh_cleanup_and_release(ctx: BtfTracePointContext) {
+    let n = Neighbour::<Typed>::new(ctx.arg(0));
+    let key = n.key();
+    stock::forget(n.address());
+    entries::leave(n, &key);
+}
