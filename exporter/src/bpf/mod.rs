@@ -244,15 +244,28 @@ impl Hook {
         match self {
             Self::Tracepoint(_) => {
                 let hook: &mut BtfTracePoint = find(ebpf, name)?;
-                hook.load(name, btf).map_err(wrong)?;
+                again(|| hook.load(name, btf).map_err(wrong))?;
                 hook.attach().map_err(wrong)?;
             }
             Self::OnDemand(_) => {
-                find::<RawTracePoint>(ebpf, name)?.load().map_err(wrong).map_err(too_old)?;
+                let hook: &mut RawTracePoint = find(ebpf, name)?;
+                again(|| hook.load().map_err(wrong)).map_err(too_old)?;
             }
         }
         Ok(())
     }
+}
+
+/// Loads once more where the verifier gave up for a signal that the process was about to get.
+fn again(mut load: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    const TIMES: usize = 5;
+    for _ in 1..TIMES {
+        match load() {
+            Err(Error::Program { source, .. }) if source.raw_os_error() == Some(libc::EAGAIN) => {}
+            other => return other,
+        }
+    }
+    load()
 }
 
 /// The program of that name.
