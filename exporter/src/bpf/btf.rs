@@ -129,7 +129,8 @@ impl<'a> Btf<'a> {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
-    /// The same types under the same numbers, all but the named `typedef`s blank.
+    /// The same types under the same numbers, up to the last of the named `typedef`s; all others
+    /// blank.
     ///
     /// To find the numbers of a few tracepoints, aya wants all types, and takes tens of
     /// megabytes to hold them: these it holds cheaply.
@@ -138,6 +139,7 @@ impl<'a> Btf<'a> {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let mut types: Vec<u8> = Vec::with_capacity(self.places.len() * size_of::<Type>());
         let mut strings = vec![0];
+        let mut left = typedefs.len();
         for &place in &self.places {
             let mut blank = Type { info: FORWARD << 24, ..Type::zeroed() };
             if let Some(found) = at::<Type>(self.types, place as usize)
@@ -146,8 +148,12 @@ impl<'a> Btf<'a> {
             {
                 blank = Type { name: length(&strings), ..found };
                 strings.extend(name.bytes().chain([0]));
+                left = left.saturating_sub(1);
             }
             types.extend(bytemuck::bytes_of(&blank));
+            if left == 0 {
+                break;
+            }
         }
         header.length = length(bytemuck::bytes_of(&header));
         header.type_length = length(&types);

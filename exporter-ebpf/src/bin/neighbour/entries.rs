@@ -101,39 +101,37 @@ pub fn see<A: Access>(n: Neighbour<A>, key: &Key) {
     }
     let address = n.address();
     let seen = state(n, address);
-    if let Some(known) = ENTRIES.get_ptr_mut(address) {
-        // SAFETY: it lies in the map.
-        if state_of(known) == seen && unsafe { (*known).key } == *key {
-            return;
-        }
+    let Key { netns, ifindex, family } = *key;
+    let Some(known) = ENTRIES.get_ptr_mut(address) else {
+        insert(seen, netns, ifindex, family);
+        return;
+    };
+    // SAFETY: it lies in the map.
+    if state_of(known) != seen || unsafe { (*known).key } != *key {
+        correct(seen, netns, ifindex, family);
     }
-    correct(seen, key.netns, key.ifindex, key.family);
 }
 
 /// What the map knows of an entry is not what was seen of it.
 ///
-/// A function that the linker sees is one that the verifier looks at once, not for each way that
-/// leads to it.
+/// A function that the linker sees, as the next, is one that the verifier looks at once, not for
+/// each way that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn correct(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
-    let key = Key { netns, ifindex, family };
     let address = seen & !NOARP;
-    let n = Neighbour::<Copied>::new(address as *const c_void);
-    if let Some(known) = ENTRIES.get_ptr_mut(address) {
-        // SAFETY: it lies in the map.
-        if unsafe { (*known).key } == key {
-            turn(known, seen, &key);
-            settle(n, known, seen, &key);
-            return 0;
-        }
-        // The end of another entry that was there has gone unseen.
-        if remove(address).is_none() {
-            lost();
-            return 0;
-        }
+    let key = Key { netns, ifindex, family };
+    let Some(known) = ENTRIES.get_ptr_mut(address) else { return 0 };
+    // SAFETY: it lies in the map.
+    if unsafe { (*known).key } == key {
+        turn(known, seen, &key);
+        settle(Neighbour::new(address as *const c_void), known, seen, &key);
+    } else if remove(address).is_some() {
+        // The end of another entry that was there had gone unseen.
+        insert(seen, netns, ifindex, family);
+    } else {
+        lost();
     }
-    insert(n, &key, seen);
     0
 }
 
@@ -170,17 +168,23 @@ fn turn(known: *mut Known, to: u64, key: &Key) {
 }
 
 /// Puts an entry that is in a table into the map.
-#[inline(always)]
-fn insert(n: Neighbour<Copied>, key: &Key, seen: u64) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn insert(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
     let address = seen & !NOARP;
-    let (Some(totals), Some(counts)) = (totals(), counts(key)) else { return };
+    let key = Key { netns, ifindex, family };
+    let n = Neighbour::<Copied>::new(address as *const c_void);
+    let (Some(totals), Some(counts)) = (totals(), counts(&key)) else { return 0 };
     // SAFETY: it lies in the map.
     let (started, walk) = unsafe { ((*totals).started, (*totals).walk) };
-    match ENTRIES.insert(address, Known { state: seen, key: *key, walk }, BPF_NOEXIST.into()) {
+    match ENTRIES.insert(address, Known { state: seen, key, walk }, BPF_NOEXIST.into()) {
         Ok(()) => {}
         // Who was faster looks again.
-        Err(EEXIST) => return,
-        Err(_) => return lost(),
+        Err(EEXIST) => return 0,
+        Err(_) => {
+            lost();
+            return 0;
+        }
     }
     let is_noarp = seen & NOARP != 0;
     if is_noarp {
@@ -197,7 +201,7 @@ fn insert(n: Neighbour<Copied>, key: &Key, seen: u64) {
         } else {
             add!(counts.entries, -1);
         }
-        return;
+        return 0;
     }
     if !is_noarp && started != 0 {
         add!(counts.created, 1);
@@ -206,8 +210,9 @@ fn insert(n: Neighbour<Copied>, key: &Key, seen: u64) {
     if state(n, address) != seen
         && let Some(known) = ENTRIES.get_ptr_mut(address)
     {
-        settle(n, known, seen, key);
+        settle(n, known, seen, &key);
     }
+    0
 }
 
 /// Takes an entry out of the map; says where it was counted and whether it was `NUD_NOARP`. Nobody
@@ -253,14 +258,18 @@ pub fn remove(address: u64) -> Option<Key> {
 /// An entry has left its table.
 #[inline(always)]
 pub fn leave<A: Access>(n: Neighbour<A>, key: &Key) {
-    if remove(n.address()).is_none()
-        && !n.is_noarp()
+    let address = n.address();
+    if remove(address).is_some() {
+        return;
+    }
+    // It came and went between two looks.
+    stock::forget(address);
+    if !n.is_noarp()
         && let Some(totals) = totals()
         // SAFETY: it lies in the map.
         && unsafe { (*totals).started } != 0
         && let Some(counts) = counts(key)
     {
-        // It came and went between two looks.
         add!(counts.created, 1);
         add!(counts.removed, 1);
     }

@@ -44,7 +44,9 @@ pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, E
     let data = fs::read(path).map_err(Error::NoBtf)?;
     let types = btf::Btf::parse(&data, &STRUCTURES).map_err(Error::BadBtf)?;
     let offsets = offsets(&types)?;
-    let types = types.blanked(&HOOKS.map(|hook| format!("btf_trace_{}", hook.name())));
+    let attached = HOOKS.iter().filter(|hook| hook.is_attached());
+    let tracepoints: Vec<_> = attached.map(|hook| format!("btf_trace_{}", hook.name())).collect();
+    let types = types.blanked(&tracepoints);
     drop(data);
     let types = aya::Btf::parse(&types, aya::Endianness::default())
         .map_err(|_| Error::BadBtf("cannot be parsed"))?;
