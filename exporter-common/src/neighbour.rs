@@ -14,13 +14,21 @@ crate::shared! {
     /// An entry of a table, as it is known.
     pub struct Known {
         /// Address of its `struct neighbour`, and in the bits that are zero in every such address
-        /// [`NOARP`] and [`GONE`]. One number, so that it can be changed as long as it is still
-        /// this entry's: the map gives the place of a removed one to another at once.
+        /// [`FLAGS`]. One number, so that it can be changed as long as it is still this entry's:
+        /// the place of a removed one is given to another at once.
         pub state: u64,
         /// Where it is counted.
         pub key: Key,
         /// The walk that has found it last, or that ran last when it came.
         pub walk: u32,
+    }
+
+    /// A place for an entry.
+    pub struct Slot {
+        /// The entry; all zero if there is none.
+        pub known: Known,
+        /// How many entries that this place is for are elsewhere.
+        pub away: u64,
     }
 
     /// The neighbours of an interface, and what happened to them since the programs were attached.
@@ -130,11 +138,17 @@ crate::shared! {
 /// The families that have neighbours: `AF_INET` and `AF_INET6`.
 pub const FAMILIES: [u8; 2] = [2, 10];
 
+/// What a state has beside an address.
+pub const FLAGS: u64 = NOARP | GONE | FILLING;
+
 /// The entry is `NUD_NOARP`: it is not counted among the others.
 pub const NOARP: u64 = 1;
 
 /// Somebody is taking the entry out of the map.
 pub const GONE: u64 = 2;
+
+/// Somebody is putting the entry into the map.
+pub const FILLING: u64 = 4;
 
 /// How many steps a walk takes at a time, and how many entries are looked after.
 pub const STEPS: u32 = 2048;

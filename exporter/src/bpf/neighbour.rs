@@ -102,6 +102,7 @@ pub struct Neighbours {
     /// Holds the programs; they are detached with it.
     ebpf: Ebpf,
     counts: HashMap<MapData, Key, Counts>,
+    /// Those that are not in their slot.
     entries: HashMap<MapData, u64, Known>,
     batch: Array<MapData, u64>,
     totals: Array<MapData, Totals>,
@@ -274,7 +275,8 @@ impl Neighbours {
         let totals = self.totals()?;
         let missed = self.missed()?;
         let differs = self.audit.fails(&totals, self.entries(), Instant::now());
-        let reason = if totals.lost != self.lost {
+        let is_full = self.entries() > self.room.into();
+        let reason = if totals.lost != self.lost || is_full {
             Some(Reason::Lost)
         } else if missed != self.missed {
             Some(Reason::Missed)
@@ -361,7 +363,7 @@ impl Neighbours {
         let (mut addresses, mut entries) = (Vec::new(), Vec::<Known>::new());
         sys::read(self.entries.map().fd().as_fd(), &mut addresses, &mut entries)
             .map_err(|source| Error::Map { map: "ENTRIES", source })?;
-        let mut batch = Vec::with_capacity(STEPS as usize);
+        let mut unseen = Vec::new();
         for (address, known) in addresses.iter().zip(&entries) {
             if known.state & GONE != 0 {
                 // Out of the counts, and who wanted to take it out of the map as well could not.
@@ -370,24 +372,24 @@ impl Neighbours {
                     Err(error) => return Err(wrong("ENTRIES", error)),
                 }
             } else if known.walk != self.walk {
-                batch.push(*address);
-            }
-            if batch.len() == STEPS as usize {
-                self.sweep_these(&mut batch)?;
+                unseen.push(*address);
             }
         }
-        self.sweep_these(&mut batch)
-    }
-
-    fn sweep_these(&mut self, batch: &mut Vec<u64>) -> Result<(), Error> {
-        if batch.is_empty() {
-            return Ok(());
+        let mut unseen = unseen.chunks(STEPS as usize);
+        let mut slots = (0..load::slots(self.room)).step_by(STEPS as usize);
+        loop {
+            let (chunk, slot) = (unseen.next(), slots.next());
+            if let Some(chunk) = chunk {
+                let mut batch = chunk.to_vec();
+                batch.resize(STEPS as usize, 0);
+                // It stays there; to look at an address once more does no harm.
+                sys::write(self.batch.map().fd().as_fd(), &batch)
+                    .map_err(|source| Error::Map { map: "BATCH", source })?;
+            } else if slot.is_none() {
+                return Ok(());
+            }
+            self.run(SWEEP, [slot.unwrap_or_default().into(), 0])?;
         }
-        batch.resize(STEPS as usize, 0);
-        sys::write(self.batch.map().fd().as_fd(), batch)
-            .map_err(|source| Error::Map { map: "BATCH", source })?;
-        batch.clear();
-        self.run(SWEEP, [0; 2])
     }
 
     /// Looks the tables up, and for entries that no tracepoint has told of.

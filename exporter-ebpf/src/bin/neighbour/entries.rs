@@ -1,4 +1,4 @@
-//! The map of entries, and the counts that follow it.
+//! The counts, which follow the map of entries.
 
 use core::ffi::c_void;
 
@@ -7,25 +7,21 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap},
 };
-use exporter_common::neighbour::{Counts, GONE, Key, Known, NOARP, Totals};
-use exporter_ebpf::{Access, Copied, compare_exchange};
+use exporter_common::neighbour::{Counts, FILLING, Key, Known, NOARP, Totals};
+use exporter_ebpf::{Access, Copied};
 
-use crate::{kernel::Neighbour, stock};
+use crate::{
+    kernel::Neighbour,
+    known::{Put, Taken, change, find, put, state_of, take},
+    stock,
+};
 
 /// The neighbours of each interface.
 #[map]
 static COUNTS: HashMap<Key, Counts> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
 
-/// The entries of the tables, by address. Entries come and go too fast to be allocated one by one,
-/// which would cost a microsecond.
-#[map]
-static ENTRIES: HashMap<u64, Known> = HashMap::with_max_entries(1 << 16, 0);
-
 #[map]
 static TOTALS: Array<Totals> = Array::with_max_entries(1, 0);
-
-/// From include/uapi/asm-generic/errno-base.h, as helpers return it.
-const EEXIST: i32 = -17;
 
 /// Adds to what is counted: `add!(<pointer>.<member>, <number>)`.
 macro_rules! add {
@@ -79,20 +75,6 @@ fn state<A: Access>(n: Neighbour<A>, address: u64) -> u64 {
     if n.is_noarp() { address | NOARP } else { address }
 }
 
-/// The state of an element of the map, as it is now.
-#[inline(always)]
-fn state_of(known: *mut Known) -> u64 {
-    // SAFETY: it lies in the map.
-    unsafe { (&raw const (*known).state).read_volatile() }
-}
-
-/// Changes the state of an element of the map unless it is another one meanwhile.
-#[inline(always)]
-fn exchange(known: *mut Known, old: u64, new: u64) -> bool {
-    // SAFETY: it lies in the map.
-    unsafe { compare_exchange(&raw mut (*known).state, old, new) == old }
-}
-
 /// An entry has been seen: where it is in a table, it is in the map.
 #[inline(always)]
 pub fn see<A: Access>(n: Neighbour<A>, key: &Key) {
@@ -102,7 +84,7 @@ pub fn see<A: Access>(n: Neighbour<A>, key: &Key) {
     let address = n.address();
     let seen = state(n, address);
     let Key { netns, ifindex, family } = *key;
-    let Some(known) = ENTRIES.get_ptr_mut(address) else {
+    let Some(known) = find(address) else {
         insert(seen, netns, ifindex, family);
         return;
     };
@@ -121,7 +103,11 @@ pub fn see<A: Access>(n: Neighbour<A>, key: &Key) {
 extern "C" fn correct(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
     let address = seen & !NOARP;
     let key = Key { netns, ifindex, family };
-    let Some(known) = ENTRIES.get_ptr_mut(address) else { return 0 };
+    let Some(known) = find(address) else { return 0 };
+    if state_of(known) & FILLING != 0 {
+        // Who puts it in looks again.
+        return 0;
+    }
     // SAFETY: it lies in the map.
     if unsafe { (*known).key } == key {
         turn(known, seen, &key);
@@ -152,7 +138,7 @@ fn settle(n: Neighbour<Copied>, known: *mut Known, seen: u64, key: &Key) {
 /// An element of the map becomes `NUD_NOARP`, or ceases to be, unless it is so.
 #[inline(always)]
 fn turn(known: *mut Known, to: u64, key: &Key) {
-    if exchange(known, to ^ NOARP, to)
+    if change(known, to ^ NOARP, to) == to ^ NOARP
         && let Some(counts) = counts(key)
     {
         if to & NOARP == 0 {
@@ -177,11 +163,10 @@ extern "C" fn insert(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
     let (Some(totals), Some(counts)) = (totals(), counts(&key)) else { return 0 };
     // SAFETY: it lies in the map.
     let (started, walk) = unsafe { ((*totals).started, (*totals).walk) };
-    match ENTRIES.insert(address, Known { state: seen, key, walk }, BPF_NOEXIST.into()) {
-        Ok(()) => {}
-        // Who was faster looks again.
-        Err(EEXIST) => return 0,
-        Err(_) => {
+    match put(seen, &key, walk) {
+        Put::New => {}
+        Put::There => return 0,
+        Put::Not => {
             lost();
             return 0;
         }
@@ -193,10 +178,10 @@ extern "C" fn insert(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
         add!(counts.entries, 1);
     }
     if n.is_dead()
-        && let Some((_, was_noarp)) = take(address)
+        && let Some(taken) = take(address)
     {
         // Told of already, or to be told of as one that was never seen.
-        if was_noarp {
+        if taken.was_noarp {
             add!(counts.noarp, -1);
         } else {
             add!(counts.entries, -1);
@@ -208,42 +193,20 @@ extern "C" fn insert(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
     }
     stock::forget(address);
     if state(n, address) != seen
-        && let Some(known) = ENTRIES.get_ptr_mut(address)
+        && let Some(known) = find(address)
     {
         settle(n, known, seen, &key);
     }
     0
 }
 
-/// Takes an entry out of the map; says where it was counted and whether it was `NUD_NOARP`. Nobody
-/// else is told so.
-#[inline(always)]
-fn take(address: u64) -> Option<(Key, bool)> {
-    let known = ENTRIES.get_ptr_mut(address)?;
-    // SAFETY: it lies in the map.
-    let key = unsafe { (*known).key };
-    let was = state_of(known) & !GONE;
-    if was & !NOARP != address {
-        return None;
-    }
-    // Its state may change meanwhile; but not twice in a few nanoseconds.
-    let was = if exchange(known, was, was | GONE) {
-        was
-    } else if exchange(known, was ^ NOARP, was ^ NOARP | GONE) {
-        was ^ NOARP
-    } else {
-        return None;
-    };
-    if ENTRIES.remove(address).is_err() {
-        lost();
-    }
-    Some((key, was & NOARP != 0))
-}
-
 /// Takes an entry out of the map, and out of the counts; says where it was.
 #[inline(always)]
 pub fn remove(address: u64) -> Option<Key> {
-    let (key, was_noarp) = take(address)?;
+    let Taken { key, was_noarp, is_stuck } = take(address)?;
+    if is_stuck {
+        lost();
+    }
     if let Some(counts) = counts(&key) {
         if was_noarp {
             add!(counts.noarp, -1);
@@ -273,26 +236,4 @@ pub fn leave<A: Access>(n: Neighbour<A>, key: &Key) {
         add!(counts.created, 1);
         add!(counts.removed, 1);
     }
-}
-
-/// Whether the map has an entry.
-#[inline(always)]
-pub fn knows(address: u64) -> bool {
-    ENTRIES.get_ptr(address).is_some()
-}
-
-/// A walk has found an entry in its table.
-#[inline(always)]
-pub fn confirm(address: u64, walk: u32) {
-    if let Some(known) = ENTRIES.get_ptr_mut(address) {
-        // SAFETY: it lies in the map.
-        unsafe { (&raw mut (*known).walk).write_volatile(walk) };
-    }
-}
-
-/// The walk that has found an entry last.
-#[inline(always)]
-pub fn confirmed(address: u64) -> Option<u32> {
-    // SAFETY: it lies in the map.
-    ENTRIES.get_ptr(address).map(|known| unsafe { (*known).walk })
 }

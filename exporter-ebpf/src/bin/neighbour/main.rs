@@ -1,7 +1,7 @@
 //! Counts neighbours per network namespace, interface and family as they come and go.
 //!
-//! `ENTRIES` holds every entry of the kernel's tables by its address, with the interface it is
-//! counted at. Counts follow that map and nothing else: who puts an entry in adds one, who takes it
+//! A map holds every entry of the kernel's tables by its address, with the interface it is counted
+//! at. Counts follow that map and nothing else: who puts an entry in adds one, who takes it
 //! out subtracts one, and the map lets a single processor do either. So it does not matter how
 //! often, in which order or where an entry is seen, as long as it is seen once while it is there
 //! and once when it goes:
@@ -28,6 +28,7 @@
 
 mod entries;
 mod kernel;
+mod known;
 mod stock;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};

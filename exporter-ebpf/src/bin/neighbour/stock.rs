@@ -10,20 +10,23 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
-use exporter_common::neighbour::{Key, STEPS, Table};
+use exporter_common::neighbour::{FILLING, FLAGS, Key, STEPS, Table};
 use exporter_ebpf::{Copied, Pointer, compare_exchange, exchange};
 
 use crate::{
-    entries::{confirm, confirmed, knows, remove, see, totals},
+    entries::{remove, see, totals},
     kernel::{Neighbour, offset},
+    known::{find, nth, state_of},
 };
 
 /// Addresses of entries that were made of late, each in a place that follows from it, until they
 /// are in the map. Not all of them will come into a table, and not all that do are seen there: so
 /// each is looked for before another takes its place, and before a read.
 #[map]
-static RECENT: Array<u64> = Array::with_max_entries(PLACES, 0);
-const PLACES: u32 = 1024;
+static RECENT: Array<[u64; PLACES]> = Array::with_max_entries(PAGES, 0);
+const PAGES: u32 = 64;
+/// To call a function for each page takes as long as to look at all that is on it.
+const PLACES: usize = 16;
 
 /// To run a function [`STEPS`] times: `bpf_loop` came with Linux 5.17. Also what `sweep` is to
 /// look at.
@@ -47,7 +50,10 @@ macro_rules! for_each {
 #[inline(always)]
 fn place(address: u64) -> Option<*mut u64> {
     // Entries have some hundred bytes.
-    RECENT.get_ptr_mut((address >> 8 ^ address >> 18) as u32 % PLACES)
+    let hash = address >> 8 ^ address >> 18;
+    let page = RECENT.get_ptr_mut(hash as u32 % PAGES)?;
+    let number = (hash >> PAGES.trailing_zeros()) as usize % PLACES;
+    Some(page.cast::<u64>().wrapping_add(number))
 }
 
 /// An entry has been made.
@@ -75,7 +81,7 @@ pub fn forget(address: u64) {
     }
 }
 
-/// As [`see`], for an address that was kept.
+/// As [`see`], for an address that was kept; says whether the entry is in the map then.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn see_at(address: u64) -> i32 {
@@ -88,7 +94,7 @@ extern "C" fn see_at(address: u64) -> i32 {
     if n.is_live(tables) {
         see(n, &n.key());
     }
-    0
+    find(address).is_some().into()
 }
 
 /// Looks the tables up, and puts the entries that were made of late into the map where they are in
@@ -118,7 +124,7 @@ fn settle(ctx: RawTracePointContext) -> i32 {
         (*totals).started = ctx.arg(0);
         (*totals).walk = ctx.arg(1);
     }
-    for_each!(RECENT, settle_one, core::ptr::null_mut());
+    for_each!(RECENT, settle_page, core::ptr::null_mut());
     0
 }
 
@@ -131,12 +137,12 @@ fn look(table: Pointer<Copied>, to: &mut Table) {
     to.buckets = 1 << (hash.member::<u32>(offset!(hash_shift)) & 31);
 }
 
-extern "C" fn settle_one(_: *const c_void, _: *const u32, place: *mut u64) -> u64 {
-    // SAFETY: the kernel passes an element of the map.
-    let noted = unsafe { place.read_volatile() };
-    if noted != 0 {
-        see_at(noted);
-        if knows(noted) {
+extern "C" fn settle_page(_: *const c_void, _: *const u32, page: *mut [u64; PLACES]) -> u64 {
+    for number in 0..PLACES {
+        let place = page.cast::<u64>().wrapping_add(number);
+        // SAFETY: the kernel passes an element of the map.
+        let noted = unsafe { place.read_volatile() };
+        if noted != 0 && see_at(noted) != 0 {
             // SAFETY: as above.
             unsafe { compare_exchange(place, noted, 0) };
         }
@@ -201,26 +207,57 @@ extern "C" fn step(_: *const c_void, _: *const u32, _: *const u64, position: *mu
     } else {
         let n = Neighbour::behind(position.link);
         see_at(n.address());
-        confirm(n.address(), position.walk);
+        if let Some(known) = find(n.address()) {
+            // SAFETY: it lies in a map.
+            unsafe { (&raw mut (*known).walk).write_volatile(position.walk) };
+        }
         position.link = n.next();
     }
     0
 }
 
-/// Takes the entries in [`BATCH`] out of the map, those that the last walk has not found.
+/// Takes entries out of the map which the last walk has not found: of [`STEPS`] slots, those from
+/// `slot` on, and of the addresses in [`BATCH`].
 #[raw_tracepoint]
-fn sweep(_: RawTracePointContext) -> i32 {
-    for_each!(BATCH, sweep_one, core::ptr::null_mut());
+fn sweep(ctx: RawTracePointContext) -> i32 {
+    let Some(totals) = totals() else { return 0 };
+    // SAFETY: it lies in the map.
+    let mut sweep = Sweep { slot: ctx.arg(0), walk: unsafe { (*totals).walk } };
+    for_each!(BATCH, sweep_one, (&raw mut sweep).cast());
     0
 }
 
-extern "C" fn sweep_one(_: *const c_void, _: *const u32, address: *const u64) -> u64 {
-    // SAFETY: the kernel passes an element of the map.
-    let address = unsafe { *address };
-    let Some(totals) = totals() else { return 1 };
-    // SAFETY: it lies in the map.
-    let walk = unsafe { (*totals).walk };
-    if confirmed(address).is_some_and(|number| number != walk)
+struct Sweep {
+    slot: u32,
+    /// The number of the last walk.
+    walk: u32,
+}
+
+extern "C" fn sweep_one(
+    _: *const c_void,
+    number: *const u32,
+    address: *const u64,
+    sweep: *const Sweep,
+) -> u64 {
+    // SAFETY: the kernel passes an element of the map, and on what `sweep` gave it.
+    let (number, address, sweep) = unsafe { (*number, *address, &*sweep) };
+    let slot = nth(sweep.slot.wrapping_add(number)).map_or(0, |known| state_of(known) & !FLAGS);
+    for address in [slot, address] {
+        if address != 0 {
+            sweep_entry(address, sweep.walk);
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sweep_entry(address: u64, walk: u32) -> i32 {
+    let Some(known) = find(address) else { return 0 };
+    // SAFETY: it lies in a map.
+    let found = unsafe { (&raw const (*known).walk).read_volatile() };
+    if found != walk
+        && state_of(known) & FILLING == 0
         && let Some(Key { netns, ifindex, family }) = remove(address)
     {
         debug!(&(), "namespace {} interface {} family {}: removed unseen", netns, ifindex, family);

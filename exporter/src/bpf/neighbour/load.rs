@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
-use exporter_common::neighbour::Offsets;
+use exporter_common::neighbour::{Offsets, STEPS};
 
 use super::{Error, HOOKS};
 use crate::{
@@ -38,6 +38,11 @@ const STRUCTURES: [&str; 10] = [
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!("../../../../exporter-ebpf/prebuilt/neighbour.o");
 
+/// In how many slots so many entries find theirs free more often than not.
+pub(super) fn slots(entries: u32) -> u32 {
+    entries.max(STEPS).next_power_of_two()
+}
+
 /// Loads and attaches the programs, with room for so many entries and interfaces.
 pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, Error> {
     #[expect(clippy::disallowed_methods, reason = "once, at the start; the path is given")]
@@ -53,8 +58,10 @@ pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, E
     let mut ebpf = EbpfLoader::new()
         .btf(None)
         .override_global("OFFSETS", &offsets, true)
+        .override_global("SLOT_MASK", &(slots(entries) - 1), true)
         .map_max_entries("COUNTS", interfaces)
         .map_max_entries("ENTRIES", entries)
+        .map_max_entries("SLOTS", slots(entries))
         .load(OBJECT)
         .map_err(|error| Error::Object(Box::new(error)))?;
     for hook in &HOOKS {
