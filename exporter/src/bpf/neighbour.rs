@@ -123,6 +123,8 @@ pub struct Neighbours {
     /// Events lost and runs missed until the last resync.
     lost: u64,
     missed: u64,
+    /// What the kernel said last of the programs that are attached.
+    runs: [Runs; HOOKS.len()],
     resyncs: [u64; Reason::ALL.len()],
     audit: Audit,
     /// The scrape that the counts below were read for.
@@ -176,6 +178,7 @@ impl Neighbours {
             warned: false,
             lost: 0,
             missed: 0,
+            runs: [Runs::default(); HOOKS.len()],
             resyncs: [0; Reason::ALL.len()],
             audit: Audit::default(),
             scrape: 0,
@@ -229,8 +232,9 @@ impl Neighbours {
 
     /// What the programs cost, and whether they do what they should.
     pub fn health(&self, health: &mut impl Health) -> Result<(), Error> {
-        for hook in &HOOKS {
-            health.program(hook.name(), hook.is_attached(), self.runs(hook)?);
+        for (hook, &runs) in HOOKS.iter().zip(&self.runs) {
+            let runs = if hook.is_attached() { runs } else { self.runs(hook)? };
+            health.program(hook.name(), hook.is_attached(), runs);
         }
         health.map("neighbour_entries", self.entries().unsigned_abs(), self.room.into());
         health.map("neighbour_interfaces", self.keys.len() as u64, self.interfaces.into());
@@ -421,9 +425,16 @@ impl Neighbours {
     }
 
     /// How often one of the programs did not run.
-    fn missed(&self) -> Result<u64, Error> {
-        let hooks = HOOKS.iter().filter(|hook| hook.is_attached());
-        hooks.map(|hook| Ok(self.runs(hook)?.missed)).sum()
+    fn missed(&mut self) -> Result<u64, Error> {
+        let mut missed = 0;
+        for (i, hook) in HOOKS.iter().enumerate().filter(|(_, hook)| hook.is_attached()) {
+            let runs = self.runs(hook)?;
+            missed += runs.missed;
+            if let Some(known) = self.runs.get_mut(i) {
+                *known = runs;
+            }
+        }
+        Ok(missed)
     }
 
     fn totals(&self) -> Result<Totals, Error> {
