@@ -21,13 +21,36 @@ pub enum Conflict {
     },
 }
 
+/// In which order families were exposed last, which is mostly that of the next time.
+#[derive(Debug, Default)]
+pub struct Order(Vec<usize>);
+
+impl Order {
+    /// The families in the order of their names; those of one name in the order they have.
+    fn of<'a>(&mut self, families: &[&'a Family]) -> Vec<&'a Family> {
+        let key = |&i: &usize| (families.get(i).map(|family| family.name()), i);
+        let Self(order) = self;
+        if order.len() != families.len() || !order.is_sorted_by(|a, b| key(a) < key(b)) {
+            order.clear();
+            order.extend(0..families.len());
+            order.sort_by(|a, b| key(a).cmp(&key(b)));
+        }
+        order.iter().filter_map(|&i| families.get(i).copied()).collect()
+    }
+}
+
 /// Appends the families of `sinks` to `body`: all of them, or those with the names in `only`.
 /// Of what conflicts, the first sink's stays.
-pub fn append(sinks: &[&Sink], only: Option<&[String]>, body: &mut impl Body) -> Vec<Conflict> {
-    let mut families: Vec<&Family> = (sinks.iter().flat_map(|sink| sink.families()))
+pub fn append(
+    sinks: &[&Sink],
+    only: Option<&[String]>,
+    order: &mut Order,
+    body: &mut impl Body,
+) -> Vec<Conflict> {
+    let families: Vec<&Family> = (sinks.iter().flat_map(|sink| sink.families()))
         .filter(|family| only.is_none_or(|names| names.iter().any(|name| name == family.name())))
         .collect();
-    families.sort_by_key(|family| family.name()); // stable: sinks keep their order
+    let families = order.of(&families);
     let mut conflicts = Vec::new();
     for same_name in families.chunk_by(|a, b| a.name() == b.name()) {
         let Some(&first) = same_name.first() else { continue };
@@ -52,14 +75,13 @@ pub fn append(sinks: &[&Sink], only: Option<&[String]>, body: &mut impl Body) ->
 }
 
 fn append_head(family: &Family, body: &mut impl Body) {
-    let mut put = |parts: &[&str]| parts.iter().for_each(|part| body.append(part));
-    put(&["# HELP ", family.name(), " "]);
+    body.append(&["# HELP ", family.name(), " "]);
     let mut rest = family.help();
     while let Some(i) = memchr::memchr2(b'\\', b'\n', rest.as_bytes()) {
         let (plain, special) = rest.split_at(i);
         let mut chars = special.chars();
-        put(&[plain, if chars.next() == Some('\n') { "\\n" } else { "\\\\" }]);
+        body.append(&[plain, if chars.next() == Some('\n') { "\\n" } else { "\\\\" }]);
         rest = chars.as_str();
     }
-    put(&[rest, "\n# TYPE ", family.name(), " ", family.kind().name(), "\n"]);
+    body.append(&[rest, "\n# TYPE ", family.name(), " ", family.kind().name(), "\n"]);
 }

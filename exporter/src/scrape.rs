@@ -10,7 +10,7 @@ mod packer;
 use crate::{
     collector::Collector,
     error::Error,
-    exposition,
+    exposition::{self, Order},
     flag::{AnyFlag, Flag},
     metric::{Metric, gauge},
     own::Own,
@@ -77,6 +77,7 @@ struct State {
     scrapes: u64,
     spare: Vec<Sink>,
     compress: Option<Packer>,
+    order: Order,
     /// Of the last answer that was not packed.
     body_len: usize,
 }
@@ -239,7 +240,7 @@ impl Engine {
         for slot in ready {
             state.queue.push_back(Task::Collect(slot, Arc::clone(&scrape)));
         }
-        self.wake(&state);
+        self.wake(state);
         scrape
     }
 
@@ -261,11 +262,14 @@ impl Engine {
         if expired {
             self.expire(&mut state, scrape);
         }
-        self.wake(&state);
+        self.wake(state);
     }
 
-    fn wake(&self, state: &State) {
-        if state.idle > 0 {
+    /// Wakes the threads that wait. Without the lock, which is what they want first.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let any = state.idle > 0;
+        drop(state);
+        if any {
             self.changed.notify_all();
         }
     }
@@ -363,8 +367,12 @@ impl Engine {
                     if let Some(finish) = Self::deliver(&mut state, &scrape, outcome) {
                         state.queue.push_front(finish);
                     }
-                    self.wake(&state);
-                    if replaced && state.workers >= self.threads {
+                    let leaves = replaced && state.workers >= self.threads;
+                    // One task this thread takes itself.
+                    if state.idle > 0 && state.queue.len() > usize::from(!leaves) {
+                        self.changed.notify_all();
+                    }
+                    if leaves {
                         return;
                     }
                     state.workers += usize::from(replaced);
@@ -395,9 +403,10 @@ impl Engine {
             (std::mem::take(&mut progress.outcomes), progress.answer.take())
         };
         outcomes.sort_by_key(|outcome| outcome.slot);
-        let (mut about, mut len, mut compress) = {
+        let (mut about, mut len, mut compress, mut order) = {
             let mut state = lock(&self.state);
-            (state.spare.pop().unwrap_or_default(), state.body_len, state.compress.take())
+            let about = state.spare.pop().unwrap_or_default();
+            (about, state.body_len, state.compress.take(), std::mem::take(&mut state.order))
         };
         about.begin(scrape.number);
         for outcome in &outcomes {
@@ -417,11 +426,11 @@ impl Engine {
         let names = scrape.request.names.as_deref();
         let (body, conflicts) = if scrape.request.gzip {
             let compress = compress.get_or_insert_with(Packer::new);
-            let conflicts = exposition::append(&sinks, names, compress);
+            let conflicts = exposition::append(&sinks, names, &mut order, compress);
             (compress.finish(), conflicts)
         } else {
             let mut body = Vec::with_capacity(len + len / 8);
-            let conflicts = exposition::append(&sinks, names, &mut body);
+            let conflicts = exposition::append(&sinks, names, &mut order, &mut body);
             len = body.len();
             (body, conflicts)
         };
@@ -434,6 +443,7 @@ impl Engine {
         }
         let mut state = lock(&self.state);
         state.body_len = len;
+        state.order = order;
         state.compress = compress.or(state.compress.take());
         state.spare.push(about);
         for outcome in outcomes {

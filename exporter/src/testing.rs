@@ -159,7 +159,7 @@ pub fn exposed(put: impl FnOnce(&mut Sink)) -> String {
     sink.begin(1);
     put(&mut sink);
     let mut body = Vec::new();
-    exposition::append(&[&sink], None, &mut body);
+    exposition::append(&[&sink], None, &mut exposition::Order::default(), &mut body);
     String::from_utf8(body).expect("UTF-8")
 }
 

@@ -207,7 +207,12 @@ impl Running {
         let result = self.collector.collect(&mut self.sink);
         assert!(result.is_ok(), "{}: {result:?}", self.name);
         let mut body = Vec::new();
-        assert_eq!(exposition::append(&[&self.sink], None, &mut body), [], "{}", self.name);
+        assert_eq!(
+            exposition::append(&[&self.sink], None, &mut exposition::Order::default(), &mut body),
+            [],
+            "{}",
+            self.name
+        );
         (String::from_utf8(body).unwrap(), self.sink.source())
     }
 

@@ -54,17 +54,20 @@ impl Packer {
 }
 
 impl Body for Packer {
-    fn append(&mut self, text: &str) {
-        if self.piece.len() + text.len() > Self::PIECE {
+    fn append(&mut self, pieces: &[&str]) {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.piece.len() + len > Self::PIECE {
             let piece = std::mem::take(&mut self.piece);
             self.pack(piece.as_bytes(), FlushCompress::None);
             self.piece = piece;
             self.piece.clear();
         }
-        if text.len() > Self::PIECE {
-            self.pack(text.as_bytes(), FlushCompress::None);
-        } else {
-            self.piece.push_str(text);
+        for piece in pieces {
+            if len > Self::PIECE {
+                self.pack(piece.as_bytes(), FlushCompress::None);
+            } else {
+                self.piece.push_str(piece);
+            }
         }
     }
 }
@@ -87,7 +90,7 @@ mod tests {
             (text.split_at(1000).0, 999),
         ] {
             for piece in text.as_bytes().chunks(piece) {
-                packer.append(std::str::from_utf8(piece).unwrap());
+                packer.append(&[std::str::from_utf8(piece).unwrap()]);
             }
             let mut unpacked = String::new();
             let packed = packer.finish();

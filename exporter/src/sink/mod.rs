@@ -23,13 +23,15 @@ const LEAST: Duration = Duration::from_millis(250);
 
 /// Where text goes in the end.
 pub trait Body {
-    /// Takes the next piece.
-    fn append(&mut self, text: &str);
+    /// Takes the next pieces.
+    fn append(&mut self, pieces: &[&str]);
 }
 
 impl Body for Vec<u8> {
-    fn append(&mut self, text: &str) {
-        self.extend_from_slice(text.as_bytes());
+    fn append(&mut self, pieces: &[&str]) {
+        for piece in pieces {
+            self.extend_from_slice(piece.as_bytes());
+        }
     }
 }
 
@@ -41,6 +43,10 @@ pub struct Sink {
     source: Option<&'static str>,
     index: HashMap<Box<str>, usize>,
     families: Vec<Family>,
+    /// The family of the last sample, mostly that of the next.
+    last: usize,
+    /// Whether families have come that are not in the order of their names.
+    has_new: bool,
 }
 
 /// The samples of one name.
@@ -71,7 +77,7 @@ impl Sink {
         self.scrape = scrape;
         self.deadline = None;
         self.source = None;
-        let mut disordered = !self.families.is_sorted_by(|a, b| a.name <= b.name);
+        let mut disordered = std::mem::take(&mut self.has_new);
         for family in &mut self.families {
             family.empty_for =
                 if family.samples.is_empty() { family.empty_for.saturating_add(1) } else { 0 };
@@ -153,14 +159,18 @@ impl Sink {
     /// The family of that name, for samples whose names and labels are not known at compile time.
     /// Type and help are those it was first given in this scrape.
     pub fn family(&mut self, name: &str, help: &str, kind: Kind) -> &mut Family {
-        let i = match self.index.get(name) {
-            Some(&i) => i,
+        let is_same = self.families.get(self.last).is_some_and(|last| *last.name == *name);
+        let known = if is_same { Some(self.last) } else { self.index.get(name).copied() };
+        let i = match known {
+            Some(i) => i,
             None => {
+                self.has_new = true;
                 self.families.push(Family::new(name, help, kind));
                 self.index.insert(name.into(), self.families.len() - 1);
                 self.families.len() - 1
             }
         };
+        self.last = i;
         #[expect(clippy::indexing_slicing, reason = "the index holds positions of `families`")]
         let family = &mut self.families[i];
         if family.samples.is_empty() && (family.kind != kind || *family.help != *help) {
@@ -325,9 +335,12 @@ impl Family {
 
     /// Appends these lines with the name before each; a break in a label's value is escaped.
     fn append_lines(&self, lines: &str, body: &mut impl Body) {
-        for line in lines.split_inclusive('\n') {
-            body.append(&self.name);
-            body.append(line);
+        let mut rest = lines;
+        while let Some(end) = memchr::memchr(b'\n', rest.as_bytes())
+            && let Some((line, others)) = rest.split_at_checked(end + 1)
+        {
+            body.append(&[&self.name, line]);
+            rest = others;
         }
     }
 

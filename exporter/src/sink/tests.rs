@@ -9,7 +9,7 @@ static LABELED: Metric<2> = counter("node_labeled_total", "Two labels.").by(["a"
 
 fn rendered(sink: &Sink) -> String {
     let mut body = Vec::new();
-    exposition::append(&[sink], None, &mut body);
+    exposition::append(&[sink], None, &mut exposition::Order::default(), &mut body);
     String::from_utf8(body).unwrap()
 }
 
@@ -128,4 +128,31 @@ fn a_collector_may_wait_for_half_of_what_is_left_but_not_too_short() {
     assert!(half > LEAST && half <= Duration::from_secs(1800), "{half:?}");
     assert_eq!(patience(Some(0), 5), LEAST);
     assert_eq!(patience(Some(0), 0), Duration::ZERO);
+}
+
+#[test]
+fn an_order_that_was_kept_is_not_that_of_other_families() {
+    let mut order = exposition::Order::default();
+    let [mut first, mut second] = [Sink::default(), Sink::default()];
+    for names in [["b", "a", "c"], ["b", "a", "c"], ["a", "c", "b"], ["c", "c", "c"]] {
+        for (scrape, sink) in (1..).zip([&mut first, &mut second]) {
+            sink.begin(scrape);
+        }
+        for (value, name) in (0..).zip(names) {
+            let sink = if value == 1 { &mut second } else { &mut first };
+            sink.family(name, "", Kind::Gauge).sample(&[], f64::from(value));
+        }
+        let mut body = Vec::new();
+        exposition::append(&[&first, &second], None, &mut order, &mut body);
+        let text = String::from_utf8(body).unwrap();
+        let seen: Vec<&str> = text
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .filter_map(|l| l.split(' ').next())
+            .collect();
+        let mut wanted = names.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        assert_eq!(seen, wanted);
+    }
 }
