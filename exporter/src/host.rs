@@ -39,6 +39,8 @@ pub struct Host {
     pub udev: Tree,
     /// `/proc/stat`, which costs the kernel a walk over all interrupts of all processors.
     pub stat: Shared<File>,
+    /// `net/netstat` below `--path.procfs`.
+    pub netstat: Shared<File>,
     /// What is mounted where.
     pub mounts: Shared<Mounts>,
     /// The interfaces of this process's network namespace and their counters.
@@ -67,7 +69,8 @@ impl Host {
         };
         Self {
             bpf,
-            stat: Shared::new(proc.file("stat")),
+            stat: Shared::new(proc.piece("stat")),
+            netstat: Shared::new(proc.piece("net/netstat")),
             mounts: Shared::new(Mounts::new(&proc)),
             links: Shared::new(LinkDump::default()),
             neighbours: FAMILIES.map(|family| Shared::new(NeighbourDump::new(family))),
@@ -83,6 +86,17 @@ impl Host {
     #[must_use]
     pub fn is_running(&self) -> bool {
         is(&self.proc, PROC_SUPER_MAGIC)
+    }
+
+    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows who reads
+    /// it the reader's own network.
+    #[must_use]
+    pub fn own_netstat(&self) -> Shared<File> {
+        if self.is_running() {
+            self.netstat.clone()
+        } else {
+            Shared::new(Tree::new("/proc").piece("net/netstat"))
+        }
     }
 
     /// Whether `--path.sysfs` is a sysfs. It may show the interfaces of another network namespace

@@ -78,7 +78,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
     }
     privileges::drop_all_but(&host.bpf, config.collectors.iter().map(|spec| spec.name));
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
-    let own = own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone());
+    let own = own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat());
     let enabled = |name: &str| config.collectors.iter().any(|spec| spec.name == name);
     let site = Arc::new(web::Site {
         engine: scrape::Engine::start(collectors, threads, own),

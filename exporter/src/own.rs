@@ -4,6 +4,7 @@
 use crate::{
     bpf::Bpf,
     error::Malformed,
+    host::Shared,
     metric::{Metric, counter, gauge},
     parse,
     sink::Sink,
@@ -65,10 +66,11 @@ pub struct Own {
 }
 
 impl Own {
-    /// `exposed` is false with `--web.disable-exporter-metrics`.
+    /// `exposed` is false with `--web.disable-exporter-metrics`; `netstat` is `net/netstat` of this
+    /// process.
     #[must_use]
-    pub fn new(exposed: bool, bpf: Bpf) -> Self {
-        let process = exposed.then(Process::new).transpose().unwrap_or_else(|error| {
+    pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<File>) -> Self {
+        let process = exposed.then(|| Process::new(netstat)).transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
             None
         });
@@ -134,21 +136,20 @@ struct Process {
     /// For the descriptors.
     folder: procfs::process::Process,
     stat: File,
-    netstat: File,
+    netstat: Shared<File>,
     /// Seconds since 1970.
     start: f64,
 }
 
 impl Process {
-    fn new() -> procfs::ProcResult<Self> {
+    fn new(netstat: Shared<File>) -> procfs::ProcResult<Self> {
         use procfs::CurrentSI as _;
         let folder = procfs::process::Process::myself()?;
         // Asked for once: what it takes to know when the machine started is the kernel's
         // costliest file.
         let boot = procfs::KernelStats::current()?.btime as f64;
         let start = boot + folder.stat()?.starttime as f64 / procfs::ticks_per_second() as f64;
-        let own = Tree::new("/proc/self");
-        Ok(Self { folder, stat: own.file("stat"), netstat: own.file("net/netstat"), start })
+        Ok(Self { folder, stat: Tree::new("/proc/self").piece("stat"), netstat, start })
     }
 
     fn collect(&mut self, out: &mut Sink) -> anyhow::Result<()> {
@@ -161,7 +162,7 @@ impl Process {
         out.put(&OPEN_FDS, [], self.folder.fd_count()?);
         out.put(&MAX_FDS, [], limit(Resource::Nofile));
         out.put(&VIRTUAL_MAX, [], limit(Resource::As));
-        let [received, sent] = self.netstat.parse(octets)?;
+        let [received, sent] = self.netstat.parse(out.scrape(), octets)?;
         out.put(&RECEIVED, [], received);
         out.put(&SENT, [], sent);
         Ok(())
@@ -206,7 +207,8 @@ mod tests {
     fn this_process_has_started_and_has_memory() {
         let mut out = Sink::default();
         out.begin(1);
-        Own::new(true, Bpf::off()).collect(&mut out);
+        let netstat = Shared::new(Tree::new("/proc").file("net/netstat"));
+        Own::new(true, Bpf::off(), netstat).collect(&mut out);
         let names: Vec<&str> = out.families().map(crate::sink::Family::name).collect();
         for family in [&CPU, &RESIDENT, &START, &OPEN_FDS, &MAX_FDS, &VIRTUAL_MAX, &RECEIVED] {
             assert!(names.contains(&&*family.name), "{}", family.name);

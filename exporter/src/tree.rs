@@ -52,7 +52,14 @@ impl Tree {
     /// A file that is read at every scrape: opened at first use, then read again in place.
     #[must_use]
     pub fn file(&self, path: &str) -> File {
-        File::new(self.path(path))
+        File::new(self.path(path), false)
+    }
+
+    /// Such a file that the kernel makes in one piece: a sysctl, or what `single_open()` of
+    /// `fs/seq_file.c` shows. A read that leaves room has all of it then.
+    #[must_use]
+    pub fn piece(&self, path: &str) -> File {
+        File::new(self.path(path), true)
     }
 
     /// A directory that is listed at every scrape.

@@ -6,7 +6,7 @@
 //! protocol is what stands before the first 6. Names differ from kernel to kernel, and which are
 //! exposed depends on `--collector.netstat.fields`: both are settled when a name is first seen.
 
-use crate::{metric::Kind, parse::number, prelude::*};
+use crate::{host::Shared, metric::Kind, parse::number, prelude::*};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -15,8 +15,9 @@ pub const SPEC: Spec = Spec {
     flags: &[&FIELDS],
     new: |host, flags| {
         Ok(Box::new(NetStat {
-            tables: ["net/netstat", "net/snmp"].map(|path| (host.proc.file(path), Vec::new())),
-            list: host.proc.file("net/snmp6"),
+            tables: [host.netstat.clone(), Shared::new(host.proc.piece("net/snmp"))]
+                .map(|file| (file, Vec::new())),
+            list: host.proc.piece("net/snmp6"),
             listed: HashMap::new(),
             wanted: flags.get(&FIELDS),
         }))
@@ -36,7 +37,7 @@ static FIELDS: Flag<Pattern> = Flag::value(
 );
 
 struct NetStat {
-    tables: [(File, Vec<Head>); 2],
+    tables: [(Shared<File>, Vec<Head>); 2],
     list: File,
     /// Every name in the list ever seen; those that are not wanted have no metric.
     listed: HashMap<Box<str>, Option<Metric>>,
@@ -54,7 +55,7 @@ impl Collector for NetStat {
         let Self { tables, list, listed, wanted } = self;
         let mut result = Ok(());
         for (file, heads) in tables {
-            let read = file.parse(|text| table(text, wanted, heads, out));
+            let read = file.parse(out.scrape(), |text| table(text, wanted, heads, out));
             result = result.and(read);
         }
         let read = list.parse(|text| each(text, wanted, listed, out));
@@ -103,10 +104,15 @@ impl Head {
     }
 
     fn put(&self, line: &str, out: &mut Sink) -> Result<(), Malformed> {
-        if line.split_ascii_whitespace().skip(1).count() != self.metrics.len() {
-            return Err(Malformed::new("number of values", line));
+        let wrong = || Malformed::new("number of values", line);
+        let mut words = line.split_ascii_whitespace().skip(1);
+        // As many words as spaces, and the protocol: sooner counted.
+        let spaces = memchr::memchr_iter(b' ', line.as_bytes()).count();
+        if spaces != self.metrics.len() && words.clone().count() != self.metrics.len() {
+            return Err(wrong());
         }
-        for (metric, word) in self.metrics.iter().zip(line.split_ascii_whitespace().skip(1)) {
+        for metric in &self.metrics {
+            let word = words.next().ok_or_else(wrong)?;
             if let Some(metric) = metric {
                 out.put(metric, [], number::<f64>("value", word)?);
             }
@@ -124,13 +130,16 @@ fn each(
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let (Some(key), Some(value)) = (words.next(), words.next()) else { continue };
-        if !listed.contains_key(key) {
-            let place = key.find('6').map_or(0, |six| six + 1);
-            let (protocol, name) = key.split_at_checked(place).unwrap_or_default();
-            let known = (place > 0).then(|| metric(wanted, protocol, name)).flatten();
-            listed.insert(key.into(), known);
-        }
-        if let Some(Some(metric)) = listed.get(key) {
+        let known = match listed.get(key) {
+            Some(known) => known,
+            None => {
+                let place = key.find('6').map_or(0, |six| six + 1);
+                let (protocol, name) = key.split_at_checked(place).unwrap_or_default();
+                let known = (place > 0).then(|| metric(wanted, protocol, name)).flatten();
+                listed.entry(key.into()).or_insert(known)
+            }
+        };
+        if let Some(metric) = known {
             out.put(metric, [], number::<f64>("value", value)?);
         }
     }

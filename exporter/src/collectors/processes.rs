@@ -18,8 +18,8 @@ pub const SPEC: Spec = Spec {
     new: |host, _| {
         Ok(Box::new(Processes {
             folder: host.proc.folder(""),
-            max_threads: host.proc.file("sys/kernel/threads-max"),
-            max_pids: host.proc.file("sys/kernel/pid_max"),
+            max_threads: host.proc.piece("sys/kernel/threads-max"),
+            max_pids: host.proc.piece("sys/kernel/pid_max"),
             is_procfs: host.is_running(),
             names: Names::default(),
         }))

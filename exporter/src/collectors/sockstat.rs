@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(SockStat {
-            files: [host.proc.file("net/sockstat"), host.proc.file("net/sockstat6")],
+            files: [host.proc.piece("net/sockstat"), host.proc.piece("net/sockstat6")],
             page_size: i64::try_from(rustix::param::page_size()).unwrap_or_default(),
             known: HashMap::new(),
         }))

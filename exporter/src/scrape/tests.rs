@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::Result;
+use crate::{error::Result, host::Shared, tree::Tree};
 use std::sync::{
     atomic::{AtomicUsize, Ordering},
     mpsc,
@@ -42,7 +42,11 @@ fn a_panic_is_one_collectors_failure() {
     let engine = Engine::start(
         vec![("panics", Box::new(Panics)), ("steady", Box::new(Steady))],
         1,
-        Own::new(false, crate::bpf::Bpf::off()),
+        Own::new(
+            false,
+            crate::bpf::Bpf::off(),
+            Shared::new(Tree::new("/proc").file("net/netstat")),
+        ),
     );
     for _ in 0..3 {
         let text = scrape(&engine, Request::default());
@@ -59,7 +63,11 @@ fn a_collector_that_hangs_is_late_until_it_comes_back() {
     let engine = Engine::start(
         vec![("hangs", Box::new(Hangs(hold, Arc::clone(&runs)))), ("steady", Box::new(Steady))],
         1,
-        Own::new(false, crate::bpf::Bpf::off()),
+        Own::new(
+            false,
+            crate::bpf::Bpf::off(),
+            Shared::new(Tree::new("/proc").file("net/netstat")),
+        ),
     );
     let deadline = Some(Duration::from_millis(200));
     for _ in 0..3 {

@@ -11,18 +11,23 @@ use std::{
     str::FromStr,
 };
 
+/// How much is read at a time, at least: the smallest page.
+const ROOM: usize = 4096;
+
 /// A file that is read whole, again and again.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
     fd: Option<OwnedFd>,
+    /// Whether a short read is the end.
+    in_one_piece: bool,
     pub(super) bytes: Vec<u8>,
     len: usize,
 }
 
 impl File {
-    pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, fd: None, bytes: Vec::new(), len: 0 }
+    pub(super) const fn new(path: PathBuf, in_one_piece: bool) -> Self {
+        Self { path, fd: None, in_one_piece, bytes: Vec::new(), len: 0 }
     }
 
     /// Where the file is.
@@ -118,9 +123,17 @@ impl File {
     /// Gives `each` the lines as they are now, reading piece by piece: for files that have a
     /// line for each of very many things, and are not worth keeping in memory.
     ///
+    /// `longest` is how long a line can be. The kernel fills a page at least while there is a next
+    /// line, so what leaves room for one was the last; to be told so would cost as much again where
+    /// a whole table is searched for each piece.
+    ///
     /// # Errors
     /// As [`File::parse`]; what was given before stays given.
-    pub fn lines(&mut self, mut each: impl FnMut(&str) -> Result<(), Malformed>) -> Result {
+    pub fn lines(
+        &mut self,
+        longest: usize,
+        mut each: impl FnMut(&str) -> Result<(), Malformed>,
+    ) -> Result {
         self.len = 0;
         let (mut offset, mut kept) = (0, 0);
         loop {
@@ -137,13 +150,14 @@ impl File {
             };
             let filled = kept + read;
             let bytes = self.bytes.get(..filled).unwrap_or_default();
+            let is_last = read + longest <= ROOM;
             let whole =
-                if read == 0 { filled } else { memchr::memrchr(b'\n', bytes).map_or(0, |i| i + 1) };
+                if is_last { filled } else { memchr::memrchr(b'\n', bytes).map_or(0, |i| i + 1) };
             let bytes = bytes.get(..whole).unwrap_or_default();
             for line in text(bytes, &self.path)?.lines() {
                 each(line).map_err(|source| Error::Parse { path: self.path.clone(), source })?;
             }
-            if read == 0 {
+            if is_last {
                 return Ok(());
             }
             self.bytes.copy_within(whole..filled, 0);
@@ -159,7 +173,6 @@ impl File {
 
     /// Reads once, from `offset` of the file to place `kept` of the buffer.
     fn fill_from(&mut self, offset: u64, kept: usize) -> Result<usize, Errno> {
-        const ROOM: usize = 4096;
         if self.bytes.len() - kept < ROOM {
             self.bytes.resize(kept + 2 * ROOM, 0);
         }
@@ -171,22 +184,29 @@ impl File {
         rustix::io::retry_on_intr(|| rustix::io::pread(&*fd, &mut *room, offset))
     }
 
-    /// Reads until the kernel says 0: a short read is not the end of a sequence file.
+    /// Reads until the kernel says 0: a short read is not the end of a sequence file, unless it is
+    /// made in one piece. The kernel takes memory for all the room that a sysctl is given.
     fn fill(&mut self) -> Result<(), Errno> {
-        const ROOM: usize = 1024;
+        let least = if self.in_one_piece { 1 } else { 1024 };
         let fd = match &mut self.fd {
             Some(fd) => fd,
             none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty())?),
         };
         let mut len = 0;
         loop {
-            if self.bytes.len() - len < ROOM {
-                self.bytes.resize((self.bytes.len() * 2).max(4 * ROOM), 0);
+            if self.bytes.len() - len < least {
+                self.bytes.resize((self.bytes.len() * 4).max(1024.max(4 * least)), 0);
             }
             let Some(room) = self.bytes.get_mut(len..) else { break };
+            let most = room.len();
             match rustix::io::pread(&*fd, room, len as u64) {
                 Ok(0) => break,
-                Ok(n) => len += n,
+                Ok(n) => {
+                    len += n;
+                    if self.in_one_piece && n < most {
+                        break;
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }

@@ -20,12 +20,12 @@ fn files_are_read_again_in_place_and_come_back() {
 fn lines_are_read_piece_by_piece() {
     let dir = tempfile::tempdir().unwrap();
     let mut file = Tree::new(dir.path()).file("a");
-    assert!(file.lines(|_| Ok(())).unwrap_err().is_absent());
+    assert!(file.lines(4096, |_| Ok(())).unwrap_err().is_absent());
     let lines: Vec<String> = (0..2_000).map(|n| "x".repeat(n % 23) + "y").collect();
     for content in [lines.join("\n"), lines.join("\n") + "\n"] {
         fs::write(dir.path().join("a"), content).unwrap();
         let mut seen = Vec::new();
-        file.lines(|line| {
+        file.lines(4096, |line| {
             seen.push(line.to_owned());
             Ok(())
         })
@@ -35,14 +35,14 @@ fn lines_are_read_piece_by_piece() {
     }
     fs::write(dir.path().join("a"), "x".repeat(20_000)).unwrap();
     let mut seen = 0;
-    file.lines(|line| {
+    file.lines(4096, |line| {
         seen = line.len();
         Err(Malformed::new("line", "x"))
     })
     .unwrap_err();
     assert_eq!(seen, 20_000);
     fs::write(dir.path().join("a"), b"\xff\n").unwrap();
-    assert!(file.lines(|_| Ok(())).unwrap_err().to_string().contains("/a: bad text: "));
+    assert!(file.lines(4096, |_| Ok(())).unwrap_err().to_string().contains("/a: bad text: "));
 }
 
 #[test]
@@ -161,6 +161,17 @@ fn directories_nest_and_errors_give_the_whole_path() {
         }
     }
     assert_eq!(seen, ["1: up", "2: up"]);
+}
+
+#[test]
+fn a_file_in_one_piece_may_outgrow_the_buffer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = Tree::new(dir.path()).piece("a");
+    for length in [0, 1, 1023, 1024, 1025, 5000, 70_000, 3] {
+        let text: String = ('a'..='z').cycle().take(length).collect();
+        fs::write(dir.path().join("a"), &text).unwrap();
+        assert!(file.read().unwrap() == text, "{length}");
+    }
 }
 
 #[test]
