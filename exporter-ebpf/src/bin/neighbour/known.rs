@@ -124,7 +124,11 @@ pub fn put(state: u64, key: &Key, walk: u32) -> Put {
             let _ = ENTRIES.remove(address);
             Put::Not
         }
-        Err(EEXIST) => Put::There,
+        // One that could not be taken out altogether is for the daemon to remove.
+        Err(EEXIST) => match ENTRIES.get_ptr_mut(address) {
+            Some(known) if state_of(known) & GONE == 0 => Put::There,
+            _ => Put::Not,
+        },
         Err(_) => Put::Not,
     };
     add!(slot.away, -1);
