@@ -73,6 +73,16 @@ fn open(at: impl AsFd, path: impl rustix::path::Arg, more: OFlags) -> Result<Own
     rustix::fs::openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC | more, Mode::empty())
 }
 
+/// Opens what was not there last time, mostly: to ask whether it is takes half as long as to try.
+fn open_again(path: &Path, was_absent: &mut bool, more: OFlags) -> Result<OwnedFd, Errno> {
+    if *was_absent {
+        rustix::fs::stat(path)?;
+    }
+    let opened = open(rustix::fs::CWD, path, more);
+    *was_absent = opened.as_ref().is_err_and(|errno| *errno == Errno::NOENT);
+    opened
+}
+
 fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|error| Error::Parse {
         path: path.into(),

@@ -76,6 +76,10 @@ pub fn append_float(text: &mut String, value: f64) {
     if value == 0.0 {
         return text.push('0'); // the client compares with zero, and so loses the sign
     }
+    if value.abs() <= EXACT as f64 && value.fract() == 0.0 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is a whole number")]
+        return (value as i64).append(text); // as most are: sooner done
+    }
     // Rust's `{:e}` has the digits and the exponent, in another dress: `-1.5e-7`.
     let mut buffer = [0; 32];
     let mut rest = buffer.as_mut_slice();

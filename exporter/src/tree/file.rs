@@ -1,6 +1,6 @@
 //! Files that are read again and again.
 
-use super::{open, text};
+use super::{open, open_again, text};
 use crate::{
     error::{Error, Malformed, Result},
     parse::number,
@@ -19,6 +19,7 @@ const ROOM: usize = 4096;
 pub struct File {
     path: PathBuf,
     fd: Option<OwnedFd>,
+    was_absent: bool,
     /// Whether a short read is the end.
     in_one_piece: bool,
     pub(super) bytes: Vec<u8>,
@@ -27,7 +28,7 @@ pub struct File {
 
 impl File {
     pub(super) const fn new(path: PathBuf, in_one_piece: bool) -> Self {
-        Self { path, fd: None, in_one_piece, bytes: Vec::new(), len: 0 }
+        Self { path, fd: None, was_absent: false, in_one_piece, bytes: Vec::new(), len: 0 }
     }
 
     /// Where the file is.
@@ -178,7 +179,7 @@ impl File {
         }
         let fd = match &mut self.fd {
             Some(fd) => fd,
-            none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty())?),
+            none => none.insert(open_again(&self.path, &mut self.was_absent, OFlags::empty())?),
         };
         let room = self.bytes.get_mut(kept..).unwrap_or_default();
         rustix::io::retry_on_intr(|| rustix::io::pread(&*fd, &mut *room, offset))
@@ -190,7 +191,7 @@ impl File {
         let least = if self.in_one_piece { 1 } else { 1024 };
         let fd = match &mut self.fd {
             Some(fd) => fd,
-            none => none.insert(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty())?),
+            none => none.insert(open_again(&self.path, &mut self.was_absent, OFlags::empty())?),
         };
         let mut len = 0;
         loop {

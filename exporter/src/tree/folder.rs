@@ -2,7 +2,7 @@
 
 use super::{
     attribute::{Attribute, Bytes, PAGE, read_page},
-    open, text,
+    open, open_again, text,
 };
 use crate::{
     error::{Error, Malformed, Result},
@@ -26,13 +26,15 @@ use std::{
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// Where the last listing had anything.
     fd: Option<OwnedFd>,
+    was_absent: bool,
     names: Names,
 }
 
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, fd: None, names: Names::default() }
+        Self { path, fd: None, was_absent: false, names: Names::default() }
     }
 
     /// Where the directory is.
@@ -50,7 +52,7 @@ impl Folder {
             self.fd = None;
             return Err(Error::Read { path: self.path.clone(), source: source.into() });
         }
-        let Self { path, fd, names } = &*self;
+        let Self { path, fd, names, .. } = &*self;
         let place = Place::Folder(path);
         Ok(fd.iter().flat_map(move |at| names.iter().map(move |name| Entry { place, at, name })))
     }
@@ -73,9 +75,9 @@ impl Folder {
             }
             self.fd = None;
         }
-        let fd = open(rustix::fs::CWD, self.path.as_path(), OFlags::DIRECTORY)?;
+        let fd = open_again(&self.path, &mut self.was_absent, OFlags::DIRECTORY)?;
         self.names.fill(&fd)?;
-        self.fd = Some(fd);
+        self.fd = (!self.names.ends.is_empty()).then_some(fd);
         Ok(())
     }
 }
