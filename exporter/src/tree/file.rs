@@ -188,7 +188,7 @@ impl File {
     /// Reads until the kernel says 0: a short read is not the end of a sequence file, unless it is
     /// made in one piece. The kernel takes memory for all the room that a sysctl is given.
     fn fill(&mut self) -> Result<(), Errno> {
-        let least = if self.in_one_piece { 1 } else { 1024 };
+        let (first, least) = if self.in_one_piece { (1024, 1) } else { (ROOM, 1024) };
         let fd = match &mut self.fd {
             Some(fd) => fd,
             none => none.insert(open_again(&self.path, &mut self.was_absent, OFlags::empty())?),
@@ -196,7 +196,7 @@ impl File {
         let mut len = 0;
         loop {
             if self.bytes.len() - len < least {
-                self.bytes.resize((self.bytes.len() * 4).max(1024.max(4 * least)), 0);
+                self.bytes.resize((self.bytes.len() * 2).max(first), 0);
             }
             let Some(room) = self.bytes.get_mut(len..) else { break };
             let most = room.len();
