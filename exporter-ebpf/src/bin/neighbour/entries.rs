@@ -69,6 +69,16 @@ pub fn counts(key: &Key) -> Option<*mut Counts> {
     counts
 }
 
+/// An element has come into the map (1) or gone from it (-1).
+#[inline(always)]
+fn count(counts: *mut Counts, is_noarp: bool, n: i64) {
+    if is_noarp {
+        add!(counts.noarp, n);
+    } else {
+        add!(counts.entries, n);
+    }
+}
+
 /// What [`Known::state`] is for an entry.
 #[inline(always)]
 fn state<A: Access>(n: Neighbour<A>, address: u64) -> u64 {
@@ -172,20 +182,12 @@ extern "C" fn insert(seen: u64, netns: u32, ifindex: u32, family: u32) -> i32 {
         }
     }
     let is_noarp = seen & NOARP != 0;
-    if is_noarp {
-        add!(counts.noarp, 1);
-    } else {
-        add!(counts.entries, 1);
-    }
+    count(counts, is_noarp, 1);
     if n.is_dead()
         && let Some(taken) = take(address)
     {
         // Told of already, or to be told of as one that was never seen.
-        if taken.was_noarp {
-            add!(counts.noarp, -1);
-        } else {
-            add!(counts.entries, -1);
-        }
+        count(counts, taken.was_noarp, -1);
         return 0;
     }
     if !is_noarp && started != 0 {
@@ -208,10 +210,8 @@ pub fn remove(address: u64) -> Option<Key> {
         lost();
     }
     if let Some(counts) = counts(&key) {
-        if was_noarp {
-            add!(counts.noarp, -1);
-        } else {
-            add!(counts.entries, -1);
+        count(counts, was_noarp, -1);
+        if !was_noarp {
             add!(counts.removed, 1);
         }
     }

@@ -76,11 +76,16 @@ fn set(known: *mut Known, state: u64) {
 /// The element for an entry.
 #[inline(always)]
 pub fn find(address: u64) -> Option<*mut Known> {
-    let slot = slot(address)?;
+    find_in(slot(address)?, address).map(|(known, _)| known)
+}
+
+/// The element for an entry whose slot this is, and whether it is elsewhere.
+#[inline(always)]
+fn find_in(slot: *mut Slot, address: u64) -> Option<(*mut Known, bool)> {
     if state_of(content(slot)) & !FLAGS == address {
-        Some(content(slot))
+        Some((content(slot), false))
     } else if has_away(slot) {
-        ENTRIES.get_ptr_mut(address)
+        ENTRIES.get_ptr_mut(address).map(|known| (known, true))
     } else {
         None
     }
@@ -147,14 +152,7 @@ pub struct Taken {
 #[inline(always)]
 pub fn take(address: u64) -> Option<Taken> {
     let slot = slot(address)?;
-    let is_away = state_of(content(slot)) & !FLAGS != address;
-    let known = if !is_away {
-        content(slot)
-    } else if has_away(slot) {
-        ENTRIES.get_ptr_mut(address)?
-    } else {
-        return None;
-    };
+    let (known, is_away) = find_in(slot, address)?;
     // Its state may change meanwhile; but not twice in a few nanoseconds.
     let was_noarp = if change(known, address, address | GONE) == address {
         false
