@@ -3,35 +3,18 @@
 use crate::{
     collector::Spec,
     collectors::ALL,
-    flag::{AnyFlag, Flags, Form, switch},
+    flag::{AnyFlag, Flag, Flags, Form, switch},
     host, log, scrape, upstream, web,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueSource};
 use std::fmt::Write as _;
 
-/// `--bpf`: whether programs are loaded into the kernel.
-pub const BPF: crate::flag::Flag<bool> =
-    switch("bpf", true, "Count with eBPF programs in the kernel where they can be loaded.");
-/// `--bpf.required`.
-pub const BPF_REQUIRED: crate::flag::Flag<bool> =
-    switch("bpf.required", false, "End the start where an eBPF program cannot be loaded.");
-/// `--bpf.neighbour-map-entries`.
-pub const BPF_ENTRIES: crate::flag::Flag<u64> = crate::flag::Flag::value(
-    "bpf.neighbour-map-entries",
-    &["0"],
-    "Neighbours of all network namespaces that eBPF has room for; 0 goes by the thresholds of the kernel's tables.",
-);
-const DISABLE_DEFAULTS: crate::flag::Flag<bool> =
+const DISABLE_DEFAULTS: Flag<bool> =
     switch("collector.disable-defaults", false, "Set all collectors to disabled by default.");
 
 /// All flags that belong to no collector, by module.
-pub static GLOBAL: &[&[&dyn AnyFlag]] = &[
-    host::FLAGS,
-    &[&BPF, &BPF_REQUIRED, &BPF_ENTRIES, &DISABLE_DEFAULTS],
-    web::FLAGS,
-    scrape::FLAGS,
-    log::FLAGS,
-];
+pub static GLOBAL: &[&[&dyn AnyFlag]] =
+    &[host::FLAGS, host::bpf::FLAGS, &[&DISABLE_DEFAULTS], web::FLAGS, scrape::FLAGS, log::FLAGS];
 
 /// What the command line asks for.
 pub enum Ask {

@@ -2,9 +2,9 @@
 
 use crate::{
     error::{Error, Result},
+    exposition::Sink,
     flag::{AnyFlag, Flags},
     host::Host,
-    sink::Sink,
 };
 
 /// A source of samples. Owns its buffers, file descriptors and sockets.

@@ -35,12 +35,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Netlink failed.
-    #[error("netlink: {0}")]
-    Netlink(#[from] crate::netlink::Error),
-    /// The kernel side of this program failed.
-    #[error("ebpf: {0}")]
-    Bpf(#[from] crate::bpf::Error),
+    /// A source that is no file failed.
+    #[error("{source_name}: {error}")]
+    Source {
+        /// The source: `netlink`, `ebpf`.
+        source_name: &'static str,
+        /// Why, in that source's own words.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Flag(String),

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes()); // a closed pipe is no failure
             ExitCode::SUCCESS
         }
-        Ok(Ask::Serve(config)) => match exporter::run(&config) {
+        Ok(Ask::Serve(config)) => match exporter::daemon::run(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error:#}");

@@ -13,7 +13,7 @@ use rustix::{
 };
 use std::sync::PoisonError;
 
-use crate::bpf::Bpf;
+use crate::host::bpf::Bpf;
 
 /// What collectors do at each scrape that takes a capability.
 const NEEDED: [(&str, CapabilitySet); 10] = [

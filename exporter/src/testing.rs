@@ -10,10 +10,9 @@ use crate::{
     collector::Spec,
     collectors::ALL,
     error::{Malformed, Result},
-    exposition,
+    exposition::{Sink, text},
     flag::{AnyFlag, Flags, Form},
     host::{self, Host},
-    sink::Sink,
 };
 pub use expect_test::{Expect, expect};
 use std::path::{Path, PathBuf};
@@ -159,7 +158,7 @@ pub fn exposed(put: impl FnOnce(&mut Sink)) -> String {
     sink.begin(1);
     put(&mut sink);
     let mut body = Vec::new();
-    exposition::append(&[&sink], None, &mut exposition::Order::default(), &mut body);
+    text::append(&[&sink], None, &mut text::Order::default(), &mut body);
     String::from_utf8(body).expect("UTF-8")
 }
 

@@ -1,12 +1,6 @@
 //! A machine like `fixtures/baseline`, one file of which is what the fuzzer makes of it.
 
-use exporter::{
-    collector::{Collector, Spec},
-    collectors::ALL,
-    host::Host,
-    sink::Sink,
-    testing::{fixture, flags, golden_flags},
-};
+use exporter::{collector::{Collector, Spec}, collectors::ALL, exposition::Sink, host::Host, testing::{fixture, flags, golden_flags}};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -72,7 +66,7 @@ impl Machine {
         sink.begin(1);
         let good = self.make(spec).collect(&mut sink).is_ok();
         let mut body = Vec::new();
-        exporter::exposition::append(&[&sink], None, &mut body);
+        exporter::exposition::text::append(&[&sink], None, &mut Default::default(), &mut body);
         (String::from_utf8(body).expect("the text is UTF-8"), good)
     }
 
@@ -91,7 +85,7 @@ impl Machine {
                 sink.begin(scrape as u64 + 1);
                 let result = collector.collect(&mut sink);
                 let mut body = Vec::new();
-                exporter::exposition::append(&[&sink], None, &mut body);
+                exporter::exposition::text::append(&[&sink], None, &mut Default::default(), &mut body);
                 let body = String::from_utf8(body).expect("the text is UTF-8");
                 assert!(body.is_empty() || body.ends_with('\n'));
                 if scrape == 1 {

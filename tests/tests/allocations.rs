@@ -4,8 +4,8 @@
 
 use exporter::{
     collectors::ALL,
+    exposition::Sink,
     host::Host,
-    sink::Sink,
     testing::{fixture, flags, golden_flags},
 };
 use std::{

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exporter::{
+use exporter::host::{
     bpf::{Counts, Neighbours, Options},
     netlink::{Links, Socket, Step},
 };
@@ -343,7 +343,7 @@ fn follow(neighbours: &mut Neighbours, other: Other, want: u64) {
         let start = Instant::now();
         loop {
             let mut sum = 0;
-            let each = |key: exporter::bpf::Key, counts: &Counts| {
+            let each = |key: exporter::host::bpf::Key, counts: &Counts| {
                 if key.netns == netns && key.family == u32::from(IPV4) {
                     sum += counts.entries.unsigned_abs();
                 }

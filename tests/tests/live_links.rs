@@ -16,9 +16,8 @@ use std::{
 use exporter::{
     collector::Collector,
     collectors::ALL,
-    exposition,
+    exposition::{Sink, text},
     host::Host,
-    sink::Sink,
     testing::{flags, paths},
 };
 use nix::{
@@ -208,7 +207,7 @@ impl Running {
         assert!(result.is_ok(), "{}: {result:?}", self.name);
         let mut body = Vec::new();
         assert_eq!(
-            exposition::append(&[&self.sink], None, &mut exposition::Order::default(), &mut body),
+            text::append(&[&self.sink], None, &mut text::Order::default(), &mut body),
             [],
             "{}",
             self.name

@@ -1,6 +1,13 @@
 //! What holds for every source file and is not the compiler's to say.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "reads the project")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "reads the project"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -35,10 +42,95 @@ fn code(text: &str) -> &str {
 #[test]
 fn collectors_know_neither_http_nor_the_text_format() {
     for (path, text) in sources("exporter/src/collectors") {
-        for word in ["crate::web", "crate::scrape", "crate::exposition", "tokio", "axum", "hyper"] {
+        for word in ["exposition::{text", "exposition::text", "packing", "tokio", "axum", "hyper"] {
             assert!(!code(&text).contains(word), "{path}: {word}");
         }
     }
+}
+
+/// The modules of the exporter's crate, each built only on those before it: the wings that
+/// ARCHITECTURE.md draws, and within the first and the last of them the order of their files.
+const ORDER: [&str; 17] = [
+    "error",
+    "parse",
+    "flag",
+    "exposition",
+    "host",
+    "collector",
+    "prelude",
+    "collectors",
+    "scrape",
+    "web",
+    "log",
+    "upstream",
+    "privileges",
+    "cli",
+    "daemon",
+    "lib",
+    "main",
+];
+
+/// The modules that `code` names after `crate::`: in imports, in groups of imports, in paths.
+fn imported(code: &str) -> Vec<&str> {
+    fn head(path: &str) -> &str {
+        let path = path.trim_start();
+        path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+    }
+    let mut modules = Vec::new();
+    for (at, root) in code.match_indices("crate::") {
+        let path = &code[at + root.len()..];
+        let Some(group) = path.strip_prefix('{') else {
+            modules.push(head(path));
+            continue;
+        };
+        modules.push(head(group));
+        let mut depth = 0;
+        for (i, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => modules.push(head(&group[i + 1..])),
+                _ => {}
+            }
+        }
+    }
+    modules.retain(|module| !module.is_empty()); // after the last comma
+    modules
+}
+
+#[test]
+fn imports_go_down_the_order_of_the_wings() {
+    let place = |module: &str| ORDER.iter().position(|known| *known == module);
+    let src = root().join("exporter/src").display().to_string();
+    let mut against = Vec::new();
+    for (path, text) in sources("exporter/src") {
+        let module = path.trim_start_matches(&src).trim_matches('/').trim_end_matches(".rs");
+        let parts: Vec<&str> = module.split('/').filter(|part| *part != "mod").collect();
+        if parts[0] == "testing" || parts.last() == Some(&"tests") {
+            continue;
+        }
+        let own = place(parts[0]).unwrap_or_else(|| panic!("{path} is in no wing"));
+        let code: String = (code(&text).lines())
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        for module in imported(&code) {
+            // What the crate's root itself declares, such as a macro, is in no wing.
+            if place(module).is_some_and(|other| other > own) {
+                against.push(format!("{path} imports {module}"));
+            }
+        }
+        let out = "super::".repeat(parts.len());
+        assert!(!code.contains(&out), "{path} leaves its wing by `{out}`: say `crate::`");
+    }
+    assert!(against.is_empty(), "against the order of the wings: {against:#?}");
+}
+
+#[test]
+fn imports_are_found_in_groups_and_in_paths() {
+    let code = "use crate::{host::{Host, tree::{Dir}}, parse::number, web,\n};\nuse crate::flag::{Flag};\nlet x = crate::log::start();";
+    assert_eq!(imported(code), ["host", "parse", "web", "flag", "log"]);
 }
 
 #[test]

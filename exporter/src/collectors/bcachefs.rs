@@ -4,7 +4,7 @@
 //! 1024 (`62.5k`), so that they are not exact. Files differ from release to release; what is not
 //! there is left out. A counter's name is its file's.
 
-use crate::{metric::Kind, parse::number, prelude::*};
+use crate::{exposition::Kind, parse::number, prelude::*};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {

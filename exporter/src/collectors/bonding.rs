@@ -4,7 +4,7 @@
 //! `drivers/net/bonding/bond_sysfs_slave.c`), whether or not it is the one that sends. The folder
 //! of a member is `lower_<name>`, on old kernels `slave_<name>`.
 
-use crate::{prelude::*, tree::Dir};
+use crate::{host::tree::Dir, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "bonding",

@@ -7,7 +7,7 @@
 //! at all is there where the module is not loaded.
 
 use crate::{
-    netlink::{Protocol, Socket, Step},
+    host::netlink::{Protocol, Socket, Step},
     parse::{hex, number},
     prelude::*,
 };
@@ -18,8 +18,8 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Conntrack {
-            count: host.proc.piece("sys/net/netfilter/nf_conntrack_count"),
-            max: host.proc.piece("sys/net/netfilter/nf_conntrack_max"),
+            count: host.proc.single_file("sys/net/netfilter/nf_conntrack_count"),
+            max: host.proc.single_file("sys/net/netfilter/nf_conntrack_max"),
             stat: host.proc.file("net/stat/nf_conntrack"),
             running: host.is_running(),
             socket: Socket::new(Protocol::Netfilter),

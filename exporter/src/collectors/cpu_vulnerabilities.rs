@@ -3,7 +3,7 @@
 //! A file for each, with a state and details (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
 //! What begins with no known state, such as `KVM: Mitigation: …`, is a detail of an unknown one.
 
-use crate::{prelude::*, sink::Spaced};
+use crate::{exposition::Spaced, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "cpu_vulnerabilities",

@@ -9,9 +9,9 @@
 //! processor, the others are not tried.
 
 use crate::{
+    host::tree::{Dir, Entry},
     parse::{number, ranges},
     prelude::*,
-    tree::{Dir, Entry},
 };
 use std::ops::RangeInclusive;
 

@@ -4,7 +4,10 @@
 //! Nothing of it changes while the machine runs, so it is read once, at the start. Serial
 //! numbers and the UUID are for root only: without the right to read them they are left out.
 
-use crate::{metric::Kind, prelude::*, sink::Label as _};
+use crate::{
+    exposition::{Kind, Label as _},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "dmi",

@@ -4,9 +4,9 @@
 //! What a card does not tell is exposed as 0, so that each card has each series.
 
 use crate::{
+    host::tree::{Dir, Entry},
     parse::{is_digits, unsigned},
     prelude::*,
-    tree::{Dir, Entry},
 };
 
 pub const SPEC: Spec = Spec {

@@ -5,10 +5,10 @@
 //! csrow can be told for are those of csrow `unknown`. What a driver lacks is left out.
 
 use crate::{
+    exposition::Label,
+    host::tree::{Dir, Names},
     parse::is_digits,
     prelude::*,
-    sink::Label,
-    tree::{Dir, Names},
 };
 
 pub const SPEC: Spec = Spec {

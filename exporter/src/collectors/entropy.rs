@@ -11,8 +11,8 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Entropy {
-            available: host.proc.piece("sys/kernel/random/entropy_avail"),
-            pool_size: host.proc.piece("sys/kernel/random/poolsize"),
+            available: host.proc.single_file("sys/kernel/random/entropy_avail"),
+            pool_size: host.proc.single_file("sys/kernel/random/poolsize"),
         }))
     },
 };

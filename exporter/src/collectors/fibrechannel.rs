@@ -4,7 +4,7 @@
 //! Counters are hexadecimal, all ones where the adapter does not count. A host that is
 //! disabled is in the state `Unknown` and counts nothing, which is exposed as 0.
 
-use crate::{parse::unsigned, prelude::*, tree::Entry};
+use crate::{host::tree::Entry, parse::unsigned, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "fibrechannel",

@@ -9,7 +9,7 @@ pub const SPEC: Spec = Spec {
     name: "filefd",
     enabled: true,
     flags: &[],
-    new: |host, _| Ok(Box::new(FileFd(host.proc.piece("sys/fs/file-nr")))),
+    new: |host, _| Ok(Box::new(FileFd(host.proc.single_file("sys/fs/file-nr")))),
 };
 
 static ALLOCATED: Metric = gauge("node_filefd_allocated", "File descriptor statistics: allocated.");

@@ -6,9 +6,9 @@
 //! `info`. Lines without a description (`ERR`, `MIS`) are no interrupts of a processor.
 
 use crate::{
+    exposition::{Label as _, Spaced},
     parse::number,
     prelude::*,
-    sink::{Label as _, Spaced},
 };
 
 pub const SPEC: Spec = Spec {

@@ -5,7 +5,7 @@
 //! servers. With fewer labels than all, those that cannot be told apart are added up.
 
 use crate::{
-    metric::Kind,
+    exposition::Kind,
     parse::{hex, number},
     prelude::*,
 };

@@ -8,7 +8,9 @@ pub const SPEC: Spec = Spec {
     name: "kernel_hung",
     enabled: true,
     flags: &[],
-    new: |host, _| Ok(Box::new(KernelHung(host.proc.piece("sys/kernel/hung_task_detect_count")))),
+    new: |host, _| {
+        Ok(Box::new(KernelHung(host.proc.single_file("sys/kernel/hung_task_detect_count"))))
+    },
 };
 
 static TASKS: Metric = counter(

@@ -4,7 +4,7 @@
 //! exist (for example `neigh_stat_seq_show()` in net/core/neighbour.c). All are exposed as
 //! counters, also what is none and is the same on each line, such as `entries`.
 
-use crate::{metric::Kind, parse::hex, prelude::*};
+use crate::{exposition::Kind, parse::hex, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "lnstat",

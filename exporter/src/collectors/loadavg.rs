@@ -9,7 +9,7 @@ pub const SPEC: Spec = Spec {
     name: "loadavg",
     enabled: true,
     flags: &[],
-    new: |host, _| Ok(Box::new(LoadAvg(host.proc.piece("loadavg")))),
+    new: |host, _| Ok(Box::new(LoadAvg(host.proc.single_file("loadavg")))),
 };
 
 static LOAD1: Metric = gauge("node_load1", "1m load average.");

@@ -9,7 +9,7 @@ pub const SPEC: Spec = Spec {
     name: "meminfo",
     enabled: true,
     flags: &[],
-    new: |host, _| Ok(Box::new(MemInfo(host.proc.piece("meminfo")))),
+    new: |host, _| Ok(Box::new(MemInfo(host.proc.single_file("meminfo")))),
 };
 
 /// The kernel's name of a field, and what it is exposed as.

@@ -5,10 +5,10 @@
 //! says kB; each is named when it is first seen.
 
 use crate::{
-    metric::Kind,
+    exposition::Kind,
+    host::tree::Entry,
     parse::{is_digits, number},
     prelude::*,
-    tree::Entry,
 };
 use hashbrown::HashMap;
 

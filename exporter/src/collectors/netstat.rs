@@ -6,7 +6,7 @@
 //! protocol is what stands before the first 6. Names differ from kernel to kernel, and which are
 //! exposed depends on `--collector.netstat.fields`: both are settled when a name is first seen.
 
-use crate::{host::Shared, metric::Kind, parse::number, prelude::*};
+use crate::{exposition::Kind, host::Shared, parse::number, prelude::*};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -15,9 +15,9 @@ pub const SPEC: Spec = Spec {
     flags: &[&FIELDS],
     new: |host, flags| {
         Ok(Box::new(NetStat {
-            tables: [host.netstat.clone(), Shared::new(host.proc.piece("net/snmp"))]
+            tables: [host.netstat.clone(), Shared::new(host.proc.single_file("net/snmp"))]
                 .map(|file| (file, Vec::new())),
-            list: host.proc.piece("net/snmp6"),
+            list: host.proc.single_file("net/snmp6"),
             listed: HashMap::new(),
             wanted: flags.get(&FIELDS),
         }))

@@ -4,10 +4,12 @@
 //! that changes all the time is never seen in one state; what was seen of it last is told.
 
 use crate::{
-    host::Shared,
-    netlink::{self, Hop, LinkDump, Links, RTN_UNICAST, Route, Socket, Step},
+    exposition::Label,
+    host::{
+        Shared,
+        netlink::{self, Hop, LinkDump, Links, RTN_UNICAST, Route, Socket, Step},
+    },
     prelude::*,
-    sink::Label,
 };
 use hashbrown::HashMap;
 use std::{fmt::Write as _, net::IpAddr};

@@ -77,7 +77,7 @@ fn put(entry: &Entry<'_>, names: &mut Names, out: &mut Sink) -> Result {
     let mut result = Ok(());
     for entry in dir.list(names)? {
         match kind(entry.bytes()) {
-            Some(Kind::Controller) => match put_controller(&entry, &subsystem, out) {
+            Some(Device::Controller) => match put_controller(&entry, &subsystem, out) {
                 Ok(Some(is_live)) => {
                     paths += 1;
                     live += u64::from(is_live);
@@ -85,7 +85,7 @@ fn put(entry: &Entry<'_>, names: &mut Names, out: &mut Sink) -> Result {
                 Ok(None) => {}
                 Err(error) => result = result.and(Err(error)),
             },
-            Some(Kind::Namespace) => out.put(&NAMESPACE, [&entry.name(), &subsystem], 1),
+            Some(Device::Namespace) => out.put(&NAMESPACE, [&entry.name(), &subsystem], 1),
             None => {}
         }
     }
@@ -111,21 +111,21 @@ fn put_controller(entry: &Entry<'_>, subsystem: &str, out: &mut Sink) -> Result<
 }
 
 #[derive(Debug, PartialEq)]
-enum Kind {
+enum Device {
     Controller,
     Namespace,
 }
 
 /// What `nvme0` and `nvme0n1` are; not paths (`nvme0c1n1`) and other devices.
-fn kind(name: &[u8]) -> Option<Kind> {
+fn kind(name: &[u8]) -> Option<Device> {
     let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let mut numbers = name.strip_prefix(b"nvme")?.split(|&byte| byte == b'n');
     match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(controller), None, None) if is_number(controller) => Some(Kind::Controller),
+        (Some(controller), None, None) if is_number(controller) => Some(Device::Controller),
         (Some(controller), Some(namespace), None)
             if is_number(controller) && is_number(namespace) =>
         {
-            Some(Kind::Namespace)
+            Some(Device::Namespace)
         }
         _ => None,
     }
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn names_tell_what_is_what() {
-        assert_eq!(kind(b"nvme12"), Some(Kind::Controller));
-        assert_eq!(kind(b"nvme12n3"), Some(Kind::Namespace));
+        assert_eq!(kind(b"nvme12"), Some(Device::Controller));
+        assert_eq!(kind(b"nvme12n3"), Some(Device::Namespace));
         for name in ["nvme", "nvmen1", "nvme0n", "nvme0c1n1", "nvme0n1p1", "nvme0n1n1", "ng0n1"] {
             assert_eq!(kind(name.as_bytes()), None, "{name}");
         }

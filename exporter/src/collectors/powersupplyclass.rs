@@ -6,11 +6,10 @@
 //! battery's firmware calls itself need not be text.
 
 use crate::{
-    metric::Kind,
+    exposition::{Kind, Label as _},
+    host::tree::{Entry, Names},
     parse::signed,
     prelude::*,
-    sink::Label as _,
-    tree::{Entry, Names},
 };
 
 pub const SPEC: Spec = Spec {

@@ -14,7 +14,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Pressure(
-            RESOURCES.map(|(name, ..)| host.proc.piece(&format!("pressure/{name}"))),
+            RESOURCES.map(|(name, ..)| host.proc.single_file(&format!("pressure/{name}"))),
         )))
     },
 };

@@ -6,9 +6,9 @@
 //! are read one by one.
 
 use crate::{
+    host::tree::{Entry, Names},
     parse::{is_digits, number},
     prelude::*,
-    tree::{Entry, Names},
 };
 
 pub const SPEC: Spec = Spec {
@@ -18,8 +18,8 @@ pub const SPEC: Spec = Spec {
     new: |host, _| {
         Ok(Box::new(Processes {
             folder: host.proc.folder(""),
-            max_threads: host.proc.piece("sys/kernel/threads-max"),
-            max_pids: host.proc.piece("sys/kernel/pid_max"),
+            max_threads: host.proc.single_file("sys/kernel/threads-max"),
+            max_pids: host.proc.single_file("sys/kernel/pid_max"),
             is_procfs: host.is_running(),
             names: Names::default(),
         }))

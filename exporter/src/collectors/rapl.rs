@@ -6,7 +6,7 @@
 //! `energy_uj`: without the right to do so there is no data. A counter wraps at the zone's
 //! `max_energy_range_uj`, which is a reset like any other.
 
-use crate::{metric::Kind, prelude::*};
+use crate::{exposition::Kind, prelude::*};
 use std::collections::HashMap;
 
 pub const SPEC: Spec = Spec {

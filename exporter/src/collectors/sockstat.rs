@@ -4,7 +4,7 @@
 //! Which pairs there are depends on the protocol; `mem` is in pages, `memory` in bytes. Only the
 //! first file has the line `sockets`, which counts those of all families.
 
-use crate::{metric::Kind, parse::number, prelude::*};
+use crate::{exposition::Kind, parse::number, prelude::*};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(SockStat {
-            files: [host.proc.piece("net/sockstat"), host.proc.piece("net/sockstat6")],
+            files: [host.proc.single_file("net/sockstat"), host.proc.single_file("net/sockstat6")],
             page_size: i64::try_from(rustix::param::page_size()).unwrap_or_default(),
             known: HashMap::new(),
         }))

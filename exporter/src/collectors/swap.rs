@@ -25,7 +25,7 @@ impl Collector for Swap {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.0.parse_lossy(|text| {
             each(text, |area| {
-                let labels: [&dyn crate::sink::Label; 2] = [&area.device, &area.kind];
+                let labels: [&dyn crate::exposition::Label; 2] = [&area.device, &area.kind];
                 out.put(&SIZE, labels, area.size as f64 * 1024.0);
                 out.put(&USED, labels, area.used as f64 * 1024.0);
                 out.put(&PRIORITY, labels, area.priority);

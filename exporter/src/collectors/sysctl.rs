@@ -4,7 +4,7 @@
 //! `NAME:KEY,KEY…` as one family for each. `include-info` exposes the words of any value as
 //! labels. Dots in the name stand for slashes. A setting that fails does not hide the others.
 
-use crate::{metric::Kind, parse::signed, prelude::*};
+use crate::{exposition::Kind, parse::signed, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "sysctl",

@@ -6,7 +6,7 @@
 //! connections: those that wait to be accepted, and how many may.
 
 use crate::{
-    netlink::{Protocol, Socket, Step, TcpSocket},
+    host::netlink::{Protocol, Socket, Step, TcpSocket},
     prelude::*,
 };
 

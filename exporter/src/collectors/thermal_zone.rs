@@ -4,7 +4,7 @@
 //! A zone whose sensor is asleep answers with `EAGAIN`, `EINVAL` or `ENODATA`. A cooling
 //! device that is off may be in state -1 (`intel_powerclamp`).
 
-use crate::{prelude::*, tree::Entry};
+use crate::{host::tree::Entry, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "thermal_zone",

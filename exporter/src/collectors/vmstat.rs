@@ -3,7 +3,7 @@
 //! One name and one number a line (`mm/vmstat.c`). Which names there are depends on the kernel;
 //! which are exposed, on `--collector.vmstat.fields`. Both are settled when a name is first seen.
 
-use crate::{metric::Kind, prelude::*};
+use crate::{exposition::Kind, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "vmstat",

@@ -5,7 +5,7 @@
 //! has a line of names and one of values, `state` a word, and `objset-*` are kstats of a dataset
 //! each. Which names there are depends on the release; `HELP` is where a number is on FreeBSD.
 
-use crate::{metric::Kind, parse::number, prelude::*};
+use crate::{exposition::Kind, parse::number, prelude::*};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {

@@ -4,7 +4,7 @@
 //! first zone (`mm/vmstat.c`). A line is a name and a number; of those not in the table below, and
 //! those that are no number, none is exposed. `protection` is a list, a family for each place.
 
-use crate::{metric::Kind, prelude::*};
+use crate::{exposition::Kind, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "zoneinfo",

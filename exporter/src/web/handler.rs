@@ -79,7 +79,7 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
 }
 
 /// Counts the end of a scrape, also where the client has gone.
-struct Ended<'a>(&'a crate::own::Own, bool);
+struct Ended<'a>(&'a crate::scrape::own::Own, bool);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {

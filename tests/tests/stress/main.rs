@@ -32,7 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exporter::{
+use exporter::host::{
     bpf::{FAMILIES, Health, Neighbours, Options, Runs},
     netlink::{Socket, Step},
 };

@@ -3,7 +3,10 @@
 use std::sync::PoisonError;
 
 use super::Source;
-use crate::{bpf::Bpf, host::Shared, netlink::LinkDump, prelude::*};
+use crate::{
+    host::{Shared, bpf::Bpf, netlink::LinkDump},
+    prelude::*,
+};
 
 /// `AF_INET`.
 const IPV4: u32 = 2;

@@ -64,13 +64,13 @@ impl Collector for Arp {
 
 /// The sources there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum Via {
     Ebpf,
     Netlink,
     Procfs,
 }
 
-impl Kind {
+impl Via {
     /// As `node_scrape_collector_source` tells it.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -84,40 +84,35 @@ impl Kind {
 /// Which sources serve, the best first: `netlink` as given on the command line, whether
 /// `--path.procfs` is the running kernel's, whether programs run in it, and whether it
 /// answers over netlink.
-const fn choose(
-    netlink: Option<bool>,
-    running: bool,
-    ebpf: bool,
-    answers: bool,
-) -> &'static [Kind] {
+const fn choose(netlink: Option<bool>, running: bool, ebpf: bool, answers: bool) -> &'static [Via] {
     match (netlink, running, ebpf, answers) {
-        (Some(true), ..) | (None, true, false, true) => &[Kind::Netlink],
-        (None, true, true, true) => &[Kind::Ebpf, Kind::Netlink],
-        (None, true, true, false) => &[Kind::Ebpf, Kind::Procfs],
-        (Some(false), ..) | (None, false, ..) | (None, true, false, false) => &[Kind::Procfs],
+        (Some(true), ..) | (None, true, false, true) => &[Via::Netlink],
+        (None, true, true, true) => &[Via::Ebpf, Via::Netlink],
+        (None, true, true, false) => &[Via::Ebpf, Via::Procfs],
+        (Some(false), ..) | (None, false, ..) | (None, true, false, false) => &[Via::Procfs],
     }
 }
 
 /// The sources for this machine, `netlink` as given on the command line.
-pub(super) fn kinds(host: &Host, netlink: Option<bool>) -> &'static [Kind] {
+pub(super) fn ways(host: &Host, netlink: Option<bool>) -> &'static [Via] {
     let running = host.is_running();
     let undecided = netlink.is_none() && running;
     let ebpf = undecided && host.bpf.neighbours().is_ok();
-    let answers = undecided && crate::netlink::Socket::open().is_ok();
+    let answers = undecided && crate::host::netlink::Socket::open().is_ok();
     choose(netlink, running, ebpf, answers)
 }
 
 fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {
     let netlink = flags.gives(&NETLINK).then(|| flags.get(&NETLINK));
-    let source = |kind: &Kind| -> (_, Box<dyn Source>) {
+    let source = |kind: &Via| -> (_, Box<dyn Source>) {
         let source: Box<dyn Source> = match kind {
-            Kind::Ebpf => Box::new(ebpf::Ebpf::new(host)),
-            Kind::Netlink => Box::new(netlink::Netlink::new(host)),
-            Kind::Procfs => Box::new(procfs::Procfs::new(host)),
+            Via::Ebpf => Box::new(ebpf::Ebpf::new(host)),
+            Via::Netlink => Box::new(netlink::Netlink::new(host)),
+            Via::Procfs => Box::new(procfs::Procfs::new(host)),
         };
         (kind.name(), source)
     };
-    Sources::new(SPEC.name, kinds(host, netlink).iter().map(source).collect())
+    Sources::new(SPEC.name, ways(host, netlink).iter().map(source).collect())
 }
 
 #[cfg(test)]
@@ -178,14 +173,14 @@ IP address       HW type     Flags       HW address            Mask     Device
     fn the_flag_decides_where_it_is_given() {
         for facts in 0..8 {
             let (running, ebpf, answers) = (facts & 1 != 0, facts & 2 != 0, facts & 4 != 0);
-            assert_eq!(choose(Some(true), running, ebpf, answers), [Kind::Netlink]);
-            assert_eq!(choose(Some(false), running, ebpf, answers), [Kind::Procfs]);
+            assert_eq!(choose(Some(true), running, ebpf, answers), [Via::Netlink]);
+            assert_eq!(choose(Some(false), running, ebpf, answers), [Via::Procfs]);
         }
     }
 
     #[test]
     fn the_cheapest_source_that_is_right_is_chosen() {
-        use Kind::{Ebpf, Netlink, Procfs};
+        use Via::{Ebpf, Netlink, Procfs};
         for (running, ebpf, answers, want) in [
             (true, true, true, &[Ebpf, Netlink][..]),
             (true, true, false, &[Ebpf, Procfs]),

@@ -2,8 +2,10 @@
 
 use super::Source;
 use crate::{
-    host::Shared,
-    netlink::{LinkDump, NeighbourDump},
+    host::{
+        Shared,
+        netlink::{LinkDump, NeighbourDump},
+    },
     prelude::*,
 };
 

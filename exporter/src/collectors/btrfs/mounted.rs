@@ -3,8 +3,10 @@
 use super::ioctl::{FsInfo, fs_info};
 use crate::{
     error::Result,
-    host::{Host, Shared},
-    mountinfo::{self, Mounts, join, strip, unescape},
+    host::{
+        Host, Shared,
+        mounts::{self, Mounts, join, strip, unescape},
+    },
 };
 use rustix::{
     fd::OwnedFd,
@@ -49,7 +51,7 @@ impl Mounted {
                 text.clear();
                 text.extend_from_slice(new);
                 points.clear();
-                for line in mountinfo::lines(new).flatten().filter(|line| line.kind == b"btrfs") {
+                for line in mounts::lines(new).flatten().filter(|line| line.kind == b"btrfs") {
                     let point = join(root, strip(&unescape(line.point), root));
                     points.push((line.source.into(), point));
                 }

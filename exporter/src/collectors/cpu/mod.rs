@@ -9,10 +9,10 @@
 mod cpuinfo;
 
 use crate::{
+    exposition::Label,
     host::Shared,
     parse::{number, ranges},
     prelude::*,
-    sink::Label,
 };
 use cpuinfo::Arch;
 use std::cmp::Ordering;

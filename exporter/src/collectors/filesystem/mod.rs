@@ -10,7 +10,10 @@
 mod mounts;
 mod words;
 
-use crate::{crew::Crew, host::Shared, mountinfo::Mounts, prelude::*};
+use crate::{
+    host::{Shared, crew::Crew, mounts::Mounts},
+    prelude::*,
+};
 use mounts::{Mount, Table, Wanted};
 use rustix::{fs::StatFs, io::Errno};
 use std::{

@@ -2,10 +2,12 @@
 
 use super::Labels;
 use crate::{
-    crew::Question,
     error::Malformed,
     flag::Filter,
-    mountinfo::{self, join, strip, unescape},
+    host::{
+        crew::Question,
+        mounts::{self, join, strip, unescape},
+    },
 };
 use hashbrown::{HashMap, HashSet};
 use std::{
@@ -57,7 +59,7 @@ impl<T> Table<T> {
         // A path leads to what was mounted there last.
         let mut places: Vec<(CString, u64)> = Vec::new();
         let mut known = HashMap::new();
-        for line in mountinfo::lines(text) {
+        for line in mounts::lines(text) {
             let line = match line {
                 Ok(line) => line,
                 Err(error) => {

@@ -2,9 +2,11 @@
 
 use super::sensor::Readings;
 use crate::{
-    crew::Question,
     error::Result,
-    tree::{Dir, Entry, Folder, Tree},
+    host::{
+        crew::Question,
+        tree::{Dir, Entry, Folder, Tree},
+    },
 };
 use std::{
     path::Path,

@@ -13,7 +13,7 @@
 mod chip;
 mod sensor;
 
-use crate::{crew::Crew, prelude::*};
+use crate::{host::crew::Crew, prelude::*};
 use chip::{Chip, Name};
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -2,10 +2,9 @@
 
 use super::chip::clean;
 use crate::{
+    exposition::{Kind, Metric, Sink, gauge},
     flag::Filter,
-    metric::{Kind, Metric, gauge},
-    sink::Sink,
-    tree::Entry,
+    host::tree::Entry,
 };
 use std::{cmp::Reverse, fmt::Write as _};
 

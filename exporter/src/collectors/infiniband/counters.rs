@@ -1,6 +1,6 @@
 //! The counters of a port: files, metrics and units, by directory and in the order of the files.
 
-use crate::metric::{Metric, counter, gauge};
+use crate::exposition::{Metric, counter, gauge};
 
 /// A file that is a counter.
 pub(super) struct Counter {

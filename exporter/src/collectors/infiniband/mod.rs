@@ -7,9 +7,9 @@
 mod counters;
 
 use crate::{
+    host::tree::{Dir, Entry, Names},
     parse::{number, unsigned},
     prelude::*,
-    tree::{Dir, Entry, Names},
 };
 use counters::{COUNTERS, Counter, HARDWARE, LEGACY};
 

@@ -8,7 +8,7 @@
 mod metrics;
 mod parse;
 
-use crate::{prelude::*, sink::Label};
+use crate::{exposition::Label, prelude::*};
 use metrics::{AGE, BYTES, EVENTS, MOUNTPOINT, OPERATIONS, TRANSPORTS};
 use parse::{IDLE, Line, MILLISECONDS, Mount, Mounts};
 

@@ -7,14 +7,16 @@ use super::{
     BY_STATE, CHANGES, CREATED, ENTRIES, FAILURES, NDISC, OF_NAMESPACE, OVERFLOWS, REMOVED, family,
 };
 use crate::{
-    bpf::{Bpf, Counts, FAMILIES, Key},
-    host::Shared,
-    netlink::{LinkDump, NeighbourDump, STATES},
+    host::{
+        Shared,
+        bpf::{Bpf, Counts, FAMILIES, Key},
+        netlink::{LinkDump, NeighbourDump, STATES},
+    },
     prelude::*,
 };
 
 pub(super) struct Source {
-    kinds: &'static [arp::Kind],
+    ways: &'static [arp::Via],
     states: bool,
     namespaces: bool,
     bpf: Bpf,
@@ -30,7 +32,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(host: &Host, states: bool, namespaces: bool) -> Self {
         Self {
-            kinds: arp::kinds(host, None),
+            ways: arp::ways(host, None),
             states,
             namespaces,
             bpf: host.bpf.clone(),
@@ -47,17 +49,17 @@ impl Source {
         self.neighbours()?.table_sizes().ok()
     }
 
-    fn neighbours(&self) -> Option<MutexGuard<'_, crate::bpf::Neighbours>> {
+    fn neighbours(&self) -> Option<MutexGuard<'_, crate::host::bpf::Neighbours>> {
         Some(self.bpf.loaded()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn collect(&mut self, out: &mut Sink) -> Result {
         let mut result = Err(Error::NoData);
-        for kind in self.kinds {
+        for kind in self.ways {
             result = match kind {
-                arp::Kind::Ebpf => self.ask_programs(out),
-                arp::Kind::Netlink => self.ask_netlink(out),
-                arp::Kind::Procfs => self.read_procfs(out),
+                arp::Via::Ebpf => self.ask_programs(out),
+                arp::Via::Netlink => self.ask_netlink(out),
+                arp::Via::Procfs => self.read_procfs(out),
             };
             match &result {
                 Ok(()) => {

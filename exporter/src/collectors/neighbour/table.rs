@@ -42,7 +42,7 @@ impl Tables {
             family,
             stat: host.proc.file(stat),
             thresholds: LEVELS.map(|level| {
-                host.proc.piece(&format!("sys/net/{version}/neigh/default/gc_thresh{level}"))
+                host.proc.single_file(&format!("sys/net/{version}/neigh/default/gc_thresh{level}"))
             }),
         };
         Self([

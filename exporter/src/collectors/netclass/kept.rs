@@ -10,9 +10,11 @@ use super::{
     sysfs::{number, text},
 };
 use crate::{
-    netlink::{Change, HardwareAddress, Link, Links, Watch},
+    host::{
+        netlink::{Change, HardwareAddress, Link, Links, Watch},
+        tree::{Attribute, Dir},
+    },
     prelude::*,
-    tree::{Attribute, Dir},
 };
 
 /// What the files say.

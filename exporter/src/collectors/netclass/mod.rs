@@ -1,13 +1,13 @@
 //! Attributes of network interfaces: states, addresses, speeds.
 //!
 //! Unless the command line says otherwise, they are those of the files in `/sys/class/net`
-//! (net/core/net-sysfs.c). Where `--path.sysfs` shows this process's own interfaces, [`kernel`]
+//! (net/core/net-sysfs.c). Where `--path.sysfs` shows this process's own interfaces, [`netlink`]
 //! makes the same out of what netlink tells; elsewhere [`sysfs`] reads the files. What
 //! `--collector.netclass.netlink` gives ([`rtnl`]) has other labels and is somewhat different.
 
 mod kept;
-mod kernel;
 mod metrics;
+mod netlink;
 mod rtnl;
 mod sysfs;
 
@@ -85,16 +85,14 @@ impl Collector for NetClass {
 
 fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {
     let sysfs: (_, Box<dyn Source>) = ("sysfs", Box::new(sysfs::Sysfs::new(host)));
-    let sources: Vec<(_, Box<dyn Source>)> = match flags
-        .gives(&NETLINK)
-        .then(|| flags.get(&NETLINK))
-    {
-        Some(true) => vec![("netlink", Box::new(rtnl::Rtnl::new(host, flags.get(&WITH_STATS))))],
-        None if host.has_own_sysfs() => {
-            vec![("netlink", Box::new(kernel::Kernel::new(host))), sysfs]
-        }
-        Some(false) | None => vec![sysfs],
-    };
+    let sources: Vec<(_, Box<dyn Source>)> =
+        match flags.gives(&NETLINK).then(|| flags.get(&NETLINK)) {
+            Some(true) => vec![("rtnl", Box::new(rtnl::Rtnl::new(host, flags.get(&WITH_STATS))))],
+            None if host.has_own_sysfs() => {
+                vec![("netlink", Box::new(netlink::Netlink::new(host))), sysfs]
+            }
+            Some(false) | None => vec![sysfs],
+        };
     Sources::new(SPEC.name, sources)
 }
 

@@ -10,10 +10,12 @@ use super::{
     metrics::{Numbers, OPERSTATES, properties},
 };
 use crate::{
-    host::Shared,
-    netlink::{Ethtool, Link, LinkDump, Mode, Stats},
+    exposition::Label,
+    host::{
+        Shared,
+        netlink::{Ethtool, Link, LinkDump, Mode, Stats},
+    },
     prelude::*,
-    sink::Label,
 };
 
 static INFO: Metric<6> =

@@ -5,9 +5,9 @@ use super::{
     metrics::{INFO, Numbers, admin_state},
 };
 use crate::{
+    host::tree::{Attribute, Dir, Entry},
     parse::signed,
     prelude::*,
-    tree::{Attribute, Dir, Entry},
 };
 
 pub(super) struct Sysfs(Folder);
@@ -71,7 +71,7 @@ fn put(entry: &Entry<'_>, dir: &Dir<'_>, wanted: &Wanted, out: &mut Sink) {
     let admin = admin_state(numbers.flags);
     let [address, broadcast, duplex] =
         [&address, &broadcast, &duplex].map(|text| text.as_deref().unwrap_or_default());
-    let labels: [&dyn crate::sink::Label; 7] =
+    let labels: [&dyn crate::exposition::Label; 7] =
         [&address, &admin, &broadcast, &device, &duplex, &alias, &operstate];
     out.put(&INFO, labels, 1);
 }

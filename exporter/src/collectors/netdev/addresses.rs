@@ -1,9 +1,9 @@
 //! Addresses of interfaces, over rtnetlink (`RTM_GETADDR`).
 
 use crate::{
-    netlink::{Address, Error, Links, Socket, Step},
+    exposition::Label,
+    host::netlink::{Address, Error, Links, Socket, Step},
     prelude::*,
-    sink::Label,
 };
 use std::{fmt::Write as _, net::IpAddr};
 

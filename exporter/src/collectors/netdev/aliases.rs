@@ -1,6 +1,6 @@
 //! `/sys/class/net/<name>/ifalias`.
 
-use crate::{prelude::*, sink::Label as _};
+use crate::{exposition::Label as _, prelude::*};
 
 /// What administrators call interfaces, from `/sys/class/net/<name>/ifalias`.
 pub(super) struct Files {

@@ -1,7 +1,7 @@
 //! The families, and which counter goes into which.
 
 use super::file::Columns;
-use crate::{netlink::Stats, prelude::*};
+use crate::{host::netlink::Stats, prelude::*};
 
 /// A counter, with and without the label `ifalias`.
 struct Counter {

@@ -10,8 +10,10 @@ mod counters;
 mod file;
 
 use crate::{
-    host::Shared,
-    netlink::{Link, LinkDump},
+    host::{
+        Shared,
+        netlink::{Link, LinkDump},
+    },
     prelude::*,
 };
 use addresses::Addresses;

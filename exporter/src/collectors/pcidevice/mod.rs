@@ -8,10 +8,10 @@
 mod ids;
 
 use crate::{
-    metric::Kind,
+    exposition::Kind,
+    host::tree::{Dir, Entry},
     parse::{number, unsigned},
     prelude::*,
-    tree::{Dir, Entry},
 };
 
 pub const SPEC: Spec = Spec {

@@ -6,7 +6,7 @@
 mod files;
 mod parse;
 
-use crate::{metric::Kind, prelude::*};
+use crate::{exposition::Kind, prelude::*};
 use files::{clean, expand, read, text_files};
 use hashbrown::{HashMap, HashSet};
 use parse::{Family, Sample};

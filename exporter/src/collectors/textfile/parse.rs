@@ -1,7 +1,7 @@
 //! The text format 0.0.4, accepted and refused as by node_exporter (`expfmt/text_parse.go` of
 //! Prometheus' common library, with names of letters, digits, `_` and `:` only).
 
-use crate::{error::Malformed, metric::Kind};
+use crate::{error::Malformed, exposition::Kind};
 use hashbrown::HashMap;
 use memchr::{memchr, memchr2, memchr3};
 

@@ -1,0 +1,101 @@
+//! Packing an answer with gzip.
+
+use super::Body;
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+/// What is packed is looked for among the last 2^14 bytes: lines resemble those not far before
+/// them, and a larger window takes more memory than it saves bytes.
+const WINDOW: u8 = 14;
+
+/// Packs text as it comes, so that the whole of it never stands in memory.
+pub struct Packer {
+    compress: Compress,
+    /// Small pieces, put together.
+    piece: String,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// How much is packed at once.
+    const PIECE: usize = 16 << 10;
+
+    pub fn new() -> Self {
+        let compress = Compress::new_gzip(Compression::fast(), WINDOW);
+        Self { compress, piece: String::new(), packed: Vec::new() }
+    }
+
+    fn pack(&mut self, mut text: &[u8], flush: FlushCompress) {
+        loop {
+            self.packed.reserve(text.len() / 4 + 1024);
+            let before = self.compress.total_in();
+            let status = self.compress.compress_vec(text, &mut self.packed, flush);
+            let taken = usize::try_from(self.compress.total_in() - before).unwrap_or(usize::MAX);
+            text = text.get(taken..).unwrap_or_default();
+            match (status, flush) {
+                (Ok(Status::StreamEnd) | Err(_), _) => return,
+                (Ok(_), FlushCompress::Finish) => {}
+                (Ok(_), _) if text.is_empty() => return,
+                (Ok(_), _) => {}
+            }
+        }
+    }
+
+    /// The end of the answer; ready for another.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let piece = std::mem::take(&mut self.piece);
+        self.pack(piece.as_bytes(), FlushCompress::Finish);
+        self.piece = piece;
+        self.piece.clear();
+        self.compress.reset();
+        let packed = std::mem::take(&mut self.packed);
+        self.packed.reserve(packed.len());
+        packed
+    }
+}
+
+impl Body for Packer {
+    fn append(&mut self, pieces: &[&str]) {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.piece.len() + len > Self::PIECE {
+            let piece = std::mem::take(&mut self.piece);
+            self.pack(piece.as_bytes(), FlushCompress::None);
+            self.piece = piece;
+            self.piece.clear();
+        }
+        for piece in pieces {
+            if len > Self::PIECE {
+                self.pack(piece.as_bytes(), FlushCompress::None);
+            } else {
+                self.piece.push_str(piece);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn what_is_packed_in_pieces_is_what_was_put() {
+        let text: String =
+            (0..300_000_u32).map(|i| char::from(32 + (i.wrapping_mul(i) % 90) as u8)).collect();
+        let mut packer = Packer::new();
+        for (text, piece) in [
+            (text.as_str(), 7),
+            (&text, 100_000),
+            (&text, Packer::PIECE),
+            ("", 1),
+            (text.split_at(1000).0, 999),
+        ] {
+            for piece in text.as_bytes().chunks(piece) {
+                packer.append(&[std::str::from_utf8(piece).unwrap()]);
+            }
+            let mut unpacked = String::new();
+            let packed = packer.finish();
+            flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut unpacked).unwrap();
+            assert!(unpacked == text, "{piece}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Label values: appended to a key that orders series, and escaped into their lines.
+
+use std::borrow::Cow;
+
+/// Ends a value in a key. A value's own NULs are written as [`NUL`], which sorts after it, so
+/// that keys compare as lists of values do.
+pub(super) const END_OF_VALUE: &str = "\0\0";
+const NUL: &str = "\0\u{1}";
+
+/// What can be a label's value.
+pub trait Label {
+    /// Appends the value, unescaped.
+    fn append(&self, text: &mut String);
+}
+
+impl<T: Label + ?Sized> Label for &T {
+    fn append(&self, text: &mut String) {
+        (**self).append(text);
+    }
+}
+
+impl Label for str {
+    fn append(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+impl Label for String {
+    fn append(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+impl Label for Box<str> {
+    fn append(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+impl Label for Cow<'_, str> {
+    fn append(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+/// What the kernel calls a name need not be UTF-8: each run that is not becomes one U+FFFD.
+impl Label for [u8] {
+    fn append(&self, text: &mut String) {
+        if let Ok(all) = std::str::from_utf8(self) {
+            return text.push_str(all);
+        }
+        let mut replaced = false;
+        for chunk in self.utf8_chunks() {
+            text.push_str(chunk.valid());
+            replaced &= chunk.valid().is_empty();
+            if !chunk.invalid().is_empty() && !replaced {
+                text.push(char::REPLACEMENT_CHARACTER);
+                replaced = true;
+            }
+        }
+    }
+}
+
+impl Label for Vec<u8> {
+    fn append(&self, text: &mut String) {
+        self.as_slice().append(text);
+    }
+}
+
+impl Label for Box<[u8]> {
+    fn append(&self, text: &mut String) {
+        (**self).append(text);
+    }
+}
+
+/// A text whose words are to have one space between them, and nothing around them.
+pub struct Spaced<'a>(pub &'a str);
+
+impl Label for Spaced<'_> {
+    fn append(&self, text: &mut String) {
+        let mut space = "";
+        for word in self.0.split_ascii_whitespace() {
+            text.push_str(space);
+            text.push_str(word);
+            space = " ";
+        }
+    }
+}
+
+macro_rules! integer {
+    ($($integer:ty)*) => {$(
+        impl Label for $integer {
+            fn append(&self, text: &mut String) {
+                text.push_str(itoa::Buffer::new().format(*self));
+            }
+        }
+    )*};
+}
+integer!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
+
+/// Appends `value` to `key`, and what was appended, escaped, to `text`.
+pub(super) fn append_key(key: &mut String, text: &mut String, value: &dyn Label) {
+    let begin = key.len();
+    value.append(key);
+    let raw = key.get(begin..).unwrap_or_default();
+    append_escaped(text, raw);
+    if memchr::memchr(0, raw.as_bytes()).is_some() {
+        let escaped = raw.replace('\0', NUL);
+        key.truncate(begin);
+        key.push_str(&escaped);
+    }
+}
+
+/// Appends `value` as it stands between the quotes of a label.
+pub(super) fn append_escaped(text: &mut String, value: &str) {
+    let mut rest = value;
+    while let Some(i) = memchr::memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {
+        let (plain, special) = rest.split_at(i);
+        text.push_str(plain);
+        let mut chars = special.chars();
+        text.push_str(match chars.next() {
+            Some('\\') => "\\\\",
+            Some('"') => "\\\"",
+            _ => "\\n",
+        });
+        rest = chars.as_str();
+    }
+    text.push_str(rest);
+}

@@ -1,0 +1,375 @@
+//! Where collectors put samples.
+//!
+//! A sink keeps each family's name, type and help apart from its sample lines, which are
+//! written once, as text, when they are put. All buffers are kept between scrapes: a collector
+//! with a steady set of series allocates nothing here from its second scrape on.
+
+mod float;
+mod label;
+
+pub use float::append_float;
+pub use label::{Label, Spaced};
+
+use crate::exposition::{Kind, Metric};
+use float::Number;
+use hashbrown::HashMap;
+use label::{END_OF_VALUE, append_escaped, append_key};
+use std::time::{Duration, Instant};
+
+/// Scrapes for which a family without samples keeps its buffers.
+const KEPT_WHILE_EMPTY: u8 = 8;
+/// So long is waited even if a scrape's answer is due earlier: rather late than wrong.
+const LEAST: Duration = Duration::from_millis(250);
+
+/// Where text goes in the end.
+pub trait Body {
+    /// Takes the next pieces.
+    fn append(&mut self, pieces: &[&str]);
+}
+
+impl Body for Vec<u8> {
+    fn append(&mut self, pieces: &[&str]) {
+        for piece in pieces {
+            self.extend_from_slice(piece.as_bytes());
+        }
+    }
+}
+
+/// The samples of one collector in one scrape.
+#[derive(Default)]
+pub struct Sink {
+    scrape: u64,
+    deadline: Option<Instant>,
+    source: Option<&'static str>,
+    index: HashMap<Box<str>, usize>,
+    families: Vec<Family>,
+    /// The family of the last sample, mostly that of the next.
+    last: usize,
+    /// Whether families have come that are not in the order of their names.
+    has_new: bool,
+}
+
+/// The samples of one name.
+pub struct Family {
+    name: Box<str>,
+    help: Box<str>,
+    kind: Kind,
+    /// The sample lines without the name that each begins with.
+    text: String,
+    /// The label values of each sample, each ended by [`END_OF_VALUE`]: what series are ordered by.
+    keys: String,
+    samples: Vec<Sample>,
+    in_order: bool,
+    empty_for: u8,
+}
+
+/// Where a sample's lines and its label values end; they begin where those before end.
+#[derive(Clone, Copy, Default)]
+struct Sample {
+    text_end: usize,
+    key_end: usize,
+    labels: usize,
+}
+
+impl Sink {
+    /// Empties the sink for scrape number `scrape`; what is steady keeps its buffers.
+    pub fn begin(&mut self, scrape: u64) {
+        self.scrape = scrape;
+        self.deadline = None;
+        self.source = None;
+        let mut disordered = std::mem::take(&mut self.has_new);
+        for family in &mut self.families {
+            family.empty_for =
+                if family.samples.is_empty() { family.empty_for.saturating_add(1) } else { 0 };
+            disordered |= family.empty_for > KEPT_WHILE_EMPTY;
+            family.text.clear();
+            family.keys.clear();
+            family.samples.clear();
+            family.in_order = true;
+        }
+        if disordered {
+            self.families.retain(|family| family.empty_for <= KEPT_WHILE_EMPTY);
+            // What is in order already is soon merged with what others have.
+            self.families.sort_by(|a, b| a.name.cmp(&b.name));
+            self.index = (self.families.iter().enumerate())
+                .map(|(i, family)| (family.name.clone(), i))
+                .collect();
+        }
+    }
+
+    /// The number of the scrape that the samples are for. What several collectors read
+    /// ([`crate::host::Shared`]) is read anew once it rises.
+    #[must_use]
+    pub const fn scrape(&self) -> u64 {
+        self.scrape
+    }
+
+    /// Sets when the scrape's answer is due.
+    pub const fn due(&mut self, at: Option<Instant>) {
+        self.deadline = at;
+    }
+
+    /// How long a collector may wait for what may not come: `most`, or half of what is left of
+    /// the scrape's time, but not less than a quarter of a second.
+    #[must_use]
+    pub fn patience(&self, most: Duration) -> Duration {
+        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        left.map_or(most, |left| most.min((left / 2).max(LEAST)))
+    }
+
+    /// Says which source served, for `node_scrape_collector_source`.
+    pub const fn served_by(&mut self, source: &'static str) {
+        self.source = Some(source);
+    }
+
+    /// What [`Sink::served_by`] said.
+    #[must_use]
+    pub const fn source(&self) -> Option<&'static str> {
+        self.source
+    }
+
+    /// The families that have samples, in no order.
+    pub fn families(&self) -> impl Iterator<Item = &Family> {
+        self.families.iter().filter(|family| !family.samples.is_empty())
+    }
+
+    /// Puts one sample.
+    #[inline]
+    pub fn put<const N: usize>(
+        &mut self,
+        metric: &Metric<N>,
+        labels: [&dyn Label; N],
+        value: impl Number,
+    ) {
+        let family = self.family(&metric.name, &metric.help, metric.kind);
+        let mut open = '{';
+        for (name, value) in metric.labels.iter().zip(labels) {
+            family.label(open, name, value);
+            open = ',';
+        }
+        if N > 0 {
+            family.text.push('}');
+        }
+        family.text.push(' ');
+        value.append(&mut family.text);
+        family.text.push('\n');
+        family.end_sample(N);
+    }
+
+    /// The family of that name, for samples whose names and labels are not known at compile time.
+    /// Type and help are those it was first given in this scrape.
+    pub fn family(&mut self, name: &str, help: &str, kind: Kind) -> &mut Family {
+        let is_same = self.families.get(self.last).is_some_and(|last| *last.name == *name);
+        let known = if is_same { Some(self.last) } else { self.index.get(name).copied() };
+        let i = match known {
+            Some(i) => i,
+            None => {
+                self.has_new = true;
+                self.families.push(Family::new(name, help, kind));
+                self.index.insert(name.into(), self.families.len() - 1);
+                self.families.len() - 1
+            }
+        };
+        self.last = i;
+        #[expect(clippy::indexing_slicing, reason = "the index holds positions of `families`")]
+        let family = &mut self.families[i];
+        if family.samples.is_empty() && (family.kind != kind || *family.help != *help) {
+            family.kind = kind;
+            family.help = help.into();
+        }
+        family
+    }
+}
+
+impl Family {
+    fn new(name: &str, help: &str, kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            help: help.into(),
+            kind,
+            text: String::new(),
+            keys: String::new(),
+            samples: Vec::new(),
+            in_order: true,
+            empty_for: 0,
+        }
+    }
+
+    /// The family's name.
+    #[must_use]
+    pub const fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text after `# HELP`, unescaped.
+    #[must_use]
+    pub const fn help(&self) -> &str {
+        &self.help
+    }
+
+    /// The type.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Puts a sample of a counter, gauge or untyped family; labels in the order of their names.
+    pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.line("", labels, None, value, true);
+        self.end_sample(labels.len());
+    }
+
+    /// Puts a histogram: cumulative counts by upper bound, in rising order.
+    pub fn histogram(
+        &mut self,
+        labels: &[(&str, &str)],
+        buckets: &[(f64, u64)],
+        sum: f64,
+        count: u64,
+    ) {
+        let mut first = true;
+        for &(bound, n) in buckets {
+            self.line("_bucket", labels, Some(("le", bound)), n as f64, first);
+            first = false;
+        }
+        if buckets.last().is_none_or(|&(bound, _)| bound != f64::INFINITY) {
+            self.line("_bucket", labels, Some(("le", f64::INFINITY)), count as f64, first);
+        }
+        self.line("_sum", labels, None, sum, false);
+        self.line("_count", labels, None, count as f64, false);
+        self.end_sample(labels.len());
+    }
+
+    /// Puts a summary: values by quantile, in rising order.
+    pub fn summary(
+        &mut self,
+        labels: &[(&str, &str)],
+        quantiles: &[(f64, f64)],
+        sum: f64,
+        count: u64,
+    ) {
+        let mut first = true;
+        for &(quantile, value) in quantiles {
+            self.line("", labels, Some(("quantile", quantile)), value, first);
+            first = false;
+        }
+        self.line("_sum", labels, None, sum, first);
+        self.line("_count", labels, None, count as f64, false);
+        self.end_sample(labels.len());
+    }
+
+    /// One line; `keyed` for the first of a sample, whose labels are what it is ordered by.
+    fn line(
+        &mut self,
+        suffix: &str,
+        labels: &[(&str, &str)],
+        extra: Option<(&str, f64)>,
+        value: f64,
+        keyed: bool,
+    ) {
+        self.text.push_str(suffix);
+        let mut open = '{';
+        for (name, value) in labels {
+            if keyed {
+                self.label(open, name, value);
+            } else {
+                self.open_label(open, name);
+                append_escaped(&mut self.text, value);
+                self.text.push('"');
+            }
+            open = ',';
+        }
+        if let Some((name, bound)) = extra {
+            self.open_label(open, name);
+            append_float(&mut self.text, bound);
+            self.text.push('"');
+            open = ',';
+        }
+        if open == ',' {
+            self.text.push('}');
+        }
+        self.text.push(' ');
+        append_float(&mut self.text, value);
+        self.text.push('\n');
+    }
+
+    fn open_label(&mut self, open: char, name: &str) {
+        self.text.push(open);
+        self.text.push_str(name);
+        self.text.push_str("=\"");
+    }
+
+    fn label(&mut self, open: char, name: &str, value: &dyn Label) {
+        self.open_label(open, name);
+        append_key(&mut self.keys, &mut self.text, value);
+        self.text.push('"');
+        self.keys.push_str(END_OF_VALUE);
+    }
+
+    fn end_sample(&mut self, labels: usize) {
+        let sample = Sample { text_end: self.text.len(), key_end: self.keys.len(), labels };
+        if let Some(&last) = self.samples.last() {
+            let i = self.samples.len();
+            let before =
+                i.checked_sub(2).and_then(|i| self.samples.get(i)).map_or(0, |s| s.key_end);
+            let (a, b) = (self.keys.get(before..last.key_end), self.keys.get(last.key_end..));
+            self.in_order &= (last.labels, a) < (labels, b);
+        }
+        self.samples.push(sample);
+    }
+
+    /// Calls `each` with the lines of each sample, and the label values that order it.
+    fn each(&self) -> impl Iterator<Item = Line<'_>> {
+        let mut begin = Sample::default();
+        self.samples.iter().map(move |&end| {
+            let line = Line {
+                family: self,
+                labels: end.labels,
+                key: self.keys.get(begin.key_end..end.key_end).unwrap_or_default(),
+                text: self.text.get(begin.text_end..end.text_end).unwrap_or_default(),
+            };
+            begin = end;
+            line
+        })
+    }
+
+    /// Appends these lines with the name before each; a break in a label's value is escaped.
+    fn append_lines(&self, lines: &str, body: &mut impl Body) {
+        let mut rest = lines;
+        while let Some(end) = memchr::memchr(b'\n', rest.as_bytes())
+            && let Some((line, others)) = rest.split_at_checked(end + 1)
+        {
+            body.append(&[&self.name, line]);
+            rest = others;
+        }
+    }
+
+    /// Appends the sample lines of families of one name, in the order of their label values.
+    /// Returns how many samples were left out because another has the same labels.
+    pub fn append_samples(same_name: &[&Self], body: &mut impl Body) -> usize {
+        if let [family] = same_name
+            && family.in_order
+        {
+            family.append_lines(&family.text, body);
+            return 0;
+        }
+        let mut lines: Vec<Line<'_>> = same_name.iter().flat_map(|family| family.each()).collect();
+        lines.sort_by(|a, b| (a.labels, a.key).cmp(&(b.labels, b.key)));
+        let all = lines.len();
+        lines.dedup_by(|b, a| (a.labels, a.key) == (b.labels, b.key));
+        for line in &lines {
+            line.family.append_lines(line.text, body);
+        }
+        all - lines.len()
+    }
+}
+
+struct Line<'a> {
+    family: &'a Family,
+    labels: usize,
+    key: &'a str,
+    text: &'a str,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use super::*;
+use crate::exposition::{counter, gauge, text};
+
+static PLAIN: Metric = gauge("node_plain", "A \\ and a\nline break \"here\".");
+static LABELED: Metric<2> = counter("node_labeled_total", "Two labels.").by(["a", "b"]);
+
+fn rendered(sink: &Sink) -> String {
+    let mut body = Vec::new();
+    text::append(&[sink], None, &mut text::Order::default(), &mut body);
+    String::from_utf8(body).unwrap()
+}
+
+#[test]
+fn families_and_series_come_out_in_order() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    sink.put(&PLAIN, [], 1);
+    sink.put(&LABELED, [&"2", &"x"], 2);
+    sink.put(&LABELED, [&"10", &"y"], 3);
+    sink.put(&LABELED, [&"10", &"x"], 4);
+    assert_eq!(
+        rendered(&sink),
+        "# HELP node_labeled_total Two labels.\n\
+         # TYPE node_labeled_total counter\n\
+         node_labeled_total{a=\"10\",b=\"x\"} 4\n\
+         node_labeled_total{a=\"10\",b=\"y\"} 3\n\
+         node_labeled_total{a=\"2\",b=\"x\"} 2\n\
+         # HELP node_plain A \\\\ and a\\nline break \"here\".\n\
+         # TYPE node_plain gauge\n\
+         node_plain 1\n"
+    );
+}
+
+#[test]
+fn values_are_ordered_as_lists_of_values_not_as_lines() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    for a in ["a\"", "a", "a b", "a!", "", "a\0b", "a\\", "a\u{1}"] {
+        sink.put(&LABELED, [&a, &"z"], 0);
+    }
+    let text = rendered(&sink);
+    let order: Vec<&str> = text.lines().filter_map(|l| l.split('"').nth(1)).collect();
+    assert_eq!(order, ["", "a", "a\0b", "a\u{1}", "a b", "a!", "a\\", "a\\\\"]);
+}
+
+#[test]
+fn label_values_are_escaped_and_made_utf8() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    sink.put(&LABELED, [&"\\ \" \n", &b"e\xff\xf0\x9f".as_slice()], 1);
+    assert!(
+        rendered(&sink).contains("node_labeled_total{a=\"\\\\ \\\" \\n\",b=\"e\u{fffd}\"} 1\n")
+    );
+}
+
+#[test]
+fn words_of_a_label_can_be_brought_together() {
+    let mut text = String::new();
+    for words in ["", "  ", " a ", "a \t b  c"] {
+        Spaced(words).append(&mut text);
+        text.push(';');
+    }
+    assert_eq!(text, ";;a;a b c;");
+}
+
+#[test]
+fn a_series_is_never_given_twice() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    sink.put(&LABELED, [&"a\0", &"b"], 1);
+    sink.put(&LABELED, [&"a", &"\0b"], 2);
+    sink.put(&LABELED, [&"a\0", &"b"], 3);
+    let text = rendered(&sink);
+    assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 2, "{text}");
+    assert!(!text.contains("} 3"), "the first one stays: {text}");
+}
+
+#[test]
+fn families_that_stay_empty_are_forgotten() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    sink.put(&PLAIN, [], 1);
+    for scrape in 2..20 {
+        sink.begin(scrape);
+        sink.put(&LABELED, [&1, &2], 1);
+        assert!(!rendered(&sink).contains("node_plain"));
+    }
+    assert_eq!(sink.families.len(), 1);
+    sink.put(&PLAIN, [], 2);
+    assert!(rendered(&sink).contains("node_plain 2"));
+}
+
+#[test]
+fn histograms_and_summaries_have_their_lines_in_order() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    let labels = [("x", "y\"")];
+    sink.family("h", "H.", Kind::Histogram).histogram(&labels, &[(0.5, 1), (1.0, 3)], 2.5, 4);
+    sink.family("s", "S.", Kind::Summary).summary(&[], &[(0.9, 7.0)], 8.0, 9);
+    assert_eq!(
+        rendered(&sink),
+        "# HELP h H.\n# TYPE h histogram\n\
+         h_bucket{x=\"y\\\"\",le=\"0.5\"} 1\n\
+         h_bucket{x=\"y\\\"\",le=\"1\"} 3\n\
+         h_bucket{x=\"y\\\"\",le=\"+Inf\"} 4\n\
+         h_sum{x=\"y\\\"\"} 2.5\n\
+         h_count{x=\"y\\\"\"} 4\n\
+         # HELP s S.\n# TYPE s summary\n\
+         s{quantile=\"0.9\"} 7\n\
+         s_sum 8\n\
+         s_count 9\n"
+    );
+}
+
+#[test]
+fn a_collector_may_wait_for_half_of_what_is_left_but_not_too_short() {
+    let patience = |left: Option<u64>, most: u64| {
+        let mut sink = Sink::default();
+        sink.due(left.map(|seconds| Instant::now() + Duration::from_secs(seconds)));
+        sink.patience(Duration::from_secs(most))
+    };
+    assert_eq!(patience(None, 5), Duration::from_secs(5));
+    assert_eq!(patience(Some(3600), 5), Duration::from_secs(5));
+    let half = patience(Some(3600), 3600);
+    assert!(half > LEAST && half <= Duration::from_secs(1800), "{half:?}");
+    assert_eq!(patience(Some(0), 5), LEAST);
+    assert_eq!(patience(Some(0), 0), Duration::ZERO);
+}
+
+#[test]
+fn an_order_that_was_kept_is_not_that_of_other_families() {
+    let mut order = text::Order::default();
+    let [mut first, mut second] = [Sink::default(), Sink::default()];
+    for names in [["b", "a", "c"], ["b", "a", "c"], ["a", "c", "b"], ["c", "c", "c"]] {
+        for (scrape, sink) in (1..).zip([&mut first, &mut second]) {
+            sink.begin(scrape);
+        }
+        for (value, name) in (0..).zip(names) {
+            let sink = if value == 1 { &mut second } else { &mut first };
+            sink.family(name, "", Kind::Gauge).sample(&[], f64::from(value));
+        }
+        let mut body = Vec::new();
+        text::append(&[&first, &second], None, &mut order, &mut body);
+        let text = String::from_utf8(body).unwrap();
+        let seen: Vec<&str> = text
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .filter_map(|l| l.split(' ').next())
+            .collect();
+        let mut wanted = names.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        assert_eq!(seen, wanted);
+    }
+}

@@ -1,0 +1,87 @@
+//! Text format 0.0.4 from sinks: families in the order of their names, series in that of
+//! their label values, each once.
+
+use crate::exposition::{Body, Family, Sink};
+
+/// What could not be exposed as it was put.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Samples of this family left out because others have the same name and labels.
+    Repeated {
+        /// The family.
+        family: String,
+        /// How many samples.
+        samples: usize,
+    },
+    /// A family left out because another collector gives one of that name in another type or
+    /// with another help text.
+    Inconsistent {
+        /// The family.
+        family: String,
+    },
+}
+
+/// In which order families were exposed last, which is mostly that of the next time.
+#[derive(Debug, Default)]
+pub struct Order(Vec<usize>);
+
+impl Order {
+    /// The families in the order of their names; those of one name in the order they have.
+    fn of<'a>(&mut self, families: &[&'a Family]) -> Vec<&'a Family> {
+        let key = |&i: &usize| (families.get(i).map(|family| family.name()), i);
+        let Self(order) = self;
+        if order.len() != families.len() || !order.is_sorted_by(|a, b| key(a) < key(b)) {
+            order.clear();
+            order.extend(0..families.len());
+            order.sort_by(|a, b| key(a).cmp(&key(b)));
+        }
+        order.iter().filter_map(|&i| families.get(i).copied()).collect()
+    }
+}
+
+/// Appends the families of `sinks` to `body`: all of them, or those with the names in `only`.
+/// Of what conflicts, the first sink's stays.
+pub fn append(
+    sinks: &[&Sink],
+    only: Option<&[String]>,
+    order: &mut Order,
+    body: &mut impl Body,
+) -> Vec<Conflict> {
+    let families: Vec<&Family> = (sinks.iter().flat_map(|sink| sink.families()))
+        .filter(|family| only.is_none_or(|names| names.iter().any(|name| name == family.name())))
+        .collect();
+    let families = order.of(&families);
+    let mut conflicts = Vec::new();
+    for same_name in families.chunk_by(|a, b| a.name() == b.name()) {
+        let Some(&first) = same_name.first() else { continue };
+        append_head(first, body);
+        let repeated = if same_name.len() == 1 {
+            Family::append_samples(same_name, body)
+        } else {
+            let same: Vec<&Family> = (same_name.iter().copied())
+                .filter(|family| family.kind() == first.kind() && family.help() == first.help())
+                .collect();
+            if same.len() < same_name.len() {
+                conflicts.push(Conflict::Inconsistent { family: first.name().to_owned() });
+            }
+            Family::append_samples(&same, body)
+        };
+        if repeated > 0 {
+            conflicts
+                .push(Conflict::Repeated { family: first.name().to_owned(), samples: repeated });
+        }
+    }
+    conflicts
+}
+
+fn append_head(family: &Family, body: &mut impl Body) {
+    body.append(&["# HELP ", family.name(), " "]);
+    let mut rest = family.help();
+    while let Some(i) = memchr::memchr2(b'\\', b'\n', rest.as_bytes()) {
+        let (plain, special) = rest.split_at(i);
+        let mut chars = special.chars();
+        body.append(&[plain, if chars.next() == Some('\n') { "\\n" } else { "\\\\" }]);
+        rest = chars.as_str();
+    }
+    body.append(&[rest, "\n# TYPE ", family.name(), " ", family.kind().name(), "\n"]);
+}

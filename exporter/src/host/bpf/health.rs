@@ -1,0 +1,89 @@
+//! What the programs in the kernel cost, and whether they do what they should.
+//!
+//! Of programs that a collector asked for in vain there is only that they are not attached.
+
+use super::{Bpf, Error, Health, Runs};
+use crate::exposition::{Metric, Sink, counter, gauge};
+use std::sync::TryLockError;
+
+static ATTACHED: Metric<1> =
+    gauge("node_bpf_program_attached", "Whether an eBPF program is attached.").by(["program"]);
+static RUNS: Metric<1> = counter(
+    "node_bpf_program_runs_total",
+    "Runs of an eBPF program, where kernel.bpf_stats_enabled is set.",
+)
+.by(["program"]);
+static SECONDS: Metric<1> = counter(
+    "node_bpf_program_run_seconds_total",
+    "Time that the runs of an eBPF program took, where kernel.bpf_stats_enabled is set.",
+)
+.by(["program"]);
+static MISSED: Metric<1> = counter(
+    "node_bpf_program_missed_runs_total",
+    "Runs that did not take place since the processor was in the eBPF program already.",
+)
+.by(["program"]);
+static ELEMENTS: Metric<1> = gauge("node_bpf_map_entries", "Elements of an eBPF map.").by(["map"]);
+static ROOM: Metric<1> =
+    gauge("node_bpf_map_max_entries", "Elements that an eBPF map has room for.").by(["map"]);
+static RESYNCS: Metric<2> = counter(
+    "node_bpf_resyncs_total",
+    "How often what eBPF counts was brought up to date with the kernel's own tables.",
+)
+.by(["reason", "subject"]);
+static AUDIT: Metric<1> = gauge(
+    "node_bpf_audit_difference",
+    "By how much the kernel's own count exceeds that of eBPF, since the last resync.",
+)
+.by(["subject"]);
+
+impl Bpf {
+    /// Puts all of it; nothing where no collector wants programs, or while one that is late
+    /// reads from them.
+    pub fn collect(&self, out: &mut Sink) {
+        let loaded = match self.0.neighbours.get() {
+            None | Some(Err(Error::Off)) => return,
+            Some(Err(_)) => {
+                for program in self.programs() {
+                    out.put(&ATTACHED, [&program], 0);
+                }
+                return;
+            }
+            Some(Ok(loaded)) => loaded,
+        };
+        let neighbours = match loaded.try_lock() {
+            Ok(neighbours) => neighbours,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Err(error) = neighbours.health(out) {
+            tracing::debug!("node_bpf_*: {error}");
+        }
+    }
+}
+
+impl Health for Sink {
+    fn program(&mut self, name: &'static str, attached: bool, runs: Runs) {
+        if attached {
+            self.put(&ATTACHED, [&name], 1);
+        }
+        if runs.count > 0 {
+            self.put(&RUNS, [&name], runs.count);
+            self.put(&SECONDS, [&name], runs.nanoseconds as f64 / 1e9);
+        }
+        self.put(&MISSED, [&name], runs.missed);
+    }
+
+    fn map(&mut self, name: &'static str, elements: u64, room: u64) {
+        self.put(&ELEMENTS, [&name], elements);
+        self.put(&ROOM, [&name], room);
+    }
+
+    fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64) {
+        self.put(&RESYNCS, [&reason, &subject], n);
+    }
+
+    fn audit(&mut self, subject: &'static str, difference: i64) {
+        self.put(&AUDIT, [&subject], difference as f64);
+    }
+}

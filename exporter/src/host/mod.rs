@@ -1,0 +1,144 @@
+//! Everything a collector may see of the machine: its files, its mounts, what the kernel tells over
+//! netlink, and the programs in the kernel.
+//!
+//! Imports `exposition` and the ground (`error`, `parse`, `flag`), no collector.
+//!
+//! The paths below are the only ones in the exporter that begin at the root: a test host puts
+//! a folder of its own in their place.
+
+pub mod bpf;
+pub mod crew;
+pub mod mounts;
+pub mod netlink;
+mod shared;
+mod sysfs;
+pub mod tree;
+
+pub use shared::Shared;
+
+use crate::{
+    flag::{AnyFlag, Flag, Flags},
+    parse::number,
+};
+use bpf::{Bpf, FAMILIES};
+use mounts::Mounts;
+use netlink::{LinkDump, NeighbourDump};
+use std::path::PathBuf;
+use tree::{File, Tree};
+
+const PROC: Flag<PathBuf> = Flag::value("path.procfs", &["/proc"], "procfs mountpoint.");
+const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoint.");
+const ROOT: Flag<PathBuf> = Flag::value("path.rootfs", &["/"], "rootfs mountpoint.");
+const UDEV: Flag<PathBuf> = Flag::value("path.udev.data", &["/run/udev/data"], "udev data path.");
+
+/// The flags that say where the machine is.
+pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV];
+
+/// The machine.
+#[derive(Clone)]
+pub struct Host {
+    /// `--path.procfs`.
+    pub proc: Tree,
+    /// `--path.sysfs`.
+    pub sys: Tree,
+    /// `--path.rootfs`.
+    pub root: Tree,
+    /// `--path.udev.data`.
+    pub udev: Tree,
+    /// `/proc/stat`, which costs the kernel a walk over all interrupts of all processors.
+    pub stat: Shared<File>,
+    /// `net/netstat` below `--path.procfs`.
+    pub netstat: Shared<File>,
+    /// What is mounted where.
+    pub mounts: Shared<Mounts>,
+    /// The interfaces of this process's network namespace and their counters.
+    pub links: Shared<LinkDump>,
+    /// Dumps of the tables of IPv4 and IPv6 neighbours, which cost the kernel a walk over those of
+    /// all network namespaces.
+    pub neighbours: [Shared<NeighbourDump>; 2],
+    /// Programs in the kernel; off for a machine that is a folder of files.
+    pub bpf: Bpf,
+}
+
+impl Host {
+    /// The machine that the flags point to.
+    #[must_use]
+    pub fn new(flags: &Flags) -> Self {
+        let proc = Tree::new(flags.get(&PROC));
+        let sys = Tree::new(flags.get(&SYS));
+        let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
+            let entries = match flags.get(&bpf::NEIGHBOUR_MAP_ENTRIES) {
+                0 => room(&proc),
+                given => u32::try_from(given).unwrap_or(u32::MAX),
+            };
+            Bpf::new(sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"), entries)
+        } else {
+            Bpf::off()
+        };
+        Self {
+            bpf,
+            stat: Shared::new(proc.single_file("stat")),
+            netstat: Shared::new(proc.single_file("net/netstat")),
+            mounts: Shared::new(Mounts::new(&proc)),
+            links: Shared::new(LinkDump::default()),
+            neighbours: FAMILIES.map(|family| Shared::new(NeighbourDump::new(family))),
+            proc,
+            sys,
+            root: Tree::new(flags.get(&ROOT)),
+            udev: Tree::new(flags.get(&UDEV)),
+        }
+    }
+
+    /// Whether `--path.procfs` is a procfs, so that it is the running kernel's (its own or the
+    /// host's, seen from a container), and not a folder of files.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        is(&self.proc, PROC_SUPER_MAGIC)
+    }
+
+    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows who reads
+    /// it the reader's own network.
+    #[must_use]
+    pub fn own_netstat(&self) -> Shared<File> {
+        if self.is_running() {
+            self.netstat.clone()
+        } else {
+            Shared::new(Tree::new("/proc").single_file("net/netstat"))
+        }
+    }
+
+    /// Whether `--path.sysfs` is a sysfs. It may show the interfaces of another network namespace
+    /// than this process's: that of whoever mounted it.
+    #[must_use]
+    pub fn has_sysfs(&self) -> bool {
+        is(&self.sys, SYSFS_MAGIC)
+    }
+
+    /// Whether `--path.sysfs` is a sysfs and shows the interfaces of this process's network
+    /// namespace, as [`Host::links`] does.
+    #[must_use]
+    pub fn has_own_sysfs(&self) -> bool {
+        self.has_sysfs() && sysfs::shows(&self.sys, &self.links)
+    }
+}
+
+/// How many neighbours there may be: what the tables take before they refuse more, and some that
+/// do not count for that, such as permanent ones. Only the initial namespace shows the thresholds.
+fn room(proc: &Tree) -> u32 {
+    const SOME: u32 = 1 << 15;
+    const MOST: u32 = 1 << 20;
+    let threshold = |version| -> u32 {
+        let mut file = proc.file(&format!("sys/net/{version}/neigh/default/gc_thresh3"));
+        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(SOME)
+    };
+    threshold("ipv4").saturating_add(threshold("ipv6")).saturating_add(SOME).min(MOST)
+}
+
+/// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+/// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
+const SYSFS_MAGIC: u64 = 0x6265_6572;
+
+fn is(tree: &Tree, magic: u64) -> bool {
+    rustix::fs::statfs(tree.root()).is_ok_and(|at| u64::try_from(at.f_type) == Ok(magic))
+}

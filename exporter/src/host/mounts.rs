@@ -1,0 +1,264 @@
+//! What is mounted where, as `/proc/<pid>/mountinfo` says it (`show_mountinfo()` in
+//! `fs/proc_namespace.c`).
+
+use crate::{
+    error::{Error, Malformed, Result},
+    host::{
+        Shared,
+        tree::{File, Tree},
+    },
+};
+use std::{borrow::Cow, os::unix::ffi::OsStrExt as _, path::Path};
+
+/// `/proc/1/mountinfo`, or the exporter's own where process 1 is hidden from it (`hidepid`).
+#[derive(Debug)]
+pub struct Mounts {
+    first: File,
+    own: File,
+    is_own: bool,
+}
+
+impl Mounts {
+    /// The mounts that this procfs tells.
+    #[must_use]
+    pub fn new(proc: &Tree) -> Self {
+        Self { first: proc.file("1/mountinfo"), own: proc.file("self/mountinfo"), is_own: false }
+    }
+
+    fn refresh(&mut self) -> Result {
+        let read = self.first.bytes().map(drop);
+        self.is_own = read.as_ref().is_err_and(Error::is_hidden);
+        if self.is_own { self.own.bytes().map(drop) } else { read }
+    }
+
+    const fn file(&self) -> &File {
+        if self.is_own { &self.own } else { &self.first }
+    }
+}
+
+impl Shared<Mounts> {
+    /// Opens the file, which stays open: where `/proc` is mounted with `hidepid`, that of process 1
+    /// is hidden once the exporter has dropped its capabilities.
+    pub fn open(&self) {
+        if let Err(error) = self.read(0, |_, _| Ok(())) {
+            tracing::debug!(%error, "mounts are not known at the start");
+        }
+    }
+
+    /// Gives `read` the file, which is read once a scrape and need not be UTF-8.
+    ///
+    /// # Errors
+    /// It cannot be read, or what `read` says.
+    pub fn read<R>(&self, scrape: u64, read: impl FnOnce(&[u8], &Path) -> Result<R>) -> Result<R> {
+        self.with(scrape, Mounts::refresh, |mounts| {
+            read(mounts.file().last(), mounts.file().path())
+        })
+    }
+}
+
+/// One mount, as a line says it.
+#[derive(Debug, PartialEq)]
+pub struct Line<'a> {
+    /// Of the mount; a number is used again once the mount is gone.
+    pub id: u64,
+    /// Of the file system's device.
+    pub major: u32,
+    /// Of the file system's device.
+    pub minor: u32,
+    /// The mount point, escaped.
+    pub point: &'a [u8],
+    /// The type, escaped.
+    pub kind: &'a [u8],
+    /// What is mounted, escaped.
+    pub source: &'a [u8],
+    /// Whether the mount or the file system is, for whatever reason.
+    pub read_only: bool,
+}
+
+/// The mounts, the first that was made first.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
+    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(Line::parse)
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a [u8]) -> Result<Self, Malformed> {
+        let wrong = |what| Malformed::new(what, &String::from_utf8_lossy(line));
+        let mut fields = line.splitn(7, |&byte| byte == b' ');
+        let mut field = |what| fields.next().ok_or_else(|| wrong(what));
+        let id = number(field("mount ID")?).ok_or_else(|| wrong("mount ID"))?;
+        field("parent's mount ID")?;
+        let device = field("device numbers")?;
+        let mut numbers = device.splitn(2, |&byte| byte == b':').map(number);
+        let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
+            return Err(wrong("device numbers"));
+        };
+        field("root")?;
+        let point = field("mount point")?;
+        let options = field("mount options")?;
+        let rest = field("file system")?;
+        // Any number of optional fields, ended by a dash; the last field may have spaces.
+        let end = if rest.starts_with(b"- ") {
+            0
+        } else {
+            memchr::memmem::find(rest, b" - ").ok_or_else(|| wrong("file system"))? + 1
+        };
+        let mut fields = rest.get(end..).unwrap_or_default().splitn(4, |&byte| byte == b' ');
+        let (Some(_dash), Some(kind), Some(source), Some(super_options)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err(wrong("file system"));
+        };
+        let has = |options: &[u8], option| options.split(|&byte| byte == b',').any(|o| o == option);
+        let read_only = has(options, b"ro".as_slice())
+            || has(super_options, b"ro")
+            || has(super_options, b"emergency_ro");
+        Ok(Self { id, major, minor, point, kind, source, read_only })
+    }
+}
+
+fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Undoes what the kernel does to white space and backslashes: `\040` is a space.
+#[must_use]
+pub fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) =
+            (byte, tail)
+        {
+            plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+            rest = tail;
+        } else {
+            plain.push(byte);
+            rest = tail;
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// The mount point as it is seen from `root`; what is not below it stays as it is.
+#[must_use]
+pub fn strip<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
+    let root = trim(root);
+    match point.strip_prefix(root) {
+        Some(b"") if !root.is_empty() => b"/",
+        Some(rest) if rest.starts_with(b"/") => rest,
+        _ => point,
+    }
+}
+
+/// Where that is for the exporter.
+#[must_use]
+pub fn join(root: &Path, point: &[u8]) -> Vec<u8> {
+    [trim(root), point].concat()
+}
+
+/// The path without slashes at its end.
+fn trim(root: &Path) -> &[u8] {
+    let mut path = root.as_os_str().as_bytes();
+    while let Some(shorter) = path.strip_suffix(b"/") {
+        path = shorter;
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, malformed};
+
+    fn parse(line: &str) -> Result<Line<'_>, Malformed> {
+        Line::parse(line.as_bytes())
+    }
+
+    #[test]
+    fn the_exporters_own_mounts_stand_in_for_those_of_a_hidden_process() {
+        let machine = Machine::new().with("proc/self/mountinfo", "own");
+        let mounts = Shared::new(Mounts::new(&Tree::new(machine.path().join("proc"))));
+        let seen = |scrape| mounts.read(scrape, |text, _| Ok(text.to_vec()));
+        assert_eq!(seen(1).unwrap(), b"own");
+        let machine = machine.with("proc/1/mountinfo", "first");
+        assert_eq!((seen(1).unwrap(), seen(2).unwrap()), (b"own".to_vec(), b"first".to_vec()));
+        std::fs::remove_dir_all(machine.path().join("proc")).unwrap();
+        assert_eq!(seen(3).unwrap(), b"first", "it stays open");
+    }
+
+    #[test]
+    fn what_was_opened_at_the_start_may_be_hidden_later() {
+        let machine =
+            Machine::new().with("proc/1/mountinfo", "first").with("proc/self/mountinfo", "own");
+        let mounts = Shared::new(Mounts::new(&Tree::new(machine.path().join("proc"))));
+        mounts.open();
+        std::fs::remove_dir_all(machine.path().join("proc/1")).unwrap();
+        assert_eq!(mounts.read(1, |text, _| Ok(text.to_vec())).unwrap(), b"first");
+    }
+
+    #[test]
+    fn optional_fields_are_any_number() {
+        let rest = "ext4 /dev/sda1 rw,errors=remount-ro";
+        for optional in ["", "shared:1 ", "shared:1 master:2 propagate_from:3 unbindable - "] {
+            let line = format!("27 1 254:0 / / rw,relatime {optional}- {rest}");
+            let line = parse(&line).unwrap();
+            assert_eq!((line.id, line.major, line.minor, line.point), (27, 254, 0, &b"/"[..]));
+            if !optional.contains('-') {
+                assert_eq!((line.kind, line.source), (&b"ext4"[..], &b"/dev/sda1"[..]));
+            }
+            assert!(!line.read_only);
+        }
+        let odd = parse("1 1 0:1 / /x rw - tmpfs  rw,a b").unwrap();
+        assert_eq!((odd.source, odd.read_only), (&b""[..], false));
+    }
+
+    #[test]
+    fn read_only_is_the_mount_or_the_file_system_or_an_emergency() {
+        let read_only = |a: &str, b: &str| {
+            parse(&format!("1 1 0:1 / / {a} - ext4 /dev/sda1 {b}")).unwrap().read_only
+        };
+        assert!(read_only("ro,relatime", "rw") && read_only("rw", "ro"));
+        assert!(read_only("rw", "rw,emergency_ro"));
+        assert!(!read_only("rw,errors=ro,rox", "rw,error=remount-ro"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_mount() {
+        for (line, what) in [
+            ("x 1 0:1 / / rw - a b c", "mount ID"),
+            ("1 1 0 / / rw - a b c", "device numbers"),
+            ("1 1 0:x / / rw - a b c", "device numbers"),
+            ("1 1 0:1 / /", "mount options"),
+            ("1 1 0:1 / / rw", "file system"),
+            ("1 1 0:1 / / rw shared:1 a b c", "file system"),
+            ("1 1 0:1 / / rw - a b", "file system"),
+        ] {
+            assert_eq!(malformed(parse(line)), format!("bad {what}: {line:?}"));
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        assert_eq!(*unescape(br"/a\040b\011c\012d\134e"), *b"/a b\tc\nd\\e");
+        assert_eq!(*unescape(br"/a\04\400\x\"), *br"/a\04\400\x\");
+        assert_eq!(*unescape(b"/\\377"), *b"/\xff");
+    }
+
+    #[test]
+    fn mount_points_are_seen_from_the_root() {
+        let strip = |point: &'static str, root| {
+            std::str::from_utf8(strip(point.as_bytes(), Path::new(root))).unwrap()
+        };
+        assert_eq!(strip("/data", "/"), "/data");
+        assert_eq!(strip("/", "/"), "/");
+        assert_eq!(strip("/host", "/host"), "/");
+        assert_eq!(strip("/host/data", "/host"), "/data");
+        assert_eq!(strip("/host/data", "/host/"), "/data");
+        assert_eq!(strip("/hostdata", "/host"), "/hostdata");
+        assert_eq!(join(Path::new("/"), b"/a"), b"/a");
+        assert_eq!(join(Path::new("/host/"), b"/"), b"/host/");
+    }
+}

@@ -1,0 +1,80 @@
+//! Files of at most a page, such as a device's attributes.
+
+use super::open;
+use crate::exposition::Label;
+use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
+use std::ops::Deref;
+
+/// Reads what there is, at most a page. One read is enough for what does not fill the room: sysfs
+/// gives an attribute whole (`kernfs_fop_read_iter()`), and so do a process's files.
+pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
+    let fd = open(at, name, OFlags::empty())?;
+    let mut page = Bytes::default();
+    page.len = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.short))?;
+    if page.len < ROOM {
+        return Ok(page);
+    }
+    page.long.extend_from_slice(&page.short);
+    while page.long.len() < PAGE {
+        let more = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.short))?;
+        let Some(more) = page.short.get(..more).filter(|more| !more.is_empty()) else { break };
+        page.long.extend_from_slice(more);
+    }
+    page.long.truncate(PAGE);
+    Ok(page)
+}
+
+/// The largest value of an attribute: sysfs gives one page.
+pub(super) const PAGE: usize = 4096;
+
+/// Nearly all attributes are shorter, and a value that is handed on is copied.
+const ROOM: usize = 512;
+
+/// What an attribute contains, on the stack save where it is long.
+pub struct Bytes {
+    short: [u8; ROOM],
+    len: usize,
+    /// All of it, where it does not fit.
+    long: Vec<u8>,
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        if self.long.is_empty() {
+            self.short.get(..self.len).unwrap_or_default()
+        } else {
+            &self.long
+        }
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self { short: [0; ROOM], len: 0, long: Vec::new() }
+    }
+}
+
+/// An attribute's text without white space around it.
+#[derive(Default)]
+pub struct Attribute(Bytes);
+
+impl Attribute {
+    /// Of bytes that are UTF-8.
+    pub(super) const fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Attribute {
+    type Target = str;
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default().trim_ascii() // checked when it was read
+    }
+}
+
+impl Label for Attribute {
+    fn append(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}

@@ -1,0 +1,94 @@
+//! Rooted, read-only views of the kernel's file trees.
+//!
+//! Files read at every scrape stay open and are read again in place; directories are listed
+//! again in place; attributes are opened relative to their directory. None of it allocates in
+//! a steady scrape.
+
+mod attribute;
+mod file;
+mod folder;
+#[cfg(test)]
+mod tests;
+
+pub use attribute::{Attribute, Bytes};
+pub use file::File;
+pub use folder::{Dir, Entry, Folder, Names, Seen};
+
+use crate::error::{Error, Malformed, Result};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where a tree is mounted: `--path.procfs` and its like.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: Arc<Path>,
+}
+
+impl Tree {
+    /// The tree below `root`. Nothing is opened yet.
+    pub fn new(root: impl AsRef<Path>) -> Self {
+        Self { root: root.as_ref().into() }
+    }
+
+    /// Where the tree begins.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where `path` is, below the root.
+    #[must_use]
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// A file that is read at every scrape: opened at first use, then read again in place.
+    #[must_use]
+    pub fn file(&self, path: &str) -> File {
+        File::new(self.path(path), false)
+    }
+
+    /// Such a file that the kernel makes in one piece: a sysctl, or what `single_open()` of
+    /// `fs/seq_file.c` shows. A read that leaves room has all of it then.
+    #[must_use]
+    pub fn single_file(&self, path: &str) -> File {
+        File::new(self.path(path), true)
+    }
+
+    /// A directory that is listed at every scrape.
+    #[must_use]
+    pub fn folder(&self, path: &str) -> Folder {
+        Folder::new(self.path(path))
+    }
+}
+
+fn open(at: impl AsFd, path: impl rustix::path::Arg, more: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC | more, Mode::empty())
+}
+
+/// Opens what was not there last time, mostly: to ask whether it is takes half as long as to try.
+fn open_again(path: &Path, was_absent: &mut bool, more: OFlags) -> Result<OwnedFd, Errno> {
+    if *was_absent {
+        rustix::fs::stat(path)?;
+    }
+    let opened = open(rustix::fs::CWD, path, more);
+    *was_absent = opened.as_ref().is_err_and(|errno| *errno == Errno::NOENT);
+    opened
+}
+
+fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|error| Error::Parse {
+        path: path.into(),
+        source: Malformed::new(
+            "text",
+            &String::from_utf8_lossy(bytes.get(error.valid_up_to()..).unwrap_or_default()),
+        ),
+    })
+}

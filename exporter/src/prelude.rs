@@ -1,0 +1,13 @@
+//! The names with which every collector's file begins.
+
+pub use crate::{
+    collector::{Collector, Spec},
+    error::{Absent, Error, Malformed, Optional, Result},
+    exposition::{Metric, Sink, counter, gauge, untyped},
+    flag::{Filter, Flag, Flags, Pattern, pattern, switch, text, texts},
+    host::{
+        Host,
+        tree::{Dir, Entry, File, Folder, Names, Seen, Tree},
+    },
+    parse::Words,
+};

@@ -1,0 +1,218 @@
+//! What the exporter counts of itself: `promhttp_*`, `process_*`, its build, and what its programs
+//! in the kernel cost.
+
+use crate::{
+    error::Malformed,
+    exposition::{Metric, Sink, counter, gauge},
+    host::{
+        Shared,
+        bpf::Bpf,
+        tree::{File, Tree},
+    },
+    parse,
+};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use rustix::process::Resource;
+use std::sync::{Arc, Mutex, PoisonError};
+
+static BUILD: Metric<7> = gauge(
+    "node_exporter_build_info",
+    "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter was built, and the goos and goarch for the build.",
+)
+.by(["branch", "goarch", "goos", "goversion", "revision", "tags", "version"]);
+static ERRORS: Metric<1> = counter(
+    "promhttp_metric_handler_errors_total",
+    "Total number of internal errors encountered by the promhttp metric handler.",
+)
+.by(["cause"]);
+static IN_FLIGHT: Metric =
+    gauge("promhttp_metric_handler_requests_in_flight", "Current number of scrapes being served.");
+static REQUESTS: Metric<1> = counter(
+    "promhttp_metric_handler_requests_total",
+    "Total number of scrapes by HTTP status code.",
+)
+.by(["code"]);
+static CPU: Metric =
+    counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
+static MAX_FDS: Metric = gauge("process_max_fds", "Maximum number of open file descriptors.");
+static OPEN_FDS: Metric = gauge("process_open_fds", "Number of open file descriptors.");
+static RESIDENT: Metric = gauge("process_resident_memory_bytes", "Resident memory size in bytes.");
+static VIRTUAL: Metric = gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.");
+static VIRTUAL_MAX: Metric = gauge(
+    "process_virtual_memory_max_bytes",
+    "Maximum amount of virtual memory available in bytes.",
+);
+static START: Metric =
+    gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.");
+static RECEIVED: Metric = counter(
+    "process_network_receive_bytes_total",
+    "Number of bytes received by the process over the network.",
+);
+static SENT: Metric = counter(
+    "process_network_transmit_bytes_total",
+    "Number of bytes sent by the process over the network.",
+);
+
+/// Counters of the handler; cheap to clone, all clones count together.
+#[derive(Clone)]
+pub struct Own {
+    /// Whether `process_*` and `promhttp_*` are exposed.
+    exposed: bool,
+    process: Arc<Mutex<Option<Process>>>,
+    bpf: Bpf,
+    in_flight: Gauge,
+    ok: Counter,
+    unavailable: Counter,
+    failed: Counter,
+}
+
+impl Own {
+    /// `exposed` is false with `--web.disable-exporter-metrics`; `netstat` is `net/netstat` of this
+    /// process.
+    #[must_use]
+    pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<File>) -> Self {
+        let process = exposed.then(|| Process::new(netstat)).transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
+            None
+        });
+        Self {
+            exposed,
+            process: Arc::new(Mutex::new(process)),
+            bpf,
+            in_flight: Gauge::default(),
+            ok: Counter::default(),
+            unavailable: Counter::default(),
+            failed: Counter::default(),
+        }
+    }
+
+    /// A scrape begins; the number of those under way, this one included.
+    pub fn begin(&self) -> i64 {
+        self.in_flight.inc() + 1
+    }
+
+    /// A scrape ended: served, or refused because too many were under way.
+    pub fn end(&self, served: bool) {
+        self.in_flight.dec();
+        if served {
+            self.ok.inc()
+        } else {
+            self.unavailable.inc()
+        };
+    }
+
+    /// Something could not be exposed as it was collected.
+    pub fn gathering_failed(&self) {
+        self.failed.inc();
+    }
+
+    /// Puts all of it.
+    pub fn collect(&self, out: &mut Sink) {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        out.put(&BUILD, [&"", &arch, &"linux", &"", &"", &"", &version], 1);
+        self.bpf.collect(out);
+        if !self.exposed {
+            return;
+        }
+        out.put(&ERRORS, [&"encoding"], 0);
+        out.put(&ERRORS, [&"gathering"], self.failed.get());
+        out.put(&IN_FLIGHT, [], self.in_flight.get());
+        out.put(&REQUESTS, [&"200"], self.ok.get());
+        out.put(&REQUESTS, [&"500"], 0);
+        out.put(&REQUESTS, [&"503"], self.unavailable.get());
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = process.as_mut().map(|process| process.collect(out)) {
+            tracing::debug!(%error, "cannot read this process's own figures");
+        }
+    }
+}
+
+/// This process as `/proc/self` shows it.
+struct Process {
+    /// For the descriptors.
+    folder: procfs::process::Process,
+    stat: File,
+    netstat: Shared<File>,
+    /// Seconds since 1970.
+    start: f64,
+}
+
+impl Process {
+    fn new(netstat: Shared<File>) -> procfs::ProcResult<Self> {
+        use procfs::CurrentSI as _;
+        let folder = procfs::process::Process::myself()?;
+        // Asked for once: what it takes to know when the machine started is the kernel's
+        // costliest file.
+        let boot = procfs::KernelStats::current()?.btime as f64;
+        let start = boot + folder.stat()?.starttime as f64 / procfs::ticks_per_second() as f64;
+        Ok(Self { folder, stat: Tree::new("/proc/self").single_file("stat"), netstat, start })
+    }
+
+    fn collect(&mut self, out: &mut Sink) -> anyhow::Result<()> {
+        use procfs::{FromRead as _, WithCurrentSystemInfo as _};
+        let stat = procfs::process::Stat::from_read(self.stat.bytes()?)?;
+        out.put(&CPU, [], (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64);
+        out.put(&VIRTUAL, [], stat.vsize);
+        out.put(&RESIDENT, [], stat.rss_bytes().get());
+        out.put(&START, [], self.start);
+        out.put(&OPEN_FDS, [], self.folder.fd_count()?);
+        out.put(&MAX_FDS, [], limit(Resource::Nofile));
+        out.put(&VIRTUAL_MAX, [], limit(Resource::As));
+        let [received, sent] = self.netstat.parse(out.scrape(), octets)?;
+        out.put(&RECEIVED, [], received);
+        out.put(&SENT, [], sent);
+        Ok(())
+    }
+}
+
+/// Bytes received and sent by IP, of the whole network namespace: `IpExt` in `net/netstat`, a
+/// line of names over a line of numbers. 0 where the kernel does not count them.
+fn octets(text: &str) -> Result<[u64; 2], Malformed> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return Ok([0; 2]) };
+    let mut octets = [0; 2];
+    for (name, number) in names.split(' ').zip(numbers.split(' ')) {
+        match name {
+            "InOctets" => octets[0] = parse::number("InOctets", number)?,
+            "OutOctets" => octets[1] = parse::number("OutOctets", number)?,
+            _ => {}
+        }
+    }
+    Ok(octets)
+}
+
+/// A soft limit; what is unlimited is the largest number, as Go's client has it.
+fn limit(resource: Resource) -> u64 {
+    rustix::process::getrlimit(resource).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::malformed;
+
+    #[test]
+    fn octets_are_ips() {
+        let text = "TcpExt: InOctets\nTcpExt: 1\nIpExt: InNoRoutes InOctets OutOctets New\nIpExt: 3 4 5 x\n";
+        assert_eq!(octets(text), Ok([4, 5]));
+        assert_eq!(octets("TcpExt: InOctets\nTcpExt: 1\n"), Ok([0, 0]));
+        assert_eq!(malformed(octets("IpExt: OutOctets\nIpExt: x\n")), "bad OutOctets: \"x\"");
+    }
+
+    #[test]
+    fn this_process_has_started_and_has_memory() {
+        let mut out = Sink::default();
+        out.begin(1);
+        let netstat = Shared::new(Tree::new("/proc").file("net/netstat"));
+        Own::new(true, Bpf::off(), netstat).collect(&mut out);
+        let names: Vec<&str> = out.families().map(crate::exposition::Family::name).collect();
+        for family in [&CPU, &RESIDENT, &START, &OPEN_FDS, &MAX_FDS, &VIRTUAL_MAX, &RECEIVED] {
+            assert!(names.contains(&&*family.name), "{}", family.name);
+        }
+    }
+}
