@@ -15,14 +15,16 @@ pub struct Packer {
     packed: Vec<u8>,
 }
 
-impl Packer {
-    /// How much is packed at once.
-    const PIECE: usize = 16 << 10;
-
-    pub fn new() -> Self {
+impl Default for Packer {
+    fn default() -> Self {
         let compress = Compress::new_gzip(Compression::fast(), WINDOW);
         Self { compress, piece: String::new(), packed: Vec::new() }
     }
+}
+
+impl Packer {
+    /// How much is packed at once.
+    const PIECE: usize = 16 << 10;
 
     fn pack(&mut self, mut text: &[u8], flush: FlushCompress) {
         loop {
@@ -81,7 +83,7 @@ mod tests {
     fn what_is_packed_in_pieces_is_what_was_put() {
         let text: String =
             (0..300_000_u32).map(|i| char::from(32 + (i.wrapping_mul(i) % 90) as u8)).collect();
-        let mut packer = Packer::new();
+        let mut packer = Packer::default();
         for (text, piece) in [
             (text.as_str(), 7),
             (&text, 100_000),

@@ -424,7 +424,7 @@ impl Engine {
         sinks.extend(outcomes.iter().filter_map(|outcome| outcome.sink.as_ref()));
         let names = scrape.request.names.as_deref();
         let (body, conflicts) = if scrape.request.gzip {
-            let compress = compress.get_or_insert_with(Packer::new);
+            let compress = compress.get_or_insert_with(Packer::default);
             let conflicts = text::append(&sinks, names, &mut order, compress);
             (compress.finish(), conflicts)
         } else {
