@@ -4,7 +4,7 @@ pub use crate::{
     collector::{Collector, Spec},
     error::{Absent, Error, Malformed, Optional, Result},
     exposition::{Metric, Sink, counter, gauge, untyped},
-    flag::{Filter, Flag, Flags, Pattern, pattern, switch, text, texts},
+    flag::{Filter, FilterFlags, Flag, Flags, Pattern, Rule, pattern, switch, text, texts},
     host::{
         Host,
         tree::{Dir, Entry, File, Folder, Names, Seen, Tree},

@@ -15,7 +15,7 @@ pub const SPEC: Spec = Spec {
     new: |host, flags| {
         Ok(Box::new(DiskStats {
             file: host.proc.file("diskstats"),
-            filter: Filter::with_default(flags, &INCLUDE, &EXCLUDE, &OLD_EXCLUDE)?,
+            filter: PAIR.read(flags)?,
             block: host.sys.folder("block"),
             udev: host.udev.folder(""),
             name: String::new(),
@@ -24,6 +24,8 @@ pub const SPEC: Spec = Spec {
     },
 };
 
+static PAIR: FilterFlags =
+    FilterFlags { old_exclude: Some(&OLD_EXCLUDE), ..FilterFlags::new(&INCLUDE, &EXCLUDE) };
 const EXCLUDE: Flag<Option<Pattern>> = Flag::value(
     "collector.diskstats.device-exclude",
     &[r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$"],

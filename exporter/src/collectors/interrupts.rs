@@ -17,7 +17,7 @@ pub const SPEC: Spec = Spec {
     flags: &[&INCLUDE, &EXCLUDE, &ZEROS],
     new: |host, flags| {
         let gives = flags.gives(&INCLUDE) || flags.gives(&EXCLUDE);
-        let filter = Filter::new(flags, &INCLUDE, &EXCLUDE)?;
+        let filter = FilterFlags::new(&INCLUDE, &EXCLUDE).read(flags)?;
         Ok(Box::new(Interrupts {
             file: host.proc.file("interrupts"),
             filter: gives.then_some(filter),

@@ -10,13 +10,11 @@ pub const SPEC: Spec = Spec {
     enabled: false,
     flags: &[&INCLUDE, &EXCLUDE],
     new: |host, flags| {
-        Ok(Box::new(SlabInfo {
-            file: host.proc.file("slabinfo"),
-            filter: Filter::both(flags, &INCLUDE, &EXCLUDE),
-        }))
+        Ok(Box::new(SlabInfo { file: host.proc.file("slabinfo"), filter: PAIR.read(flags)? }))
     },
 };
 
+static PAIR: FilterFlags = FilterFlags { rule: Rule::Both, ..FilterFlags::new(&INCLUDE, &EXCLUDE) };
 static INCLUDE: Flag<Option<Pattern>> = Flag::value(
     "collector.slabinfo.slabs-include",
     &[".*"],

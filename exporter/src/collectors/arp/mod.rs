@@ -17,7 +17,7 @@ pub const SPEC: Spec = Spec {
     flags: &[&INCLUDE, &EXCLUDE, &NETLINK],
     new: |host, flags| {
         Ok(Box::new(Arp {
-            filter: Filter::new(flags, &INCLUDE, &EXCLUDE)?,
+            filter: FilterFlags::new(&INCLUDE, &EXCLUDE).read(flags)?,
             sources: sources(host, flags),
         }))
     },

@@ -42,6 +42,14 @@ pub const SPEC: Spec = Spec {
     },
 };
 
+static POINTS: FilterFlags = FilterFlags {
+    old_exclude: Some(&OLD_POINTS_EXCLUDE),
+    ..FilterFlags::new(&POINTS_INCLUDE, &POINTS_EXCLUDE)
+};
+static KINDS: FilterFlags = FilterFlags {
+    old_exclude: Some(&OLD_KINDS_EXCLUDE),
+    ..FilterFlags::new(&KINDS_INCLUDE, &KINDS_EXCLUDE)
+};
 const POINTS_EXCLUDE: Flag<Option<Pattern>> = Flag::value(
     "collector.filesystem.mount-points-exclude",
     &["^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"],
@@ -166,20 +174,7 @@ impl FileSystem {
         Ok(Self {
             mounts: host.mounts.clone(),
             root: host.root.root().into(),
-            wanted: Wanted {
-                points: Filter::with_default(
-                    flags,
-                    &POINTS_INCLUDE,
-                    &POINTS_EXCLUDE,
-                    &OLD_POINTS_EXCLUDE,
-                )?,
-                kinds: Filter::with_default(
-                    flags,
-                    &KINDS_INCLUDE,
-                    &KINDS_EXCLUDE,
-                    &OLD_KINDS_EXCLUDE,
-                )?,
-            },
+            wanted: Wanted { points: POINTS.read(flags)?, kinds: KINDS.read(flags)? },
             timeout: flags.get(&TIMEOUT),
             crew: Crew::new("statfs", workers, move |path: &CString| ask(path)),
             text: Vec::new(),

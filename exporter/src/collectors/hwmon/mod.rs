@@ -28,8 +28,8 @@ pub const SPEC: Spec = Spec {
         Ok(Box::new(HwMon {
             tree: host.sys.clone(),
             class: host.sys.folder(CLASS),
-            chips: Filter::new(flags, &CHIP_INCLUDE, &CHIP_EXCLUDE)?,
-            sensors: Filter::new(flags, &SENSOR_INCLUDE, &SENSOR_EXCLUDE)?,
+            chips: FilterFlags::new(&CHIP_INCLUDE, &CHIP_EXCLUDE).read(flags)?,
+            sensors: FilterFlags::new(&SENSOR_INCLUDE, &SENSOR_EXCLUDE).read(flags)?,
             seen: Seen::default(),
             known: Vec::new(),
             crew: Crew::new("hwmon", 1, |chip: &Mutex<Chip>| {

@@ -20,7 +20,7 @@ pub const SPEC: Spec = Spec {
     new: |host, flags| {
         Ok(Box::new(InfiniBand {
             class: host.sys.folder("class/infiniband"),
-            filter: Filter::new(flags, &INCLUDE, &EXCLUDE)?,
+            filter: FilterFlags::new(&INCLUDE, &EXCLUDE).read(flags)?,
             ports: Names::default(),
             files: Names::default(),
         }))

@@ -23,6 +23,11 @@ const INCLUDE: Flag<Option<Pattern>> = pattern(
     "collector.netdev.device-include",
     "Regexp of net devices to include (mutually exclusive to device-exclude).",
 );
+static PAIR: FilterFlags = FilterFlags {
+    old_include: Some(&OLD_INCLUDE),
+    old_exclude: Some(&OLD_EXCLUDE),
+    ..FilterFlags::new(&INCLUDE, &EXCLUDE)
+};
 const OLD_INCLUDE: Flag<Option<Pattern>> =
     pattern("collector.netdev.device-whitelist", "DEPRECATED: Use collector.netdev.device-include")
         .hidden();
@@ -89,7 +94,7 @@ impl NetDev {
             (true, _) => Aliases::Files(aliases::Files::new(host)),
         };
         Ok(Self {
-            filter: Filter::renamed(flags, [&INCLUDE, &OLD_INCLUDE], [&EXCLUDE, &OLD_EXCLUDE])?,
+            filter: PAIR.read(flags)?,
             detailed: flags.get(&DETAILED),
             file: (!flags.get(&NETLINK)).then(|| host.proc.file("net/dev")),
             links: host.links.clone(),

@@ -1,0 +1,95 @@
+//! The types that a flag's text can be read as, save patterns.
+
+use super::{Form, Value};
+use std::{path::PathBuf, time::Duration};
+
+/// The last text given, or nothing.
+pub(super) fn last<'a>(given: &[&'a str]) -> &'a str {
+    given.last().copied().unwrap_or_default()
+}
+
+impl Value for bool {
+    const FORM: Form = Form::Switch;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        last(given).parse().map_err(|_| format!("{:?} is neither true nor false", last(given)))
+    }
+}
+
+impl Value for u64 {
+    const FORM: Form = Form::Once;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        last(given).parse().map_err(|_| format!("{:?} is no whole number", last(given)))
+    }
+}
+
+impl Value for String {
+    const FORM: Form = Form::Once;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        Ok(last(given).to_owned())
+    }
+}
+
+impl Value for PathBuf {
+    const FORM: Form = Form::Once;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        Ok(last(given).into())
+    }
+}
+
+impl Value for Vec<String> {
+    const FORM: Form = Form::Repeated;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        Ok(given.iter().map(|&text| text.to_owned()).collect())
+    }
+}
+
+/// Go's notation: `1.5s`, `300ms`, `1m30s`.
+impl Value for Duration {
+    const FORM: Form = Form::Once;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        let whole = last(given);
+        let wrong = || format!("{whole:?} is no duration such as 1.5s, 300ms or 1m30s");
+        if whole == "0" {
+            return Ok(Self::ZERO);
+        }
+        let (mut rest, mut sum) = (whole, Self::ZERO);
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| c.is_alphabetic() || c == 'µ').ok_or_else(wrong)?;
+            let (number, tail) = rest.split_at(end);
+            let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(end);
+            let unit = match unit {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return Err(wrong()),
+            };
+            let number: f64 = number.parse().map_err(|_| wrong())?;
+            let part = Self::try_from_secs_f64(number * unit).map_err(|_| wrong())?;
+            sum = sum.checked_add(part).ok_or_else(wrong)?;
+            rest = tail;
+        }
+        if whole.is_empty() { Err(wrong()) } else { Ok(sum) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_reads_them() {
+        let parse = |text| <Duration as Value>::parse(&[text]);
+        assert_eq!(parse("0.5s"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(parse("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse("0"), Ok(Duration::ZERO));
+        for wrong in ["", "5", "s", "-1s", "1x", "1s5", "1e400s", "NaNs"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
