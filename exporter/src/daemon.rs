@@ -34,7 +34,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
         let listener = web::bind(&address).map_err(|error| anyhow!(error))?;
         listeners.push(listener);
     }
-    privileges::drop_all_but(&host.bpf, config.collectors.iter().map(|spec| spec.name));
+    privileges::drop_all_but(&host.bpf, &config.collectors);
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
         scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat());

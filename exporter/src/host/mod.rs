@@ -24,7 +24,7 @@ use bpf::{Bpf, FAMILIES};
 use mounts::Mounts;
 use netlink::{LinkDump, NeighbourDump};
 use std::path::PathBuf;
-use tree::{File, Tree};
+use tree::{SingleFile, Tree};
 
 const PROC: Flag<PathBuf> = Flag::value("path.procfs", &["/proc"], "procfs mountpoint.");
 const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoint.");
@@ -46,9 +46,9 @@ pub struct Host {
     /// `--path.udev.data`.
     pub udev: Tree,
     /// `/proc/stat`, which costs the kernel a walk over all interrupts of all processors.
-    pub stat: Shared<File>,
+    pub stat: Shared<SingleFile>,
     /// `net/netstat` below `--path.procfs`.
-    pub netstat: Shared<File>,
+    pub netstat: Shared<SingleFile>,
     /// What is mounted where.
     pub mounts: Shared<Mounts>,
     /// The interfaces of this process's network namespace and their counters.
@@ -99,7 +99,7 @@ impl Host {
     /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows who reads
     /// it the reader's own network.
     #[must_use]
-    pub fn own_netstat(&self) -> Shared<File> {
+    pub fn own_netstat(&self) -> Shared<SingleFile> {
         if self.is_running() {
             self.netstat.clone()
         } else {

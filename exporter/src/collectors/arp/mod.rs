@@ -14,6 +14,7 @@ use crate::{collector::Sources, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "arp",
     enabled: true,
+    capabilities: NONE,
     flags: &[&INCLUDE, &EXCLUDE, &NETLINK],
     new: |host, flags| {
         Ok(Box::new(Arp {
