@@ -48,6 +48,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
             .collect(),
         path: flags.get(&web::PATH),
         max_requests: flags.get(&web::MAX_REQUESTS),
+        timeout: flags.get(&web::TIMEOUT),
         offset: flags.get(&web::OFFSET),
     });
     host::bpf::trim(); // what the command line and the patterns took while they were read

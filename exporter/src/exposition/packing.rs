@@ -1,7 +1,7 @@
 //! Packing an answer with gzip.
 
 use super::Body;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, CompressError, Compression, FlushCompress, Status};
 
 /// What is packed is looked for among the last 2^14 bytes: lines resemble those not far before
 /// them, and a larger window takes more memory than it saves bytes.
@@ -13,12 +13,14 @@ pub struct Packer {
     /// Small pieces, put together.
     piece: String,
     packed: Vec<u8>,
+    /// What went wrong: there is no answer then.
+    failure: Option<CompressError>,
 }
 
 impl Default for Packer {
     fn default() -> Self {
         let compress = Compress::new_gzip(Compression::fast(), WINDOW);
-        Self { compress, piece: String::new(), packed: Vec::new() }
+        Self { compress, piece: String::new(), packed: Vec::new(), failure: None }
     }
 }
 
@@ -34,7 +36,8 @@ impl Packer {
             let taken = usize::try_from(self.compress.total_in() - before).unwrap_or(usize::MAX);
             text = text.get(taken..).unwrap_or_default();
             match (status, flush) {
-                (Ok(Status::StreamEnd) | Err(_), _) => return,
+                (Err(error), _) => return self.failure = Some(error),
+                (Ok(Status::StreamEnd), _) => return,
                 (Ok(_), FlushCompress::Finish) => {}
                 (Ok(_), _) if text.is_empty() => return,
                 (Ok(_), _) => {}
@@ -43,7 +46,10 @@ impl Packer {
     }
 
     /// The end of the answer; ready for another.
-    pub fn finish(&mut self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// The compressor says that it cannot go on.
+    pub fn finish(&mut self) -> Result<Vec<u8>, CompressError> {
         let piece = std::mem::take(&mut self.piece);
         self.pack(piece.as_bytes(), FlushCompress::Finish);
         self.piece = piece;
@@ -51,7 +57,7 @@ impl Packer {
         self.compress.reset();
         let packed = std::mem::take(&mut self.packed);
         self.packed.reserve(packed.len());
-        packed
+        self.failure.take().map_or(Ok(packed), Err)
     }
 }
 
@@ -95,7 +101,7 @@ mod tests {
                 packer.append(&[std::str::from_utf8(piece).unwrap()]);
             }
             let mut unpacked = String::new();
-            let packed = packer.finish();
+            let packed = packer.finish().unwrap();
             flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut unpacked).unwrap();
             assert!(unpacked == text, "{piece}");
         }

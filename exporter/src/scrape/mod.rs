@@ -6,4 +6,4 @@
 mod engine;
 pub mod own;
 
-pub use engine::{Engine, FLAGS, Request, THREADS};
+pub use engine::{Engine, FLAGS, Failed, Request, THREADS};

@@ -1,8 +1,10 @@
-//! What the exporter counts of itself: `promhttp_*`, `process_*`, its build, and what its programs
-//! in the kernel cost.
+//! The exporter's own metrics: its build and what it counts of its scrapes (`promhttp_*`), and what
+//! is collected as all else is, each by a collector of its own: the process (`process_*`) and
+//! the programs in the kernel (`node_bpf_*`).
 
 use crate::{
-    error::Malformed,
+    collector::Collector,
+    error::{Error, Malformed, Result},
     exposition::{Metric, Sink, counter, gauge},
     host::{
         Shared,
@@ -13,7 +15,6 @@ use crate::{
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use rustix::process::Resource;
-use std::sync::{Arc, Mutex, PoisonError};
 
 static BUILD: Metric<7> = gauge(
     "node_exporter_build_info",
@@ -53,36 +54,67 @@ static SENT: Metric = counter(
     "Number of bytes sent by the process over the network.",
 );
 
-/// Counters of the handler; cheap to clone, all clones count together.
-#[derive(Clone)]
+/// All of the exporter's own metrics.
 pub struct Own {
-    /// Whether `process_*` and `promhttp_*` are exposed.
-    exposed: bool,
-    process: Arc<Mutex<Option<Process>>>,
-    bpf: Bpf,
-    in_flight: Gauge,
-    ok: Counter,
-    unavailable: Counter,
-    failed: Counter,
+    /// What it counts of its scrapes.
+    pub counts: Counts,
+    /// What is asked for at each scrape, with names for the log.
+    pub collectors: Vec<(&'static str, Box<dyn Collector>)>,
 }
 
 impl Own {
-    /// `exposed` is false with `--web.disable-exporter-metrics`; `netstat` is `net/netstat` of this
-    /// process.
+    /// `exposed` is false with `--web.disable-exporter-metrics`: then there are neither `process_*`
+    /// nor `promhttp_*`. `netstat` is `net/netstat` of this process.
     #[must_use]
     pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<SingleFile>) -> Self {
-        let process = exposed.then(|| Process::new(netstat)).transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
-            None
-        });
+        let mut collectors: Vec<(&str, Box<dyn Collector>)> =
+            vec![("exporter's programs", Box::new(Programs(bpf)))];
+        if exposed {
+            match Process::new(netstat) {
+                Ok(process) => collectors.push(("exporter's process", Box::new(process))),
+                Err(error) => {
+                    tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
+                }
+            }
+        }
+        Self { counts: Counts::new(exposed), collectors }
+    }
+}
+
+/// How a request for metrics ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It was served, or its client left.
+    Ok,
+    /// There was no answer to give.
+    Failed,
+    /// Too many were under way.
+    Refused,
+}
+
+/// Counters of the handler; cheap to clone, all clones count together.
+#[derive(Clone)]
+pub struct Counts {
+    /// Whether `promhttp_*` is exposed.
+    exposed: bool,
+    in_flight: Gauge,
+    ok: Counter,
+    failed: Counter,
+    refused: Counter,
+    encoding: Counter,
+    gathering: Counter,
+}
+
+impl Counts {
+    fn new(exposed: bool) -> Self {
         Self {
             exposed,
-            process: Arc::new(Mutex::new(process)),
-            bpf,
             in_flight: Gauge::default(),
             ok: Counter::default(),
-            unavailable: Counter::default(),
             failed: Counter::default(),
+            refused: Counter::default(),
+            encoding: Counter::default(),
+            gathering: Counter::default(),
         }
     }
 
@@ -91,23 +123,28 @@ impl Own {
         self.in_flight.inc() + 1
     }
 
-    /// A scrape ended: served, or refused because too many were under way.
-    pub fn end(&self, served: bool) {
+    /// A scrape that began has ended.
+    pub fn end(&self, status: Status) {
         self.in_flight.dec();
-        if served {
-            self.ok.inc()
-        } else {
-            self.unavailable.inc()
+        match status {
+            Status::Ok => self.ok.inc(),
+            Status::Failed => self.failed.inc(),
+            Status::Refused => self.refused.inc(),
         };
     }
 
     /// Something could not be exposed as it was collected.
     pub fn gathering_failed(&self) {
-        self.failed.inc();
+        self.gathering.inc();
     }
 
-    /// Puts all of it.
-    pub fn collect(&self, out: &mut Sink) {
+    /// An answer could not be rendered.
+    pub fn encoding_failed(&self) {
+        self.encoding.inc();
+    }
+
+    /// Puts all of it, and what was built.
+    pub fn put(&self, out: &mut Sink) {
         let arch = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -115,20 +152,25 @@ impl Own {
         };
         let version = env!("CARGO_PKG_VERSION");
         out.put(&BUILD, [&"", &arch, &"linux", &"", &"", &"", &version], 1);
-        self.bpf.collect(out);
         if !self.exposed {
             return;
         }
-        out.put(&ERRORS, [&"encoding"], 0);
-        out.put(&ERRORS, [&"gathering"], self.failed.get());
+        out.put(&ERRORS, [&"encoding"], self.encoding.get());
+        out.put(&ERRORS, [&"gathering"], self.gathering.get());
         out.put(&IN_FLIGHT, [], self.in_flight.get());
         out.put(&REQUESTS, [&"200"], self.ok.get());
-        out.put(&REQUESTS, [&"500"], 0);
-        out.put(&REQUESTS, [&"503"], self.unavailable.get());
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = process.as_mut().map(|process| process.collect(out)) {
-            tracing::debug!(%error, "cannot read this process's own figures");
-        }
+        out.put(&REQUESTS, [&"500"], self.failed.get());
+        out.put(&REQUESTS, [&"503"], self.refused.get());
+    }
+}
+
+/// What the programs in the kernel cost.
+struct Programs(Bpf);
+
+impl Collector for Programs {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        self.0.collect(out);
+        Ok(())
     }
 }
 
@@ -153,21 +195,37 @@ impl Process {
         Ok(Self { folder, stat: Tree::new("/proc/self").single_file("stat"), netstat, start })
     }
 
-    fn collect(&mut self, out: &mut Sink) -> anyhow::Result<()> {
+    fn put_stat(&mut self, out: &mut Sink) -> Result {
         use procfs::{FromRead as _, WithCurrentSystemInfo as _};
-        let stat = procfs::process::Stat::from_read(self.stat.bytes()?)?;
+        let stat = procfs::process::Stat::from_read(self.stat.bytes()?).map_err(refused)?;
         out.put(&CPU, [], (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64);
         out.put(&VIRTUAL, [], stat.vsize);
         out.put(&RESIDENT, [], stat.rss_bytes().get());
         out.put(&START, [], self.start);
-        out.put(&OPEN_FDS, [], self.folder.fd_count()?);
-        out.put(&MAX_FDS, [], limit(Resource::Nofile));
-        out.put(&VIRTUAL_MAX, [], limit(Resource::As));
+        out.put(&OPEN_FDS, [], self.folder.fd_count().map_err(refused)?);
+        Ok(())
+    }
+
+    fn put_octets(&self, out: &mut Sink) -> Result {
         let [received, sent] = self.netstat.parse(out.scrape(), octets)?;
         out.put(&RECEIVED, [], received);
         out.put(&SENT, [], sent);
         Ok(())
     }
+}
+
+impl Collector for Process {
+    fn collect(&mut self, out: &mut Sink) -> Result {
+        out.put(&MAX_FDS, [], limit(Resource::Nofile));
+        out.put(&VIRTUAL_MAX, [], limit(Resource::As));
+        let stat = self.put_stat(out);
+        stat.and(self.put_octets(out))
+    }
+}
+
+/// What `/proc/self` does not tell.
+fn refused(error: procfs::ProcError) -> Error {
+    Error::Source { source_name: "/proc/self", error: error.into() }
 }
 
 /// Bytes received and sent by IP, of the whole network namespace: `IpExt` in `net/netstat`, a
@@ -209,7 +267,11 @@ mod tests {
         let mut out = Sink::default();
         out.begin(1);
         let netstat = Shared::new(Tree::new("/proc").single_file("net/netstat"));
-        Own::new(true, Bpf::off(), netstat).collect(&mut out);
+        let Own { counts, mut collectors } = Own::new(true, Bpf::off(), netstat);
+        counts.put(&mut out);
+        for (name, collector) in &mut collectors {
+            collector.collect(&mut out).expect(name);
+        }
         let names: Vec<&str> = out.families().map(crate::exposition::Family::name).collect();
         for family in [&CPU, &RESIDENT, &START, &OPEN_FDS, &MAX_FDS, &VIRTUAL_MAX, &RECEIVED] {
             assert!(names.contains(&&*family.name), "{}", family.name);

@@ -1,7 +1,10 @@
 //! What each path answers.
 
 use super::query;
-use crate::scrape::{Engine, Request};
+use crate::scrape::{
+    Engine, Request,
+    own::{Counts, Status},
+};
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -14,6 +17,9 @@ const PLAIN: (HeaderName, HeaderValue) =
 const NO_SNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
+/// The longest time that a client can ask for: ten scrapes at Prometheus' own interval.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// What is served, and how.
 pub struct Site {
     /// Runs the scrapes.
@@ -24,6 +30,8 @@ pub struct Site {
     pub path: String,
     /// `--web.max-requests`; 0 is no limit.
     pub max_requests: u64,
+    /// `--web.scrape-timeout`; 0 is for ever.
+    pub timeout: Duration,
     /// `--web.scrape-timeout-offset`.
     pub offset: Duration,
 }
@@ -48,11 +56,11 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
     };
     let get = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let gzip = query::takes_gzip(get("accept-encoding"));
-    let own = site.engine.own();
-    let under_way = own.begin();
-    let mut ended = Ended(own, true);
+    let counts = site.engine.counts();
+    let under_way = counts.begin();
+    let mut ended = Ended(counts, Status::Ok);
     if site.max_requests > 0 && under_way.unsigned_abs() > site.max_requests {
-        ended.1 = false;
+        ended.1 = Status::Refused;
         let text = format!(
             "Limit of concurrent requests reached ({}), try again later.\n",
             site.max_requests
@@ -60,9 +68,19 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, [PLAIN, NO_SNIFF], text).into_response();
     }
     let names = Some(query::values(query, "name[]")).filter(|names| !names.is_empty());
-    let deadline = deadline(get("x-prometheus-scrape-timeout-seconds"), site.offset);
+    let deadline = match deadline(get("x-prometheus-scrape-timeout-seconds"), site.offset) {
+        None => Some(site.timeout).filter(|timeout| !timeout.is_zero()),
+        given => given,
+    };
     let request = Request { collectors, names, deadline, gzip };
-    let body = site.engine.scrape(request).await;
+    let body = match site.engine.scrape(request).await {
+        Ok(body) => body,
+        Err(error) => {
+            ended.1 = Status::Failed;
+            let text = format!("An error has occurred while serving metrics:\n\n{error}\n");
+            return (StatusCode::INTERNAL_SERVER_ERROR, [PLAIN, NO_SNIFF], text).into_response();
+        }
+    };
     drop(ended);
     let content_type = format!(
         "text/plain; version=0.0.4; charset=utf-8; escaping={}",
@@ -79,7 +97,7 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
 }
 
 /// Counts the end of a scrape, also where the client has gone.
-struct Ended<'a>(&'a crate::scrape::own::Own, bool);
+struct Ended<'a>(&'a Counts, Status);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
@@ -87,9 +105,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The time left for collectors, from the header that Prometheus sends.
+/// The time left for collectors, from the header that Prometheus sends. One that is no time is no
+/// header; one of more than [`LONGEST`] is taken for that.
 fn deadline(header: &str, offset: Duration) -> Option<Duration> {
-    let timeout = Duration::try_from_secs_f64(header.parse().ok()?).ok()?;
+    let seconds: f64 = header.parse().ok()?;
+    let timeout = Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()?;
+    let timeout = Some(timeout).filter(|timeout| seconds.is_finite() && !timeout.is_zero())?;
     // An offset that leaves nothing is not applied, as in other exporters.
     Some(timeout.checked_sub(offset).filter(|left| !left.is_zero()).unwrap_or(timeout))
 }
@@ -159,4 +180,24 @@ small {{ color: #5b6773; }}
 "#,
         version = env!("CARGO_PKG_VERSION"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_is_no_time_is_no_header() {
+        let offset = Duration::from_millis(500);
+        let left = |header: &str| deadline(header, offset);
+        assert_eq!(left("10"), Some(Duration::from_millis(9_500)));
+        assert_eq!(left("0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(left("0.0005"), Some(Duration::from_micros(500)));
+        for endless in ["1e19", "1e300", "18446744073709551616", "601"] {
+            assert_eq!(left(endless), LONGEST.checked_sub(offset), "{endless}");
+        }
+        for none in ["", "x", "-1", "-0", "0", "1e-300", "NaN", "inf", "-inf", "1e999", "10s"] {
+            assert_eq!(left(none), None, "{none}");
+        }
+    }
 }

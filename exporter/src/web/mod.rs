@@ -36,6 +36,12 @@ pub const MAX_REQUESTS: Flag<u64> = Flag::value(
     &["40"],
     "Maximum number of parallel scrape requests. Use 0 to disable.",
 );
+/// `--web.scrape-timeout`.
+pub const TIMEOUT: Flag<Duration> = Flag::value(
+    "web.scrape-timeout",
+    &["30s"],
+    "How long collectors are waited for where the scrape does not say its timeout. 0 is for ever.",
+);
 /// `--web.scrape-timeout-offset`.
 pub const OFFSET: Flag<Duration> = Flag::value(
     "web.scrape-timeout-offset",
@@ -47,7 +53,7 @@ const SYSTEMD: Flag<bool> = switch("web.systemd-socket", false, "Not supported y
 
 /// The flags of this module.
 pub static FLAGS: &[&dyn AnyFlag] =
-    &[&PATH, &DISABLE_OWN, &MAX_REQUESTS, &LISTEN, &OFFSET, &CONFIG, &SYSTEMD];
+    &[&PATH, &DISABLE_OWN, &MAX_REQUESTS, &LISTEN, &TIMEOUT, &OFFSET, &CONFIG, &SYSTEMD];
 
 /// Refuses what is not there yet.
 ///

@@ -1,26 +1,27 @@
 //! Runs the collectors of a scrape on a few threads, each on its own: an error, a panic or a
-//! hang is one collector's failure.
+//! hang is one collector's failure, and a scrape pays for no other.
 //!
-//! A collector is run by one thread at a time. One that misses a scrape's deadline is reported
-//! as late and not started again until it has come back; a fresh thread takes the place of the
-//! one it holds, so nothing queues up behind it.
+//! A collector is run by one thread at a time, and scrapes that wait for it share its next run:
+//! their number makes no more work. A scrape that has no more time goes without the collectors
+//! that it waits for, and leaves them to the others. The states of scrapes, collectors and
+//! threads, and what leads from one to the next, are in [`machine`]; the exporter's own metrics
+//! are collected as all others are.
 
-use crate::exposition::packing::Packer;
+mod answer;
+mod machine;
+mod news;
+mod threads;
+
 use crate::{
     collector::Collector,
-    error::Error,
-    exposition::{
-        Metric, Sink, gauge,
-        text::{self, Order},
-    },
     flag::{AnyFlag, Flag},
-    scrape::own::Own,
+    scrape::own::{Counts, Own},
 };
+use answer::{Kept, Reading, Rendered, Renderer};
+use machine::{Machine, News, Scrape};
+use news::{Known, Said};
 use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -36,104 +37,61 @@ pub const THREADS: Flag<u64> = Flag::value(
 /// The flags of this module.
 pub static FLAGS: &[&dyn AnyFlag] = &[&THREADS];
 
-static DURATION: Metric<1> = gauge(
-    "node_scrape_collector_duration_seconds",
-    "node_exporter: Duration of a collector scrape.",
-)
-.by(["collector"]);
-static SUCCESS: Metric<1> =
-    gauge("node_scrape_collector_success", "node_exporter: Whether a collector succeeded.")
-        .by(["collector"]);
-static SOURCE: Metric<2> =
-    gauge("node_scrape_collector_source", "Which source served a collector that has several.")
-        .by(["collector", "source"]);
-static TIMEOUT: Metric<1> = gauge(
-    "node_scrape_collector_timeout",
-    "1 where a collector did not answer before the scrape's deadline.",
-)
-.by(["collector"]);
-
-/// A thread that has been in one collector for so long is no longer counted on.
-const STALLED: Duration = Duration::from_secs(1);
+/// Rendering takes milliseconds. An answer that is not there so long after the scrape's deadline
+/// is given up.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The collectors and the threads that run them.
 pub struct Engine {
+    /// Of all collectors, then of those that collect the exporter's own metrics.
     names: Vec<&'static str>,
+    /// How many of them are collectors.
+    collectors: usize,
     state: Mutex<State>,
-    changed: Condvar,
-    own: Own,
-    threads: usize,
+    /// There is something to do for a thread.
+    work: Condvar,
+    counts: Counts,
+    render: Render,
+    /// Whether the last thread could not be started.
+    lacks_threads: AtomicBool,
 }
 
-#[derive(Default)]
 struct State {
-    slots: Vec<Slot>,
-    queue: VecDeque<Task>,
-    /// Threads that are counted on: waiting, or at work for less than [`STALLED`].
-    workers: usize,
-    /// Threads that wait for a task; without any, nobody needs to be woken.
-    idle: usize,
-    scrapes: u64,
-    spare: Vec<Sink>,
-    compress: Option<Packer>,
-    order: Order,
-    /// Of the last answer that was not packed.
-    body_len: usize,
+    machine: Machine<Asked, Arc<Reading>>,
+    /// By slot; absent while it runs.
+    seats: Vec<Option<Seat>>,
+    kept: Kept,
+    known: Known,
 }
 
-/// One collector: waiting here, or out with a thread.
-struct Slot {
-    collector: Option<Box<dyn Collector>>,
-    running: Option<Running>,
-    /// Emptied sinks; more than one only where scrapes overlapped.
-    spare: Vec<Sink>,
-    failure: Option<String>,
+/// A collector while it does not run.
+struct Seat {
+    collector: Box<dyn Collector>,
+    said: Said,
 }
 
-struct Running {
-    since: Instant,
-    /// Its thread has been replaced and ends once the collector comes back.
-    replaced: bool,
-    /// A scrape's deadline passed while it ran.
-    late: bool,
-}
-
-enum Task {
-    Collect(usize, Arc<Scrape>),
-    Finish(Arc<Scrape>),
-}
-
-struct Scrape {
-    number: u64,
-    started: Instant,
+/// What comes with a scrape.
+struct Asked {
     request: Request,
-    progress: Mutex<Progress>,
+    answer: oneshot::Sender<Answer>,
 }
 
-struct Progress {
-    waiting: usize,
-    outcomes: Vec<Outcome>,
-    /// Taken by whoever renders the answer: what comes later is dropped.
-    answer: Option<oneshot::Sender<Vec<u8>>>,
-    finishing: bool,
-}
+type Answer = Result<Vec<u8>, Failed>;
+type Render = fn(&mut Renderer, &Engine, &Scrape<Asked, Arc<Reading>>) -> Result<Rendered, String>;
 
-struct Outcome {
-    slot: usize,
-    duration: Duration,
-    success: bool,
-    late: bool,
-    sink: Option<Sink>,
-}
+/// There is no answer: it could not be rendered, which the log explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the metrics could not be rendered")]
+pub struct Failed;
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Positions in [`Engine::names`], each once; all where `None`.
+    /// Positions in [`Engine::names`]; all where `None`.
     pub collectors: Option<Vec<usize>>,
     /// Only families of these names (`name[]`).
     pub names: Option<Vec<String>>,
-    /// How long collectors may take.
+    /// How long collectors may take; for ever where `None`.
     pub deadline: Option<Duration>,
     /// Whether the answer is to be compressed with gzip.
     pub gzip: bool,
@@ -151,339 +109,135 @@ impl Engine {
         threads: usize,
         own: Own,
     ) -> Arc<Self> {
-        let names = collectors.iter().map(|(name, _)| *name).collect();
-        let slots = (collectors.into_iter())
-            .map(|(_, collector)| Slot {
-                collector: Some(collector),
-                running: None,
-                spare: Vec::new(),
-                failure: None,
-            })
-            .collect();
+        Self::start_with(collectors, threads, own, Renderer::render)
+    }
+
+    fn start_with(
+        collectors: Vec<(&'static str, Box<dyn Collector>)>,
+        threads: usize,
+        own: Own,
+        render: Render,
+    ) -> Arc<Self> {
+        let Own { counts, collectors: own } = own;
+        let count = collectors.len();
+        let (names, seats): (Vec<_>, Vec<_>) = (collectors.into_iter().chain(own))
+            .map(|(name, collector)| (name, Some(Seat { collector, said: Said::default() })))
+            .unzip();
+        let machine = Machine::new(seats.len(), threads.max(1));
+        let kept = Kept::new(seats.len());
         let engine = Arc::new(Self {
             names,
-            state: Mutex::new(State { slots, ..State::default() }),
-            changed: Condvar::new(),
-            own,
-            threads: threads.max(1),
+            collectors: count,
+            state: Mutex::new(State { machine, seats, kept, known: Known::default() }),
+            work: Condvar::new(),
+            counts,
+            render,
+            lacks_threads: AtomicBool::new(false),
         });
-        engine.staff(&mut lock(&engine.state));
+        engine.staff();
         engine
     }
 
     /// The collectors' names, in alphabetical order.
     #[must_use]
     pub fn names(&self) -> &[&'static str] {
-        &self.names
+        self.names.get(..self.collectors).unwrap_or_default()
     }
 
-    /// What the exporter counts of itself.
+    /// What the exporter counts of its scrapes.
     #[must_use]
-    pub const fn own(&self) -> &Own {
-        &self.own
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
-    /// Runs the collectors asked for and renders what they expose. Goes on to its end where the
-    /// caller no longer waits.
-    pub async fn scrape(self: &Arc<Self>, request: Request) -> Vec<u8> {
-        let engine = Arc::clone(self);
-        tokio::spawn(async move { engine.run(request).await }).await.unwrap_or_default()
-    }
-
-    async fn run(self: Arc<Self>, request: Request) -> Vec<u8> {
-        let (answer, mut body) = oneshot::channel();
-        let deadline = request.deadline.map(|after| Instant::now() + after);
-        let scrape = self.enqueue(request, answer);
+    /// Runs the collectors asked for and renders what they expose. A caller that no longer waits
+    /// takes with it all that was to be done for it alone.
+    ///
+    /// # Errors
+    /// The answer could not be rendered.
+    pub async fn scrape(self: &Arc<Self>, request: Request) -> Answer {
+        let (waits, mut answer) = self.ask(request);
         loop {
-            let left = deadline.map_or(STALLED, |at| at.saturating_duration_since(Instant::now()));
-            let tick = if left.is_zero() { STALLED } else { left.min(STALLED) };
-            match tokio::time::timeout(tick, &mut body).await {
-                Ok(body) => return body.unwrap_or_default(),
-                Err(_) => self.relieve(&scrape, deadline.is_some_and(|at| at <= Instant::now())),
+            let patience = lock(&self.state).machine.patience(waits.number, Instant::now());
+            match tokio::time::timeout(patience, &mut answer).await {
+                // A thread that ended without an answer has dropped the sender.
+                Ok(answered) => return answered.unwrap_or(Err(Failed)),
+                Err(_) if waits.is_over() => return Err(Failed),
+                Err(_) => self.tick(),
             }
         }
     }
 
-    fn enqueue(&self, request: Request, answer: oneshot::Sender<Vec<u8>>) -> Arc<Scrape> {
-        let mut state = lock(&self.state);
-        state.scrapes += 1;
-        let wanted: Vec<usize> =
-            request.collectors.clone().unwrap_or_else(|| (0..state.slots.len()).collect());
-        let late = |slot: &usize| {
-            (state.slots.get(*slot)).is_some_and(|s| s.running.as_ref().is_some_and(|run| run.late))
+    fn ask(self: &Arc<Self>, request: Request) -> (Waits<'_>, oneshot::Receiver<Answer>) {
+        let (answer, answered) = oneshot::channel();
+        let now = Instant::now();
+        let deadline = request.deadline.and_then(|after| now.checked_add(after));
+        let mut slots: Vec<usize> = match &request.collectors {
+            None => (0..self.collectors).collect(),
+            Some(some) => some.iter().copied().filter(|&slot| slot < self.collectors).collect(),
         };
-        let (late, ready): (Vec<usize>, Vec<usize>) = wanted.into_iter().partition(late);
-        let outcomes = (late.into_iter())
-            .map(|slot| Outcome {
-                slot,
-                duration: Duration::ZERO,
-                success: false,
-                late: true,
-                sink: None,
-            })
-            .collect();
-        let scrape = Arc::new(Scrape {
-            number: state.scrapes,
-            started: Instant::now(),
-            request,
-            progress: Mutex::new(Progress {
-                waiting: ready.len(),
-                outcomes,
-                answer: Some(answer),
-                finishing: ready.is_empty(),
-            }),
-        });
-        if ready.is_empty() {
-            state.queue.push_back(Task::Finish(Arc::clone(&scrape)));
-        }
-        for slot in ready {
-            state.queue.push_back(Task::Collect(slot, Arc::clone(&scrape)));
-        }
-        self.wake(state);
-        scrape
-    }
-
-    /// Replaces threads that are stuck in a collector; where the scrape's deadline has passed,
-    /// marks what it still waits for as late and has the rest served.
-    fn relieve(self: &Arc<Self>, scrape: &Arc<Scrape>, expired: bool) {
+        slots.sort_unstable();
+        slots.dedup();
+        slots.extend(self.collectors..self.names.len());
+        let mut news = Vec::new();
+        let asked = Asked { request, answer };
         let mut state = lock(&self.state);
-        let mut lost = 0;
-        for slot in &mut state.slots {
-            if let Some(run) = &mut slot.running
-                && (expired || run.since.elapsed() >= STALLED)
-            {
-                lost += usize::from(!run.replaced);
-                run.replaced = true;
-            }
-        }
-        state.workers -= lost.min(state.workers);
-        self.staff(&mut state);
-        if expired {
-            self.expire(&mut state, scrape);
-        }
-        self.wake(state);
-    }
-
-    /// Wakes the threads that wait. Without the lock, which is what they want first.
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        let any = state.idle > 0;
+        let number = state.machine.ask(slots, deadline, asked, now, &mut news);
+        let wake = state.machine.to_wake(0);
         drop(state);
-        if any {
-            self.changed.notify_all();
-        }
+        self.wake(wake);
+        self.staff();
+        self.tell(&news);
+        (Waits { engine: self, number, deadline }, answered)
     }
 
-    fn expire(&self, state: &mut State, scrape: &Arc<Scrape>) {
-        let mut progress = lock(&scrape.progress);
-        if progress.finishing {
-            return;
-        }
-        progress.finishing = true;
-        let is_mine =
-            |task: &Task| matches!(task, Task::Collect(_, other) if Arc::ptr_eq(other, scrape));
-        state.queue.retain(|task| !is_mine(task));
-        let answered: Vec<usize> = progress.outcomes.iter().map(|outcome| outcome.slot).collect();
-        let all = 0..state.slots.len();
-        let wanted = scrape.request.collectors.clone().unwrap_or_else(|| all.collect());
-        for slot in wanted.into_iter().filter(|slot| !answered.contains(slot)) {
-            if let Some(run) = state.slots.get_mut(slot).and_then(|slot| slot.running.as_mut()) {
-                run.late = true;
-            }
-            tracing::warn!(
-                collector = self.names.get(slot).copied().unwrap_or_default(),
-                "collector did not answer before the scrape's deadline"
-            );
-            progress.outcomes.push(Outcome {
-                slot,
-                duration: scrape.started.elapsed(),
-                success: false,
-                late: true,
-                sink: None,
-            });
-        }
-        state.queue.push_front(Task::Finish(Arc::clone(scrape)));
-    }
-
-    /// Starts threads until enough are counted on.
-    fn staff(self: &Arc<Self>, state: &mut State) {
-        while state.workers < self.threads {
-            let engine = Arc::clone(self);
-            let started = thread::Builder::new()
-                .name("collectors".into())
-                .stack_size(512 << 10)
-                .spawn(move || engine.work());
-            match started {
-                Ok(_) => state.workers += 1,
-                Err(error) => {
-                    tracing::error!(%error, "cannot start a thread for collectors");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// A thread's life.
-    fn work(&self) {
+    /// Looks for scrapes whose time is over and for threads that are stuck.
+    fn tick(self: &Arc<Self>) {
+        let mut news = Vec::new();
         let mut state = lock(&self.state);
-        loop {
-            let ready = |task: &Task| match task {
-                Task::Collect(slot, _) => {
-                    state.slots.get(*slot).is_none_or(|slot| slot.collector.is_some())
-                }
-                Task::Finish(_) => true,
-            };
-            let next = state.queue.iter().position(ready).and_then(|i| state.queue.remove(i));
-            match next {
-                None => {
-                    state.idle += 1;
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.idle -= 1;
-                }
-                Some(Task::Finish(scrape)) => {
-                    drop(state);
-                    self.finish(&scrape);
-                    state = lock(&self.state);
-                }
-                Some(Task::Collect(i, scrape)) => {
-                    let Some(slot) = state.slots.get_mut(i) else { continue };
-                    let Some(mut collector) = slot.collector.take() else { continue };
-                    let mut sink = slot.spare.pop().unwrap_or_default();
-                    let since = Instant::now();
-                    slot.running = Some(Running { since, replaced: false, late: false });
-                    drop(state);
-                    sink.begin(scrape.number);
-                    sink.due(scrape.request.deadline.map(|after| scrape.started + after));
-                    let result = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut sink)));
-                    let duration = since.elapsed();
-                    state = lock(&self.state);
-                    let success = matches!(result, Ok(Ok(())));
-                    let Some(slot) = state.slots.get_mut(i) else { continue };
-                    slot.collector = Some(collector);
-                    let replaced = slot.running.take().is_some_and(|run| run.replaced);
-                    self.log(i, &mut slot.failure, duration, result);
-                    let outcome =
-                        Outcome { slot: i, duration, success, late: false, sink: Some(sink) };
-                    if let Some(finish) = Self::deliver(&mut state, &scrape, outcome) {
-                        state.queue.push_front(finish);
-                    }
-                    let leaves = replaced && state.workers >= self.threads;
-                    // One task this thread takes itself.
-                    if state.idle > 0 && state.queue.len() > usize::from(!leaves) {
-                        self.changed.notify_all();
-                    }
-                    if leaves {
-                        return;
-                    }
-                    state.workers += usize::from(replaced);
-                }
-            }
+        state.machine.tick(Instant::now(), &mut news);
+        let wake = state.machine.to_wake(0);
+        drop(state);
+        self.wake(wake);
+        self.staff();
+        self.tell(&news);
+    }
+
+    /// Wakes so many threads. Without the lock, which is what they want first.
+    fn wake(&self, threads: usize) {
+        match threads {
+            0 => {}
+            1 => self.work.notify_one(),
+            _ => self.work.notify_all(),
         }
     }
 
-    /// Hands the outcome to its scrape; the last one finishes it.
-    fn deliver(state: &mut State, scrape: &Arc<Scrape>, outcome: Outcome) -> Option<Task> {
-        let mut progress = lock(&scrape.progress);
-        if progress.finishing {
-            if let (Some(slot), Some(sink)) = (state.slots.get_mut(outcome.slot), outcome.sink) {
-                slot.spare.push(sink);
-            }
-            return None;
-        }
-        progress.outcomes.push(outcome);
-        progress.waiting -= 1;
-        progress.finishing = progress.waiting == 0;
-        progress.finishing.then(|| Task::Finish(Arc::clone(scrape)))
+    /// The name of a slot.
+    fn name(&self, slot: usize) -> &'static str {
+        self.names.get(slot).copied().unwrap_or_default()
     }
+}
 
-    /// Renders and sends the answer, and takes the sinks back.
-    fn finish(&self, scrape: &Scrape) {
-        let (mut outcomes, answer) = {
-            let mut progress = lock(&scrape.progress);
-            (std::mem::take(&mut progress.outcomes), progress.answer.take())
-        };
-        outcomes.sort_by_key(|outcome| outcome.slot);
-        let (mut about, mut len, mut compress, mut order) = {
-            let mut state = lock(&self.state);
-            let about = state.spare.pop().unwrap_or_default();
-            (about, state.body_len, state.compress.take(), std::mem::take(&mut state.order))
-        };
-        about.begin(scrape.number);
-        for outcome in &outcomes {
-            let Some(&name) = self.names.get(outcome.slot) else { continue };
-            about.put(&DURATION, [&name], outcome.duration.as_secs_f64());
-            about.put(&SUCCESS, [&name], outcome.success);
-            if let Some(source) = outcome.sink.as_ref().and_then(Sink::source) {
-                about.put(&SOURCE, [&name, &source], 1);
-            }
-            if outcome.late {
-                about.put(&TIMEOUT, [&name], 1);
-            }
-        }
-        self.own.collect(&mut about);
-        let mut sinks = vec![&about];
-        sinks.extend(outcomes.iter().filter_map(|outcome| outcome.sink.as_ref()));
-        let names = scrape.request.names.as_deref();
-        let (body, conflicts) = if scrape.request.gzip {
-            let compress = compress.get_or_insert_with(Packer::default);
-            let conflicts = text::append(&sinks, names, &mut order, compress);
-            (compress.finish(), conflicts)
-        } else {
-            let mut body = Vec::with_capacity(len + len / 8);
-            let conflicts = text::append(&sinks, names, &mut order, &mut body);
-            len = body.len();
-            (body, conflicts)
-        };
-        if !conflicts.is_empty() {
-            self.own.gathering_failed();
-            tracing::error!(?conflicts, "error gathering metrics");
-        }
-        if let Some(answer) = answer {
-            let _ = answer.send(body); // the client may have gone
-        }
-        let mut state = lock(&self.state);
-        state.body_len = len;
-        state.order = order;
-        state.compress = compress.or(state.compress.take());
-        state.spare.push(about);
-        for outcome in outcomes {
-            if let (Some(slot), Some(sink)) = (state.slots.get_mut(outcome.slot), outcome.sink) {
-                slot.spare.push(sink);
-            }
-        }
+/// A client that waits for its scrape: once it is dropped, nothing of the scrape is left.
+struct Waits<'a> {
+    engine: &'a Engine,
+    number: u64,
+    deadline: Option<Instant>,
+}
+
+impl Waits<'_> {
+    /// Whether nothing can be expected any more.
+    fn is_over(&self) -> bool {
+        self.deadline.and_then(|at| at.checked_add(GRACE)).is_some_and(|at| at <= Instant::now())
     }
+}
 
-    /// An error is logged when it changes, not at every scrape.
-    fn log(
-        &self,
-        slot: usize,
-        last: &mut Option<String>,
-        duration: Duration,
-        result: thread::Result<Result<(), Error>>,
-    ) {
-        let name = self.names.get(slot).copied().unwrap_or_default();
-        let duration_seconds = duration.as_secs_f64();
-        let err = match result {
-            Ok(Ok(())) => {
-                tracing::debug!(name, duration_seconds, "collector succeeded");
-                *last = None;
-                return;
-            }
-            Ok(Err(Error::NoData)) => {
-                tracing::debug!(name, duration_seconds, "collector returned no data");
-                return;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => {
-                let text = (panic.downcast_ref::<String>().map(String::as_str))
-                    .or_else(|| panic.downcast_ref::<&str>().copied());
-                format!("panic: {}", text.unwrap_or("of unknown cause"))
-            }
-        };
-        if last.as_ref() == Some(&err) {
-            tracing::debug!(name, duration_seconds, err, "collector failed");
-        } else {
-            tracing::error!(name, duration_seconds, err, "collector failed");
-            *last = Some(err);
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.engine.state);
+        let left = state.machine.leave(self.number);
+        if let Some(scrape) = left {
+            state.kept.take_back(scrape.parts);
         }
     }
 }

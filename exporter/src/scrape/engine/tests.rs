@@ -1,94 +1,319 @@
+//! The engine with its threads. Nothing in here depends on how fast it is: what is waited for is
+//! a condition.
+
 use super::*;
 use crate::{
-    error::Result,
-    host::{Shared, tree::Tree},
+    error::{Error, Result},
+    exposition::{Metric, Sink, gauge},
+    host::{Shared, bpf::Bpf, tree::Tree},
 };
-use std::sync::{
-    atomic::{AtomicUsize, Ordering},
-    mpsc,
+use std::{
+    future::Future as _,
+    pin::pin,
+    sync::{
+        atomic::{
+            AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+        mpsc,
+    },
+    task::{Context, Waker},
+    thread,
 };
 
 static VALUE: Metric = gauge("value", "A value.");
+const LONG: Option<Duration> = Some(Duration::from_secs(100));
+const SHORT: Option<Duration> = Some(Duration::from_micros(500));
 
-struct Steady;
-impl Collector for Steady {
+/// A collector that does what the test says, and counts how often it runs.
+struct Does<F>(Arc<AtomicUsize>, F);
+impl<F: FnMut(usize, &mut Sink) -> Result + Send> Collector for Does<F> {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        out.put(&VALUE, [], 1);
+        let run = self.0.fetch_add(1, SeqCst) + 1;
+        (self.1)(run, out)
+    }
+}
+
+type Named = (&'static str, Box<dyn Collector>);
+
+fn does(
+    name: &'static str,
+    f: impl FnMut(usize, &mut Sink) -> Result + Send + 'static,
+) -> (Named, Arc<AtomicUsize>) {
+    let runs = Arc::new(AtomicUsize::new(0));
+    ((name, Box::new(Does(Arc::clone(&runs), f))), runs)
+}
+
+/// Puts the number of its run.
+fn steady() -> (Named, Arc<AtomicUsize>) {
+    does("steady", |run, out| {
+        out.put(&VALUE, [], run);
         Ok(())
-    }
+    })
 }
 
-struct Panics;
-impl Collector for Panics {
-    fn collect(&mut self, _: &mut Sink) -> Result {
-        panic!("on purpose")
-    }
-}
-
-/// Answers once it is told to.
-struct Hangs(mpsc::Receiver<()>, Arc<AtomicUsize>);
-impl Collector for Hangs {
-    fn collect(&mut self, _: &mut Sink) -> Result {
-        self.1.fetch_add(1, Ordering::SeqCst);
-        let _ = self.0.recv();
+/// Answers with a word from the sender each, and at once when that is gone.
+fn hangs() -> (Named, Arc<AtomicUsize>, mpsc::Sender<()>) {
+    let (release, hold) = mpsc::channel();
+    let (named, runs) = does("hangs", move |_, _| {
+        let _ = hold.recv();
         Ok(())
-    }
+    });
+    (named, runs, release)
 }
 
-fn scrape(engine: &Arc<Engine>, request: Request) -> String {
+fn own(exposed: bool) -> Own {
+    Own::new(exposed, Bpf::off(), Shared::new(Tree::new("/proc").single_file("net/netstat")))
+}
+
+fn engine<const N: usize>(collectors: [Named; N]) -> Arc<Engine> {
+    Engine::start(collectors.into(), 1, own(false))
+}
+
+fn within(deadline: Option<Duration>) -> Request {
+    Request { deadline, ..Request::default() }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    String::from_utf8(runtime.block_on(engine.scrape(request))).unwrap()
+    runtime.block_on(future)
+}
+
+fn scrape(engine: &Arc<Engine>, deadline: Option<Duration>) -> String {
+    String::from_utf8(block_on(engine.scrape(within(deadline))).unwrap()).unwrap()
+}
+
+/// Waits until it holds, for as long as a test may take at all.
+fn wait_until(holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain");
+        thread::yield_now();
+    }
+}
+
+/// Whether nothing is left but what is kept for the next scrape.
+fn is_at_rest(engine: &Engine) -> bool {
+    let state = lock(&engine.state);
+    state.machine.is_at_rest() && state.seats.iter().all(Option::is_some)
+}
+
+fn succeeded(text: &str, name: &str) -> bool {
+    let success = |n| format!("node_scrape_collector_success{{collector=\"{name}\"}} {n}\n");
+    assert_ne!(text.contains(&success(0)), text.contains(&success(1)), "{text}");
+    text.contains(&success(1))
+}
+
+fn is_late(text: &str, name: &str) -> bool {
+    text.contains(&format!("node_scrape_collector_timeout{{collector=\"{name}\"}} 1\n"))
 }
 
 #[test]
 fn a_panic_is_one_collectors_failure() {
-    let engine = Engine::start(
-        vec![("panics", Box::new(Panics)), ("steady", Box::new(Steady))],
-        1,
-        Own::new(
-            false,
-            crate::host::bpf::Bpf::off(),
-            Shared::new(Tree::new("/proc").single_file("net/netstat")),
-        ),
-    );
-    for _ in 0..3 {
-        let text = scrape(&engine, Request::default());
-        assert!(text.contains("node_scrape_collector_success{collector=\"panics\"} 0\n"));
-        assert!(text.contains("node_scrape_collector_success{collector=\"steady\"} 1\n"));
-        assert!(text.contains("\nvalue 1\n"));
+    let (panics, _) = does("panics", |_, _| panic!("on purpose"));
+    let engine = engine([panics, steady().0]);
+    for run in 1..4 {
+        let text = scrape(&engine, LONG);
+        assert!(!succeeded(&text, "panics") && succeeded(&text, "steady"));
+        assert!(text.contains(&format!("\nvalue {run}\n")), "{text}");
+    }
+}
+
+#[test]
+fn what_was_put_before_an_error_is_exposed() {
+    let (fails, _) = does("fails", |run, out| {
+        out.put(&VALUE, [], run);
+        if run == 1 { Err(Error::NoData) } else { panic!("on purpose") }
+    });
+    let engine = engine([fails]);
+    for run in 1..3 {
+        let text = scrape(&engine, LONG);
+        assert!(!succeeded(&text, "fails") && text.contains(&format!("\nvalue {run}\n")));
     }
 }
 
 #[test]
 fn a_collector_that_hangs_is_late_until_it_comes_back() {
-    let (release, hold) = mpsc::channel();
-    let runs = Arc::new(AtomicUsize::new(0));
-    let engine = Engine::start(
-        vec![("hangs", Box::new(Hangs(hold, Arc::clone(&runs)))), ("steady", Box::new(Steady))],
-        1,
-        Own::new(
-            false,
-            crate::host::bpf::Bpf::off(),
-            Shared::new(Tree::new("/proc").single_file("net/netstat")),
-        ),
-    );
-    let deadline = Some(Duration::from_millis(200));
-    for _ in 0..3 {
-        let text = scrape(&engine, Request { deadline, ..Request::default() });
-        assert!(text.contains("node_scrape_collector_timeout{collector=\"hangs\"} 1\n"), "{text}");
-        assert!(text.contains("node_scrape_collector_success{collector=\"hangs\"} 0\n"));
+    let (hangs, runs, release) = hangs();
+    let engine = engine([hangs, steady().0]);
+    let others_are_served = || {
+        let text = scrape(&engine, Some(Duration::from_millis(500)));
+        assert!(is_late(&text, "hangs") && !succeeded(&text, "hangs"), "{text}");
+        assert!(!text.contains("exporter's"), "its own collectors have no such series: {text}");
+        succeeded(&text, "steady") && text.contains("\nvalue ")
+    };
+    wait_until(others_are_served);
+    wait_until(others_are_served);
+    assert_eq!(runs.load(SeqCst), 1, "it is not started again while it hangs");
+    drop(release);
+    wait_until(|| is_at_rest(&engine));
+    let text = scrape(&engine, LONG);
+    assert!(succeeded(&text, "hangs") && !is_late(&text, "hangs"), "{text}");
+    assert_eq!(runs.load(SeqCst), 2);
+    wait_until(|| lock(&engine.state).machine.threads() == 1);
+}
+
+#[test]
+fn a_scrape_without_a_deadline_waits_while_others_are_served() {
+    let (hangs, _, release) = hangs();
+    let engine = engine([hangs, steady().0]);
+    thread::scope(|scope| {
+        let patient = scope.spawn(|| scrape(&engine, None));
+        wait_until(|| engine.seat_is_out(0));
+        wait_until(|| {
+            let text = scrape(&engine, Some(Duration::from_millis(500)));
+            assert!(is_late(&text, "hangs"), "{text}");
+            succeeded(&text, "steady")
+        });
+        drop(release);
+        assert!(succeeded(&patient.join().unwrap(), "hangs"));
+    });
+}
+
+#[test]
+fn clients_without_time_take_none_of_the_others() {
+    let (slow, _) = does("slow", |_, _| {
+        thread::sleep(Duration::from_millis(2)); // longer than the clients have
+        Ok(())
+    });
+    let engine = engine([slow, steady().0]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    scrape(&engine, SHORT);
+                }
+            });
+        }
+        let whole: Vec<bool> = (0..100)
+            .map(|_| scrape(&engine, LONG))
+            .map(|text| succeeded(&text, "slow") && succeeded(&text, "steady"))
+            .collect();
+        done.store(true, Relaxed);
+        assert_eq!(whole, [true; 100]);
+    });
+    wait_until(|| is_at_rest(&engine));
+}
+
+#[test]
+fn scrapes_that_wait_share_two_runs_and_get_what_was_read_after_they_asked() {
+    let (hangs, runs, release) = hangs();
+    let (steady, counted) = steady();
+    let engine = engine([steady, hangs]);
+    block_on(async {
+        let local = tokio::task::LocalSet::new();
+        let scrapes: Vec<_> = (0..40)
+            .map(|_| {
+                let engine = Arc::clone(&engine);
+                local.spawn_local(async move { engine.scrape(within(LONG)).await })
+            })
+            .collect();
+        local.run_until(tokio::task::yield_now()).await;
+        wait_until(|| runs.load(SeqCst) == 1);
+        drop(release);
+        local.await;
+        for scrape in scrapes {
+            let text = String::from_utf8(scrape.await.unwrap().unwrap()).unwrap();
+            assert!(succeeded(&text, "hangs") && succeeded(&text, "steady"));
+        }
+    });
+    assert!(runs.load(SeqCst) <= 3, "{runs:?}");
+    assert!(counted.load(SeqCst) <= 3, "{counted:?}");
+    let before = counted.load(SeqCst);
+    assert!(scrape(&engine, LONG).contains(&format!("\nvalue {}\n", before + 1)));
+}
+
+#[test]
+fn clients_that_leave_take_all_that_was_theirs_with_them() {
+    let (hangs, runs, release) = hangs();
+    let engine = engine([hangs, steady().0]);
+    let mut ticks = Context::from_waker(Waker::noop());
+    block_on(async {
+        for _ in 0..3000 {
+            let mut scrape = pin!(engine.scrape(within(None)));
+            assert!(scrape.as_mut().poll(&mut ticks).is_pending());
+        }
+    });
+    assert!(lock(&engine.state).machine.is_empty(), "no scrape is left, and none waits");
+    assert!(runs.load(SeqCst) <= 1);
+    drop(release);
+    wait_until(|| is_at_rest(&engine));
+    assert!(lock(&engine.state).kept.len() <= 2 * 3, "two for each of three slots");
+    assert!(runs.load(SeqCst) <= 1, "nobody waited for another run");
+    assert!(succeeded(&scrape(&engine, LONG), "hangs"));
+}
+
+#[test]
+fn what_the_exporter_tells_of_itself_hangs_and_fails_alone() {
+    let (hangs, _, release) = hangs();
+    let (panics, _) = does("exporter's panic", |_, _| panic!("on purpose"));
+    let mut own = own(true);
+    own.collectors.extend([hangs, panics]);
+    let engine = Engine::start(vec![steady().0], 1, own);
+    wait_until(|| {
+        let text = scrape(&engine, Some(Duration::from_millis(500)));
+        assert!(!is_late(&text, "hangs"), "it is no collector: {text}");
+        let others = ["\nvalue ", "\nprocess_cpu_seconds_total ", "\npromhttp_metric_handler_"];
+        others.iter().all(|other| text.contains(other))
+    });
+    drop(release);
+}
+
+/// Panics at the second answer.
+fn panicking(
+    renderer: &mut Renderer,
+    engine: &Engine,
+    scrape: &Scrape<Asked, Arc<Reading>>,
+) -> Result<Rendered, String> {
+    assert!(scrape.number != 2, "on purpose");
+    renderer.render(engine, scrape)
+}
+
+#[test]
+fn an_answer_that_cannot_be_rendered_is_none() {
+    let engine = Engine::start_with(vec![steady().0], 1, own(true), panicking);
+    scrape(&engine, LONG);
+    assert_eq!(block_on(engine.scrape(within(LONG))), Err(Failed));
+    let text = scrape(&engine, LONG);
+    assert!(text.contains("_handler_errors_total{cause=\"encoding\"} 1\n"), "{text}");
+    wait_until(|| is_at_rest(&engine));
+    assert_eq!(lock(&engine.state).machine.threads(), 1);
+}
+
+#[test]
+fn a_thread_that_unwinds_is_replaced() {
+    /// A panic whose cause panics when it is dropped, which no guard can stop.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(thread::panicking(), "on purpose");
+        }
     }
-    // The thread that it holds has been replaced, so all else is served, deadline or not.
-    let text = scrape(&engine, Request::default());
-    assert!(text.contains("node_scrape_collector_success{collector=\"steady\"} 1\n"), "{text}");
-    assert!(text.contains("\nvalue 1\n"));
-    assert_eq!(runs.load(Ordering::SeqCst), 1, "it is not started again while it hangs");
-    release.send(()).unwrap();
-    release.send(()).unwrap();
-    while lock(&engine.state).slots[0].collector.is_none() {
-        thread::yield_now();
+    let (bomb, _) = does("bomb", |run, _| match run {
+        1 => std::panic::panic_any(Bomb),
+        _ => Ok(()),
+    });
+    let engine = engine([bomb, steady().0]);
+    let text = scrape(&engine, LONG);
+    assert!(!succeeded(&text, "bomb") && succeeded(&text, "steady"), "{text}");
+    assert!(succeeded(&scrape(&engine, LONG), "bomb"));
+    wait_until(|| is_at_rest(&engine));
+    assert_eq!(lock(&engine.state).machine.threads(), 1);
+}
+
+#[test]
+fn a_deadline_that_no_clock_reaches_is_none() {
+    let engine = engine([steady().0]);
+    for deadline in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
+        assert!(succeeded(&scrape(&engine, Some(deadline)), "steady"));
     }
-    let text = scrape(&engine, Request { deadline, ..Request::default() });
-    assert!(text.contains("node_scrape_collector_success{collector=\"hangs\"} 1\n"), "{text}");
-    assert!(!text.contains("node_scrape_collector_timeout"));
+    assert!(succeeded(&scrape(&engine, LONG), "steady"));
+}
+
+impl Engine {
+    /// Whether this collector is being run.
+    fn seat_is_out(&self, slot: usize) -> bool {
+        lock(&self.state).seats[slot].is_none()
+    }
 }

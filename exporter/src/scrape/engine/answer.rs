@@ -1,0 +1,159 @@
+//! Rendering: from what the collectors read to the bytes of an answer.
+
+use super::{
+    Asked, Engine,
+    machine::{Part, Scrape, Share},
+};
+use crate::exposition::{
+    Metric, Sink, gauge,
+    packing::Packer,
+    text::{self, Conflict, Order},
+};
+use std::{sync::Arc, time::Duration};
+
+static DURATION: Metric<1> = gauge(
+    "node_scrape_collector_duration_seconds",
+    "node_exporter: Duration of a collector scrape.",
+)
+.by(["collector"]);
+static SUCCESS: Metric<1> =
+    gauge("node_scrape_collector_success", "node_exporter: Whether a collector succeeded.")
+        .by(["collector"]);
+static SOURCE: Metric<2> =
+    gauge("node_scrape_collector_source", "Which source served a collector that has several.")
+        .by(["collector", "source"]);
+static TIMEOUT: Metric<1> = gauge(
+    "node_scrape_collector_timeout",
+    "1 where a collector did not answer before the scrape's deadline.",
+)
+.by(["collector"]);
+
+/// Emptied sinks that are kept for a slot: one for its next run and, where scrapes overlap, that
+/// of an answer which is being rendered.
+const KEPT: usize = 2;
+
+/// What one run of a collector read; shared by the scrapes that it serves.
+#[derive(Default)]
+pub(super) struct Reading {
+    pub sink: Sink,
+    pub duration: Duration,
+    pub success: bool,
+}
+
+/// Buffers between their uses, so that a steady scrape allocates none.
+pub(super) struct Kept {
+    /// By slot; no reading is anyone else's.
+    readings: Vec<Vec<Arc<Reading>>>,
+    pub renderer: Option<Box<Renderer>>,
+}
+
+impl Kept {
+    pub(super) fn new(slots: usize) -> Self {
+        let readings = std::iter::repeat_with(Vec::new).take(slots).collect();
+        Self { readings, renderer: None }
+    }
+
+    /// A buffer for a run of this slot.
+    pub(super) fn reading(&mut self, slot: usize) -> Arc<Reading> {
+        self.readings.get_mut(slot).and_then(Vec::pop).unwrap_or_default()
+    }
+
+    /// Keeps the buffer, unless others still read it or there are enough.
+    pub(super) fn put_back(&mut self, slot: usize, mut reading: Arc<Reading>) {
+        if let Some(kept) = self.readings.get_mut(slot)
+            && kept.len() < KEPT
+            && Arc::get_mut(&mut reading).is_some()
+        {
+            kept.push(reading);
+        }
+    }
+
+    /// The same with all that a scrape has.
+    pub(super) fn take_back(&mut self, parts: Vec<Part<Arc<Reading>>>) {
+        for part in parts {
+            if let Share::Read(reading) = part.state {
+                self.put_back(part.slot, reading);
+            }
+        }
+    }
+
+    /// How many buffers there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.readings.iter().map(Vec::len).sum()
+    }
+}
+
+/// An answer.
+pub(super) struct Rendered {
+    pub body: Vec<u8>,
+    pub conflicts: Vec<Conflict>,
+}
+
+/// What rendering keeps from one answer to the next.
+#[derive(Default)]
+pub(super) struct Renderer {
+    /// Samples about the scrape itself.
+    about: Sink,
+    packer: Option<Packer>,
+    order: Order,
+    /// Of the last answer that was not packed.
+    len: usize,
+}
+
+impl Renderer {
+    /// The answer, or why there is none.
+    pub(super) fn render(
+        &mut self,
+        engine: &Engine,
+        scrape: &Scrape<Asked, Arc<Reading>>,
+    ) -> Result<Rendered, String> {
+        self.describe(engine, scrape);
+        let mut sinks = Vec::with_capacity(scrape.parts.len() + 1);
+        sinks.push(&self.about);
+        sinks.extend(scrape.parts.iter().filter_map(|part| match &part.state {
+            Share::Read(reading) => Some(&reading.sink),
+            Share::Missing | Share::Late(_) => None,
+        }));
+        let request = &scrape.request.request;
+        let names = request.names.as_deref();
+        if request.gzip {
+            // Kept only once it is done: what it has begun is no part of another answer.
+            let mut packer = self.packer.take().unwrap_or_default();
+            let conflicts = text::append(&sinks, names, &mut self.order, &mut packer);
+            let body = packer.finish().map_err(|error| format!("gzip: {error}"))?;
+            self.packer = Some(packer);
+            Ok(Rendered { body, conflicts })
+        } else {
+            let mut body = Vec::with_capacity(self.len + self.len / 8);
+            let conflicts = text::append(&sinks, names, &mut self.order, &mut body);
+            self.len = body.len();
+            Ok(Rendered { body, conflicts })
+        }
+    }
+
+    /// Puts what is exposed of the scrape itself, and of those before it.
+    fn describe(&mut self, engine: &Engine, scrape: &Scrape<Asked, Arc<Reading>>) {
+        let about = &mut self.about;
+        about.begin(scrape.number);
+        for part in scrape.parts.iter().filter(|part| part.slot < engine.collectors) {
+            let name = engine.name(part.slot);
+            let (duration, success) = match &part.state {
+                Share::Read(reading) => (reading.duration, reading.success),
+                Share::Late(waited) => (*waited, false),
+                Share::Missing => (Duration::ZERO, false),
+            };
+            about.put(&DURATION, [&name], duration.as_secs_f64());
+            about.put(&SUCCESS, [&name], success);
+            match &part.state {
+                Share::Read(reading) => {
+                    if let Some(source) = reading.sink.source() {
+                        about.put(&SOURCE, [&name, &source], 1);
+                    }
+                }
+                Share::Late(_) | Share::Missing => about.put(&TIMEOUT, [&name], 1),
+            }
+        }
+        engine.counts.put(about);
+    }
+}

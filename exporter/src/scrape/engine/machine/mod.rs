@@ -1,0 +1,437 @@
+//! What the engine knows and decides. There is no thread, clock or lock in here: whoever calls
+//! passes the time, and carries out the answer.
+//!
+//! A scrape, and where it is kept:
+//!
+//! | state     | kept in                | goes on to                                                   |
+//! |-----------|------------------------|--------------------------------------------------------------|
+//! | waiting   | `scrapes`              | ready, when its last part is read or its deadline has passed |
+//! | ready     | `scrapes` and `ready`  | rendering, when a thread takes it                            |
+//! | rendering | with that thread alone | answered                                                     |
+//!
+//! A client that leaves takes its scrape out of either of the first two.
+//!
+//! A part of a scrape, one for each slot (collector) that was asked for:
+//!
+//! | state   | goes on to                                                                             |
+//! |---------|----------------------------------------------------------------------------------------|
+//! | missing | read, at the end of a run of its slot that began after the scrape had asked            |
+//! | missing | late, at the scrape's deadline                                                         |
+//! | late    | never changes; it is so from the start where the run under way is as old as all the time that the scrape has |
+//! | read    | never changes                                                                          |
+//!
+//! A slot, by its run under way and the one that waits to follow:
+//!
+//! | running | waiting | queued | goes on to                                                            |
+//! |---------|---------|--------|-----------------------------------------------------------------------|
+//! | –       | –       | no     | waiting, when a scrape asks                                           |
+//! | –       | yes     | yes    | running, when a thread takes it; idle, when all its scrapes have left |
+//! | yes     | –       | no     | idle at the end of the run; both, when a scrape asks                  |
+//! | yes     | yes     | no     | waiting at the end; running alone, when all that wait have left       |
+//!
+//! Scrapes are numbered as they ask, and a run bears the number of the youngest scrape that it
+//! serves: it serves every scrape with that number or a lower one that misses its slot, and those
+//! with higher numbers belong to the run that waits.
+//!
+//! A thread:
+//!
+//! | state             | counted on | goes on to                                                     |
+//! |-------------------|------------|----------------------------------------------------------------|
+//! | idle              | yes        | at work, when it takes a job                                   |
+//! | at work           | yes        | idle or at work at the end; relieved, once it is stuck         |
+//! | at work, relieved | no         | dismissed at the end where its place is taken, else counted on |
+
+mod threads;
+
+pub(super) use threads::Id;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+use threads::Threads;
+
+/// A thread that has been at one thing for so long is no longer counted on: half of what a scrape
+/// has whose timeout is a second, so that it gets the rest.
+pub(super) const STALLED: Duration = Duration::from_millis(250);
+/// The same, where an answer waits to be rendered and no thread is idle: a fifth of what a deadline
+/// leaves of a timeout.
+pub(super) const URGENT: Duration = Duration::from_millis(100);
+/// A run that took less is never said to be late, however little time a scrape has.
+const SLOW: Duration = Duration::from_millis(100);
+/// A run that takes so long hangs, also where no scrape has a deadline.
+const HUNG: Duration = Duration::from_secs(30);
+
+/// The slots, the scrapes and the threads. `T` comes with a scrape and goes with it; `R` is a
+/// handle of what a run has read.
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Machine<T, R> {
+    slots: Vec<Slot>,
+    /// Slots whose waiting run may start, first come first served.
+    queue: VecDeque<usize>,
+    /// In the order of their numbers.
+    scrapes: Vec<Scrape<T, R>>,
+    /// The numbers of those that can be rendered.
+    ready: VecDeque<u64>,
+    /// The number of the last scrape that asked.
+    last: u64,
+    threads: Threads,
+    /// Whether the last job was an answer: runs and answers take turns.
+    rendered: bool,
+}
+
+#[cfg_attr(test, derive(Clone, Hash))]
+#[derive(Default)]
+struct Slot {
+    running: Option<Running>,
+    waiting: Option<Waiting>,
+    /// It has been said that it is late: until a run takes less than this.
+    late: Option<Duration>,
+}
+
+#[cfg_attr(test, derive(Clone, Hash))]
+struct Running {
+    number: u64,
+    since: Instant,
+}
+
+#[cfg_attr(test, derive(Clone, Hash))]
+struct Waiting {
+    number: u64,
+    scrapes: usize,
+    /// The last deadline of its scrapes; `None` where one has none.
+    due: Option<Instant>,
+}
+
+/// One request for metrics.
+#[cfg_attr(test, derive(Clone, Hash))]
+pub(super) struct Scrape<T, R> {
+    /// From 1 on, in the order in which scrapes asked.
+    pub number: u64,
+    asked: Instant,
+    deadline: Option<Instant>,
+    missing: usize,
+    /// In the order of their slots.
+    pub parts: Vec<Part<R>>,
+    /// Whatever came with it.
+    pub request: T,
+}
+
+/// What a scrape gets of one slot.
+#[cfg_attr(test, derive(Clone, Hash))]
+pub(super) struct Part<R> {
+    pub slot: usize,
+    pub state: Share<R>,
+}
+
+#[cfg_attr(test, derive(Clone, Hash))]
+pub(super) enum Share<R> {
+    Missing,
+    /// For how long it was waited for.
+    Late(Duration),
+    Read(R),
+}
+
+/// What a thread is to do.
+pub(super) enum Job<T, R> {
+    Run(Run),
+    Render(Scrape<T, R>),
+    /// Nothing, until it is woken.
+    Wait,
+    /// End: another has its place.
+    Leave,
+}
+
+/// A run that starts.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub slot: usize,
+    /// The number of the youngest scrape that it serves.
+    pub number: u64,
+    /// When the last of its scrapes gives up, if ever.
+    pub due: Option<Instant>,
+}
+
+/// What is worth a line in the log. The number is that of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// A scrape gave up on it, or it hangs.
+    Late(usize),
+    /// It answers again.
+    Back(usize),
+}
+
+/// The later of two deadlines, of which `None` is never.
+fn later(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    Some(a?.max(b?))
+}
+
+impl Slot {
+    /// Whether it is news that a run of this age was too slow for a scrape that had `time`.
+    fn is_late(&mut self, age: Duration, time: Duration) -> bool {
+        // Half of it, so that a run that is about as long as a scrape has time is not now late
+        // and now back.
+        let limit = (time / 2).max(SLOW);
+        let news = self.late.is_none() && age >= limit;
+        if news {
+            self.late = Some(limit);
+        }
+        news
+    }
+
+    /// A scrape takes part in the next run. Whether that is a new one which may start at once.
+    fn join(&mut self, number: u64, deadline: Option<Instant>) -> bool {
+        match &mut self.waiting {
+            Some(waiting) => {
+                waiting.number = number;
+                waiting.scrapes += 1;
+                waiting.due = later(waiting.due, deadline);
+                false
+            }
+            None => {
+                self.waiting = Some(Waiting { number, scrapes: 1, due: deadline });
+                self.running.is_none()
+            }
+        }
+    }
+
+    /// A scrape that misses this slot no longer wants it: a run that waits for no other is
+    /// dropped.
+    fn forgo(&mut self, number: u64) {
+        let is_served = self.running.as_ref().is_some_and(|run| number <= run.number);
+        let waiting = self.waiting.as_mut().filter(|_| !is_served);
+        if let Some(waiting) = waiting {
+            waiting.scrapes -= 1;
+            if waiting.scrapes == 0 {
+                self.waiting = None;
+            }
+        }
+    }
+}
+
+impl<T, R> Scrape<T, R> {
+    fn misses(&mut self, slot: usize) -> Option<&mut Part<R>> {
+        let i = self.parts.binary_search_by_key(&slot, |part| part.slot).ok()?;
+        self.parts.get_mut(i).filter(|part| matches!(part.state, Share::Missing))
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.missing > 0 && self.deadline.is_some_and(|at| at <= now)
+    }
+}
+
+impl<T, R: Clone> Machine<T, R> {
+    /// A machine of so many slots, and threads to be counted on.
+    pub(super) fn new(slots: usize, threads: usize) -> Self {
+        Self {
+            slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
+            queue: VecDeque::new(),
+            scrapes: Vec::new(),
+            ready: VecDeque::new(),
+            last: 0,
+            threads: Threads::new(threads),
+            rendered: false,
+        }
+    }
+
+    /// A scrape asks for `slots` (in rising order, each once), and gives up at `deadline`. Returns
+    /// its number.
+    pub(super) fn ask(
+        &mut self,
+        slots: impl IntoIterator<Item = usize>,
+        deadline: Option<Instant>,
+        request: T,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) -> u64 {
+        self.last += 1;
+        let number = self.last;
+        let time = deadline.map(|at| at.saturating_duration_since(now));
+        let mut parts = Vec::with_capacity(self.slots.len());
+        let mut missing = 0;
+        for i in slots {
+            let Some(slot) = self.slots.get_mut(i) else { continue };
+            let age = slot.running.as_ref().map(|run| now.saturating_duration_since(run.since));
+            let state = match (age, time) {
+                (Some(age), Some(time)) if age >= time => {
+                    if slot.is_late(age, time) {
+                        news.push(News::Late(i));
+                    }
+                    Share::Late(Duration::ZERO)
+                }
+                _ => {
+                    if slot.join(number, deadline) {
+                        self.queue.push_back(i);
+                    }
+                    missing += 1;
+                    Share::Missing
+                }
+            };
+            parts.push(Part { slot: i, state });
+        }
+        if missing == 0 {
+            self.ready.push_back(number);
+        }
+        self.scrapes.push(Scrape { number, asked: now, deadline, missing, parts, request });
+        number
+    }
+
+    /// The client of a scrape has gone: nothing more is done for it. Returns the scrape, unless a
+    /// thread renders it or has.
+    pub(super) fn leave(&mut self, number: u64) -> Option<Scrape<T, R>> {
+        let scrape = self.remove(number)?;
+        self.ready.retain(|&other| other != number);
+        for part in scrape.parts.iter().filter(|part| matches!(part.state, Share::Missing)) {
+            if let Some(slot) = self.slots.get_mut(part.slot) {
+                slot.forgo(number);
+            }
+        }
+        self.drop_empty();
+        Some(scrape)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Scrape<T, R>> {
+        let i = self.scrapes.binary_search_by_key(&number, |scrape| scrape.number).ok()?;
+        Some(self.scrapes.remove(i))
+    }
+
+    /// Drops what has no waiting run from the queue.
+    fn drop_empty(&mut self) {
+        let Self { queue, slots, .. } = self;
+        queue.retain(|&i| slots.get(i).is_some_and(|slot| slot.waiting.is_some()));
+    }
+
+    /// Lets the scrapes give up whose deadlines have passed, and relieves threads that are stuck.
+    pub(super) fn tick(&mut self, now: Instant, news: &mut Vec<News>) {
+        for scrape in self.scrapes.iter_mut().filter(|scrape| scrape.is_due(now)) {
+            let waited = now.saturating_duration_since(scrape.asked);
+            for part in &mut scrape.parts {
+                if !matches!(part.state, Share::Missing) {
+                    continue;
+                }
+                part.state = Share::Late(waited);
+                let Some(slot) = self.slots.get_mut(part.slot) else { continue };
+                slot.forgo(scrape.number);
+                let age = slot.running.as_ref().map(|run| now.saturating_duration_since(run.since));
+                if age.is_some_and(|age| slot.is_late(age, waited)) {
+                    news.push(News::Late(part.slot));
+                }
+            }
+            scrape.missing = 0;
+            self.ready.push_back(scrape.number);
+        }
+        self.drop_empty();
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            let age = slot.running.as_ref().map(|run| now.saturating_duration_since(run.since));
+            if age.is_some_and(|age| age >= HUNG && slot.is_late(age, HUNG)) {
+                news.push(News::Late(i));
+            }
+        }
+        let idle = self.threads.idle() > 0;
+        self.threads.relieve(now, if self.ready.is_empty() || idle { STALLED } else { URGENT });
+    }
+
+    /// How long to wait for a scrape's answer before the next [`Machine::tick`].
+    pub(super) fn patience(&self, number: u64, now: Instant) -> Duration {
+        match self.scrapes.binary_search_by_key(&number, |scrape| scrape.number) {
+            Err(_) => STALLED,
+            Ok(i) => match self.scrapes.get(i) {
+                Some(scrape) if scrape.missing > 0 => {
+                    let left = scrape.deadline.map(|at| at.saturating_duration_since(now));
+                    left.map_or(STALLED, |left| left.min(STALLED))
+                }
+                _ => URGENT,
+            },
+        }
+    }
+
+    /// What this thread does next; what it did before is over.
+    pub(super) fn next(&mut self, thread: Id, now: Instant) -> Job<T, R> {
+        if !self.threads.is_back(thread) {
+            return Job::Leave;
+        }
+        let job = self.job(now);
+        if !matches!(job, Job::Wait) {
+            self.threads.works(thread, now);
+        }
+        job
+    }
+
+    fn job(&mut self, now: Instant) -> Job<T, R> {
+        if !self.rendered || self.queue.is_empty() {
+            let number = self.ready.pop_front();
+            if let Some(scrape) = number.and_then(|number| self.remove(number)) {
+                self.rendered = true;
+                return Job::Render(scrape);
+            }
+        }
+        self.rendered = false;
+        while let Some(i) = self.queue.pop_front() {
+            let Some(slot) = self.slots.get_mut(i) else { continue };
+            let Some(Waiting { number, due, .. }) = slot.waiting.take() else { continue };
+            slot.running = Some(Running { number, since: now });
+            return Job::Run(Run { slot: i, number, due });
+        }
+        Job::Wait
+    }
+
+    /// The run of `slot` is over; what it read goes to all that wait for it.
+    pub(super) fn end(&mut self, slot: usize, read: &R, now: Instant, news: &mut Vec<News>) {
+        let Some(state) = self.slots.get_mut(slot) else { return };
+        let Some(Running { number, since }) = state.running.take() else { return };
+        let took = now.saturating_duration_since(since);
+        if state.late.take_if(|limit| took < *limit).is_some() {
+            news.push(News::Back(slot));
+        }
+        if state.waiting.is_some() {
+            self.queue.push_back(slot);
+        }
+        for scrape in self.scrapes.iter_mut().take_while(|scrape| scrape.number <= number) {
+            let Some(part) = scrape.misses(slot) else { continue };
+            part.state = Share::Read(read.clone());
+            scrape.missing -= 1;
+            if scrape.missing == 0 {
+                self.ready.push_back(scrape.number);
+            }
+        }
+    }
+
+    /// A new thread, where one is lacking. It is counted on from here, started or not.
+    pub(super) fn hire(&mut self) -> Option<Id> {
+        self.threads.hire()
+    }
+
+    /// A thread is no more.
+    pub(super) fn dismiss(&mut self, thread: Id) {
+        self.threads.dismiss(thread);
+    }
+
+    /// How many idle threads to wake, where `taken` jobs are as good as taken.
+    pub(super) fn to_wake(&self, taken: usize) -> usize {
+        let jobs = self.queue.len() + self.ready.len();
+        self.threads.idle().min(jobs.saturating_sub(taken))
+    }
+}
+
+#[cfg(test)]
+impl<T, R> Machine<T, R> {
+    /// Whether there is no scrape, and no run waits for one.
+    pub(super) fn is_empty(&self) -> bool {
+        let waits = |slot: &Slot| slot.waiting.is_some();
+        self.scrapes.is_empty() && self.queue.is_empty() && !self.slots.iter().any(waits)
+    }
+
+    /// Whether there is nothing to do either, and each thread is counted on.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let runs = |slot: &Slot| slot.running.is_some();
+        self.is_empty() && !self.slots.iter().any(runs) && self.threads.are_counted_on()
+    }
+
+    /// How many threads there are.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.all().count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

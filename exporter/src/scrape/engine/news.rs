@@ -1,0 +1,167 @@
+//! What the engine says in the log: changes, not a line at every scrape. Nothing in here is
+//! called with the engine's lock held.
+
+use super::{Engine, News};
+use crate::{error::Error, exposition::text::Conflict};
+use std::{thread, time::Duration};
+
+impl Engine {
+    /// Says which collectors are late and which are back.
+    pub(super) fn tell(&self, news: &[News]) {
+        for news in news {
+            match *news {
+                News::Late(slot) => {
+                    let name = self.name(slot);
+                    tracing::warn!(name, "collector does not answer in time");
+                }
+                News::Back(slot) => tracing::info!(name = self.name(slot), "collector is back"),
+            }
+        }
+    }
+}
+
+/// The error that was said last of a collector, while it lasts.
+#[derive(Default)]
+pub(super) struct Said(Option<String>);
+
+impl Said {
+    /// Says how a run ended, where that is news. Whether it succeeded.
+    pub(super) fn hear(
+        &mut self,
+        name: &str,
+        duration: Duration,
+        result: thread::Result<Result<(), Error>>,
+    ) -> bool {
+        let duration_seconds = duration.as_secs_f64();
+        let err = match result {
+            Ok(Ok(())) => {
+                if self.0.take().is_some() {
+                    tracing::info!(name, duration_seconds, "collector succeeds again");
+                } else {
+                    tracing::debug!(name, duration_seconds, "collector succeeded");
+                }
+                return true;
+            }
+            Ok(Err(Error::NoData)) => {
+                tracing::debug!(name, duration_seconds, "collector returned no data");
+                return false;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("panic: {}", cause(&*panic)),
+        };
+        if self.0.as_ref() == Some(&err) {
+            tracing::debug!(name, duration_seconds, err, "collector failed");
+        } else {
+            tracing::error!(name, duration_seconds, err, "collector failed");
+            self.0 = Some(err);
+        }
+        false
+    }
+}
+
+/// What a panic says.
+pub(super) fn cause(panic: &(dyn std::any::Any + Send)) -> &str {
+    (panic.downcast_ref::<String>().map(String::as_str))
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("of unknown cause")
+}
+
+/// What has been said of answers: that one failed, and which families conflict.
+#[derive(Default)]
+pub(super) struct Known {
+    failure: Option<String>,
+    conflicts: Vec<Conflict>,
+}
+
+/// What is to be said of an answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Flaws {
+    failure: Option<String>,
+    conflicts: Vec<Conflict>,
+}
+
+impl Known {
+    /// Conflicts that are kept in mind.
+    const MOST: usize = 1000;
+
+    /// Returns what is news about an answer. A `whole` one has all conflicts that there are, so
+    /// that those which it lacks are over.
+    pub(super) fn learn(&mut self, outcome: Result<Vec<Conflict>, String>, whole: bool) -> Flaws {
+        let mut news = Flaws::default();
+        let conflicts = match outcome {
+            Ok(conflicts) => conflicts,
+            Err(failure) => {
+                if self.failure.as_ref() != Some(&failure) {
+                    self.failure = Some(failure.clone());
+                    news.failure = Some(failure);
+                }
+                return news;
+            }
+        };
+        self.failure = None;
+        if whole {
+            self.conflicts.retain(|known| conflicts.contains(known));
+        }
+        for conflict in conflicts {
+            if self.conflicts.len() < Self::MOST && !self.conflicts.contains(&conflict) {
+                self.conflicts.push(conflict.clone());
+                news.conflicts.push(conflict);
+            }
+        }
+        news
+    }
+}
+
+impl Flaws {
+    /// Says it, where there is anything.
+    pub(super) fn say(self) {
+        if let Some(err) = self.failure {
+            tracing::error!(err, "cannot render the metrics");
+        }
+        if !self.conflicts.is_empty() {
+            tracing::error!(conflicts = ?self.conflicts, "error gathering metrics");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flaws_of_answers_are_news_once() {
+        let conflict = |name: &str| Conflict::Inconsistent { family: name.into() };
+        let mut known = Known::default();
+        let mut learn = |outcome: Result<&[&str], &str>, whole: bool| {
+            let outcome = match outcome {
+                Ok(names) => Ok(names.iter().map(|name| conflict(name)).collect()),
+                Err(failure) => Err(failure.to_owned()),
+            };
+            let Flaws { failure, conflicts } = known.learn(outcome, whole);
+            (failure, conflicts.len())
+        };
+        assert_eq!(learn(Ok(&["a"]), true), (None, 1));
+        assert_eq!(learn(Ok(&["a", "b"]), true), (None, 1), "a is known");
+        assert_eq!(learn(Ok(&[]), false), (None, 0), "a filter hides conflicts");
+        assert_eq!(learn(Ok(&["a", "b"]), true), (None, 0));
+        assert_eq!(learn(Ok(&["b"]), true), (None, 0));
+        assert_eq!(learn(Ok(&["a"]), false), (None, 1), "it was over");
+        assert_eq!(learn(Err("x"), true), (Some("x".into()), 0));
+        assert_eq!(learn(Err("x"), true), (None, 0));
+        assert_eq!(learn(Ok(&["a"]), true), (None, 0));
+        assert_eq!(learn(Err("x"), true), (Some("x".into()), 0), "it was over");
+    }
+
+    #[test]
+    fn the_end_of_a_failure_is_success() {
+        let mut said = Said::default();
+        let mut hear = |result| {
+            let success = said.hear("name", Duration::ZERO, result);
+            (success, said.0.is_some())
+        };
+        assert_eq!(hear(Ok(Err(Error::Flag("x".into())))), (false, true));
+        assert_eq!(hear(Ok(Err(Error::NoData))), (false, true));
+        assert_eq!(hear(Ok(Ok(()))), (true, false));
+        assert_eq!(hear(Err(Box::new("x"))), (false, true));
+    }
+}
