@@ -11,7 +11,11 @@ mod mounts;
 mod words;
 
 use crate::{
-    host::{Shared, crew::Crew, mounts::Mounts},
+    host::{
+        Shared,
+        crew::{Crew, Panicked},
+        mounts::Mounts,
+    },
     prelude::*,
 };
 use mounts::{Mount, Table, Wanted};
@@ -165,7 +169,7 @@ struct FileSystem {
     text: Vec<u8>,
     table: Table<Answer>,
     /// The answers of this scrape.
-    answers: Vec<Option<Answer>>,
+    answers: Vec<Option<Result<Answer, Panicked>>>,
 }
 
 impl FileSystem {
@@ -228,16 +232,19 @@ impl Collector for FileSystem {
         for mount in &self.table.mounts {
             put(mount, self.answers.get(mount.question).copied().flatten(), out);
         }
-        understood.and(asked)
+        let panicked = |answer: &Option<Result<Answer, Panicked>>| answer.and_then(Result::err);
+        let panicked = self.answers.iter().find_map(panicked);
+        understood.and(asked).and(panicked.map_or(Ok(()), |panicked| Err(panicked.of("statfs"))))
     }
 }
 
-fn put(mount: &Mount, answer: Option<Answer>, out: &mut Sink) {
+fn put(mount: &Mount, answer: Option<Result<Answer, Panicked>>, out: &mut Sink) {
     let Labels { device, fstype, mountpoint } = &mount.labels;
     let (error, usage) = match answer {
         None => ("mountpoint timeout".into(), None),
-        Some(Err(error)) => (words(error), None),
-        Some(Ok(usage)) => ("".into(), Some(usage)),
+        Some(Err(Panicked)) => ("panic".into(), None),
+        Some(Ok(Err(error))) => (words(error), None),
+        Some(Ok(Ok(usage))) => ("".into(), Some(usage)),
     };
     let mut gauge = |metric, value: f64| {
         if !mount.covered {

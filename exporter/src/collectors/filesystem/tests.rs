@@ -1,7 +1,11 @@
 use super::*;
 use crate::testing::{Machine, expect, flags, paths, samples};
 use std::{
-    sync::{Mutex, mpsc::channel},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::channel,
+    },
     time::Instant,
 };
 
@@ -100,6 +104,28 @@ fn a_scrape_that_is_due_earlier_waits_no_longer() {
         collector.collect(out).unwrap();
     });
     assert!(text.contains("mountpoint timeout"), "{text}");
+}
+
+#[test]
+fn a_panic_about_one_mount_is_its_error_and_it_is_asked_again() {
+    let asked = AtomicUsize::new(0);
+    let machine =
+        machine("1 1 8:1 / /bad rw - ext4 /dev/sda1 rw\n2 1 8:2 / /good rw - ext4 /dev/sda2 rw\n");
+    let ask: Ask = Box::new(move |path| {
+        assert!(path != c"/bad" || asked.fetch_add(1, SeqCst) > 0, "on purpose");
+        Ok(USAGE)
+    });
+    let mut collector = filesystem(&machine, &[], ask);
+    let (text, result) = scrape(&mut collector, 1);
+    assert!(
+        text.contains("device_error=\"panic\",fstype=\"ext4\",mountpoint=\"/bad\"} 1"),
+        "{text}"
+    );
+    assert!(text.contains("device_error=\"\",fstype=\"ext4\",mountpoint=\"/good\"} 0"), "{text}");
+    assert_eq!(result.unwrap_err().to_string(), "statfs: panic in a question");
+    let (text, result) = scrape(&mut collector, 2);
+    assert!(text.contains("device_error=\"\",fstype=\"ext4\",mountpoint=\"/bad\"} 0"), "{text}");
+    result.unwrap();
 }
 
 #[test]

@@ -107,16 +107,24 @@ impl Collector for HwMon {
         let questions = self.known.iter().map(|name| &name.question);
         let mut result = self.crew.ask(questions, out.patience(PATIENCE));
         for Name { label, driver, question, .. } in &self.known {
-            // A chip is locked as long as it is read.
-            let chip = question.answer().and_then(|()| question.subject().try_lock().ok());
-            if question.note(chip.is_none()) {
-                if chip.is_some() {
+            let answer = question.answer();
+            if question.note(answer.is_none()) {
+                if answer.is_some() {
                     tracing::info!(chip = label, "hwmon chip answers again");
                 } else {
                     tracing::warn!(chip = label, "hwmon chip is left out until it answers");
                 }
             }
-            let Some(mut chip) = chip else { continue };
+            match answer {
+                None => continue,
+                Some(Err(panicked)) => {
+                    result = result.and(Err(panicked.of("hwmon")));
+                    continue;
+                }
+                Some(Ok(())) => {}
+            }
+            // No thread reads the chip: the question is not open.
+            let mut chip = question.subject().lock().unwrap_or_else(PoisonError::into_inner);
             match std::mem::replace(&mut chip.result, Ok(())) {
                 Ok(()) => {}
                 Err(error) if error.is_absent() => continue,
