@@ -6,7 +6,9 @@ use crate::{
     error::{Error, Result},
     exposition::{Metric, Sink, gauge},
     host::{Shared, bpf::Bpf, tree::Tree},
+    testing::Machine,
 };
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::{
     future::Future as _,
     pin::pin,
@@ -258,6 +260,24 @@ fn what_the_exporter_tells_of_itself_hangs_and_fails_alone() {
         others.iter().all(|other| text.contains(other))
     });
     drop(release);
+}
+
+/// A FIFO without a writer hangs whoever opens it.
+#[test]
+fn a_network_that_does_not_answer_costs_the_process_figures_alone() {
+    let machine = Machine::new().with("proc/net/x", "");
+    let netstat = machine.path().join("proc/net/netstat");
+    mknodat(CWD, &netstat, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let netstat = Shared::new(Tree::new(machine.path().join("proc")).single_file("net/netstat"));
+    let own = Own::new(true, Bpf::off(), netstat);
+    let engine = Engine::start(vec![steady().0], 1, own);
+    wait_until(|| {
+        let text = scrape(&engine, Some(Duration::from_millis(500)));
+        assert!(!text.contains("\nprocess_"), "{text}");
+        ["\nvalue ", "\nnode_exporter_build_info{", "\npromhttp_metric_handler_requests_total{"]
+            .iter()
+            .all(|other| text.contains(other))
+    });
 }
 
 /// Panics at the second answer.
