@@ -20,7 +20,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file does not have the form it should have.
-    #[error("{}: {source}", path.display())]
+    #[error("{}{}: {source}", path.display(), source.place())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -163,13 +163,69 @@ pub struct Malformed {
     pub what: &'static str,
     /// What was there, shortened.
     pub text: Box<str>,
+    /// The line of the file, counted from 1, where the parser goes line by line.
+    pub line: Option<usize>,
 }
 
 impl Malformed {
     /// Says that `text` is not the `what` it should be; at most 80 characters of it are kept.
     #[must_use]
     pub fn new(what: &'static str, text: &str) -> Self {
-        Self { what, text: text.chars().take(80).collect() }
+        Self { what, text: text.chars().take(80).collect(), line: None }
+    }
+
+    /// Says in which line the text stands; the line is counted from 1.
+    #[must_use]
+    pub fn in_line(self, line: usize) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
+    /// What is appended to the path of the file: `:7`, or nothing where no line is known.
+    fn place(&self) -> String {
+        self.line.map_or_else(String::new, |line| format!(":{line}"))
+    }
+}
+
+/// The first fault among many things that are read one after the other: rows, columns, files,
+/// devices. A fault costs the thing that has it; the caller goes on to the next, and [`end`]
+/// gives the result of all.
+///
+/// [`end`]: Faults::end
+#[derive(Debug)]
+pub struct Faults<E = Error>(Option<E>);
+
+impl<E> Default for Faults<E> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<E> Faults<E> {
+    /// The value; `None` where there is an error instead, the first of which is kept.
+    pub fn keep<T>(&mut self, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// The result of all that was read.
+    ///
+    /// # Errors
+    /// The first that was kept.
+    pub fn end(self) -> Result<(), E> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+impl Faults {
+    /// The value of one device's attribute; `None` where the device does not have it, where it
+    /// cannot be read (see [`Unreadable`]) and where it is malformed. Only the last is a fault.
+    pub fn read<T>(&mut self, result: Result<Option<T>>) -> Option<T> {
+        self.keep(result.unless_unreadable()).flatten()
     }
 }
 
@@ -208,5 +264,20 @@ mod tests {
             Err(Error::Parse { path: "/f".into(), source: Malformed::new("number", "x") });
         assert!(malformed.unless_unreadable().is_err());
         assert_eq!(Error::NoData.refusal(), None);
+    }
+
+    #[test]
+    fn of_many_faults_the_first_is_told_with_its_line() {
+        let mut faults = Faults::default();
+        let bad = |text, line| -> Result<Option<u8>> {
+            let source = Malformed::new("number", text).in_line(line);
+            Err(Error::Parse { path: "/f".into(), source })
+        };
+        assert_eq!(faults.read(Ok(Some(1))), Some(1));
+        assert_eq!(faults.read::<u8>(Err(refused(libc::EIO))), None, "refused, not malformed");
+        assert_eq!(faults.read(bad("x", 3)), None);
+        assert_eq!(faults.read(bad("y", 4)), None);
+        assert_eq!(faults.end().unwrap_err().to_string(), "/f:3: bad number: \"x\"");
+        assert!(Faults::<Malformed>::default().end().is_ok());
     }
 }

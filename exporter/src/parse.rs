@@ -1,6 +1,11 @@
-//! Reading words and numbers out of kernel text.
+//! Reading rows, words and numbers out of kernel text.
+//!
+//! What a kernel can print is no fault: a counter that wrapped past 2^64 in a sum, a negative
+//! value where the documentation knows none. [`decimal`], [`hexadecimal`] and [`any_base`] read
+//! any of them as the float64 that a sample is. [`number`] is for what must fit a type: numbers
+//! that name or choose something.
 
-use crate::error::Malformed;
+use crate::error::{Faults, Malformed};
 use std::{ops::RangeInclusive, str::FromStr};
 
 /// Words in a row, each expected to be something.
@@ -19,6 +24,22 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// There is none, or it is no number of that type (out of range included).
     fn number<T: FromStr>(&mut self, what: &'static str) -> Result<T, Malformed> {
         number(what, self.word(what)?)
+    }
+
+    /// The next word, as [`decimal`] reads it.
+    ///
+    /// # Errors
+    /// There is none, or it is no number.
+    fn decimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
+        decimal(what, self.word(what)?)
+    }
+
+    /// The next word, as [`hexadecimal`] reads it.
+    ///
+    /// # Errors
+    /// There is none, or it is no number.
+    fn hexadecimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
+        hexadecimal(what, self.word(what)?)
     }
 
     /// The next words, as numbers.
@@ -46,6 +67,96 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
 }
 
 impl<'a, I: Iterator<Item = &'a str>> Words<'a> for I {}
+
+/// Gives `row` each line of a table. A row that is malformed does not keep the others from being
+/// read.
+///
+/// # Errors
+/// The first that `row` returned, with the number of its line.
+pub fn rows<'a>(
+    text: &'a str,
+    row: impl FnMut(&'a str) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    rows_after(0, text, row)
+}
+
+/// As [`rows`], without the first `head` lines.
+///
+/// # Errors
+/// As [`rows`].
+pub fn rows_after<'a>(
+    head: usize,
+    text: &'a str,
+    mut row: impl FnMut(&'a str) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
+    for (number, line) in (1..).zip(text.lines()).skip(head) {
+        faults.keep(row(line).map_err(|malformed| malformed.in_line(number)));
+    }
+    faults.end()
+}
+
+/// All of `text` as the decimal number that a kernel may print: of any length, with a sign or
+/// without, with a fraction or without.
+///
+/// # Errors
+/// It is no such number, or larger than a float64 can be.
+pub fn decimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_decimal = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        is_digits(whole) && is_digits(fraction)
+    };
+    let number = match short(digits.as_bytes()) {
+        Some(number) if digits.len() < text.len() => Some(-(number as f64)),
+        Some(number) => Some(number as f64),
+        None => text.parse().ok().filter(|number: &f64| number.is_finite() && is_decimal(digits)),
+    };
+    number.ok_or_else(|| Malformed::new(what, text))
+}
+
+/// The number of at most 19 digits, nearly all there are: below 2^64.
+fn short(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + u64::from(digit))
+    })
+}
+
+/// All of `text` as a hexadecimal number of any length, without `0x`, with a sign or without.
+///
+/// # Errors
+/// It is no such number.
+pub fn hexadecimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
+    in_base(16, text.strip_prefix('-').unwrap_or(text))
+        .map(|number| if text.starts_with('-') { -number } else { number })
+        .ok_or_else(|| Malformed::new(what, text))
+}
+
+/// All of `text` as a number of any length in C's notation, with a sign or without; see
+/// [`unsigned`].
+///
+/// # Errors
+/// It is no such number.
+pub fn any_base(text: &str) -> Result<f64, Malformed> {
+    let magnitude = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (radix, digits) = notation(magnitude);
+    in_base(radix, digits)
+        .map(|number| if text.starts_with('-') { -number } else { number })
+        .ok_or_else(|| Malformed::new("number", text))
+}
+
+fn in_base(radix: u32, digits: &str) -> Option<f64> {
+    let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
+    is_number.then(|| match u64::from_str_radix(digits, radix) {
+        Ok(number) => number as f64,
+        Err(_) => (digits.chars().filter_map(|c| c.to_digit(radix)))
+            .fold(0.0, |number, digit| number * f64::from(radix) + f64::from(digit)),
+    })
+}
 
 /// All of `text` as a number.
 ///
@@ -91,17 +202,22 @@ pub fn hex(what: &'static str, text: &str) -> Result<u64, Malformed> {
 /// # Errors
 /// It is no such number (out of range included).
 pub fn unsigned(text: &str) -> Result<u64, Malformed> {
-    let (digits, radix) = match text.split_at_checked(2) {
-        Some(("0x" | "0X", digits)) => (digits, 16),
-        Some(("0b" | "0B", digits)) => (digits, 2),
-        Some(("0o" | "0O", digits)) => (digits, 8),
-        Some(_) if text.starts_with('0') => (text, 8),
-        _ => (text, 10),
-    };
+    let (radix, digits) = notation(text);
     Some(digits)
         .filter(|digits| !digits.starts_with('+'))
         .and_then(|digits| u64::from_str_radix(digits, radix).ok())
         .ok_or_else(|| Malformed::new("number", text))
+}
+
+/// The base that C's prefixes say, and the digits after them.
+fn notation(text: &str) -> (u32, &str) {
+    match text.split_at_checked(2) {
+        Some(("0x" | "0X", digits)) => (16, digits),
+        Some(("0b" | "0B", digits)) => (2, digits),
+        Some(("0o" | "0O", digits)) => (8, digits),
+        Some(_) if text.starts_with('0') => (8, text),
+        _ => (10, text),
+    }
 }
 
 /// As [`unsigned`], with a sign.
@@ -150,6 +266,55 @@ mod tests {
         {
             assert_eq!(malformed(signed(wrong)), format!("bad number: {wrong:?}"));
         }
+    }
+
+    #[test]
+    fn what_a_kernel_can_print_is_a_number() {
+        for (text, number) in [
+            ("0", 0.0),
+            ("-5", -5.0),
+            ("007", 7.0),
+            ("0.25", 0.25),
+            ("-2400.500", -2400.5),
+            ("9223372036854775808", 9_223_372_036_854_775_808.0),
+            ("18446744073709551488", 18_446_744_073_709_551_488.0),
+            ("99999999999999999999999", 1e23),
+        ] {
+            assert_eq!(decimal("number", text), Ok(number), "{text}");
+        }
+        for wrong in
+            ["", "-", "--1", "+1", "x", "1x", "1 ", "1.", ".5", "1e3", "inf", "nan", "0x1", "1.2.3"]
+        {
+            assert_eq!(malformed(decimal("number", wrong)), format!("bad number: {wrong:?}"));
+        }
+        assert!(decimal("number", &"9".repeat(400)).is_err(), "past float64");
+
+        assert_eq!(hexadecimal("number", "00fF"), Ok(255.0));
+        assert_eq!(hexadecimal("number", "-f"), Ok(-15.0));
+        assert_eq!(hexadecimal("number", "10000000000000000"), Ok(18_446_744_073_709_551_616.0));
+        for wrong in ["", "-", "+1", "0x1", "g", "1 "] {
+            assert_eq!(malformed(hexadecimal("number", wrong)), format!("bad number: {wrong:?}"));
+        }
+
+        assert_eq!(any_base("0x10"), Ok(16.0));
+        assert_eq!(any_base("-017"), Ok(-15.0));
+        assert_eq!(any_base("0x10000000000000000"), Ok(18_446_744_073_709_551_616.0));
+        assert_eq!(any_base("100000000000000000000"), Ok(1e20));
+        for wrong in ["", "0x", "08", "x", "1.5", "é"] {
+            assert_eq!(malformed(any_base(wrong)), format!("bad number: {wrong:?}"));
+        }
+    }
+
+    #[test]
+    fn a_malformed_row_hides_no_other() {
+        let mut seen = Vec::new();
+        let read = rows_after(1, "head\n1\nx\n3\ny\n", |line| {
+            seen.push(decimal("number", line)?);
+            Ok(())
+        });
+        assert_eq!(read, Err(Malformed::new("number", "x").in_line(3)));
+        assert_eq!(seen, [1.0, 3.0]);
+        assert_eq!(rows("", |_| Err(Malformed::new("row", ""))), Ok(()));
     }
 
     #[test]

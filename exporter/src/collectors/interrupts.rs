@@ -65,7 +65,7 @@ struct Interrupt<'a> {
 impl Collector for Interrupts {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, filter, zeros, cpus, name } = self;
-        file.parse_lossy(|text| {
+        file.parse(|text| {
             let mut lines = text.lines();
             processors(lines.next().unwrap_or_default(), cpus)?;
             for interrupt in lines.filter_map(|line| parse(line, cpus.len())) {

@@ -24,7 +24,7 @@ struct Swap(File);
 
 impl Collector for Swap {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        self.0.parse_lossy(|text| {
+        self.0.parse(|text| {
             each(text, |area| {
                 let labels: [&dyn crate::exposition::Label; 2] = [&area.device, &area.kind];
                 out.put(&SIZE, labels, area.size as f64 * 1024.0);

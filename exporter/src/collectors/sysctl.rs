@@ -92,7 +92,7 @@ impl Setting {
 
     fn info(&mut self, out: &mut Sink) -> Result {
         let Self { name, file, keyed, .. } = self;
-        file.parse_lossy(|text| {
+        file.parse(|text| {
             check(text, keyed.len())?;
             if !keyed.is_empty() {
                 return Err(Malformed::new("info: it takes no keys, value", text.trim()));

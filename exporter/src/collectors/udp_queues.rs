@@ -97,6 +97,6 @@ mod tests {
             Machine::new().with("proc/net/udp", "head\nx\n").with("proc/net/udp6", "head\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(text.contains("ip=\"v6\"") && !text.contains("ip=\"v4\""), "{text}");
-        assert!(result.unwrap_err().to_string().ends_with("net/udp: bad line: \"x\""));
+        assert!(result.unwrap_err().to_string().ends_with("net/udp:2: bad line: \"x\""));
     }
 }

@@ -23,7 +23,7 @@ impl Source for Procfs {
         for n in counts.values_mut() {
             *n = 0;
         }
-        self.arp.parse_lossy(|text| parse(text, counts))?;
+        self.arp.parse(|text| parse(text, counts))?;
         // What is gone is forgotten, lest the names of short-lived devices pile up.
         counts.retain(|_, n| *n > 0);
         for (device, &n) in counts.iter() {

@@ -2,8 +2,8 @@
 
 use super::{open, open_again, text};
 use crate::{
-    error::{Error, Malformed, Result},
-    parse::number,
+    error::{Error, Faults, Malformed, Result},
+    parse::{decimal, number},
 };
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 use std::{
@@ -97,26 +97,14 @@ impl File {
         text(self.last(), &self.path)
     }
 
-    /// Reads and parses, naming this file in whatever goes wrong.
-    ///
-    /// # Errors
-    /// As [`File::read`], or what `parse` says.
-    pub fn parse<T>(&mut self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
-        self.bytes()?;
-        self.parse_last(parse)
-    }
-
-    /// As [`File::parse`], with U+FFFD for what is not UTF-8: for files with names that anyone may
-    /// give, such as those of interfaces.
+    /// Reads and parses, naming this file in whatever goes wrong. What is not UTF-8 is U+FFFD:
+    /// anyone may name an interface, and a name must not hide the rows of others.
     ///
     /// # Errors
     /// As [`File::bytes`], or what `parse` says.
-    pub fn parse_lossy<T>(
-        &mut self,
-        parse: impl FnOnce(&str) -> Result<T, Malformed>,
-    ) -> Result<T> {
-        let parsed = parse(&String::from_utf8_lossy(self.bytes()?));
-        parsed.map_err(|source| Error::Parse { path: self.path.clone(), source })
+    pub fn parse<T>(&mut self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
+        self.bytes()?;
+        self.parse_last(parse)
     }
 
     /// The whole file as one number, with or without white space around it.
@@ -127,17 +115,26 @@ impl File {
         self.parse(|text| number("number", text.trim()))
     }
 
+    /// The whole file as one number of any length, with or without white space around it; see
+    /// [`decimal`].
+    ///
+    /// # Errors
+    /// As [`File::parse`], or it is no number.
+    pub fn decimal(&mut self) -> Result<f64> {
+        self.parse(|text| decimal("number", text.trim()))
+    }
+
     /// Closes it: for a file on disk, which an update replaces by another of the same name.
     pub fn close(&mut self) {
         self.fd = None;
     }
 
-    /// Parses what was read last, without reading again.
+    /// Parses what was read last, without reading again; see [`File::parse`].
     ///
     /// # Errors
-    /// It is not UTF-8, or what `parse` says.
+    /// What `parse` says.
     pub fn parse_last<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
-        parse(text(self.last(), &self.path)?)
+        parse(&String::from_utf8_lossy(self.last()))
             .map_err(|source| Error::Parse { path: self.path.clone(), source })
     }
 
@@ -148,8 +145,11 @@ impl File {
     /// line, so what leaves room for one was the last; to be told so would cost as much again where
     /// a whole table is searched for each piece.
     ///
+    /// A malformed line does not keep the others from being given.
+    ///
     /// # Errors
-    /// As [`File::parse`]; what was given before stays given.
+    /// As [`File::parse`], the first where several lines are malformed; what was given before
+    /// stays given.
     pub fn lines(
         &mut self,
         longest: usize,
@@ -157,6 +157,7 @@ impl File {
     ) -> Result {
         self.len = 0;
         let (mut offset, mut kept) = (0, 0);
+        let (mut faults, mut number) = (Faults::default(), 0);
         loop {
             let read = match self.fill_from(offset, kept) {
                 Err(_) if offset == 0 && self.fd.take().is_some() => self.fill_from(0, 0),
@@ -175,11 +176,14 @@ impl File {
             let whole =
                 if is_last { filled } else { memchr::memrchr(b'\n', bytes).map_or(0, |i| i + 1) };
             let bytes = bytes.get(..whole).unwrap_or_default();
-            for line in text(bytes, &self.path)?.lines() {
-                each(line).map_err(|source| Error::Parse { path: self.path.clone(), source })?;
+            for line in String::from_utf8_lossy(bytes).lines() {
+                number += 1;
+                faults.keep(each(line).map_err(|malformed| malformed.in_line(number)));
             }
             if is_last {
-                return Ok(());
+                return faults
+                    .end()
+                    .map_err(|source| Error::Parse { path: self.path.clone(), source });
             }
             self.bytes.copy_within(whole..filled, 0);
             (offset, kept) = (offset + read as u64, filled - whole);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{Error, Malformed, Refusal, Result},
-    parse::number,
+    parse::{decimal, number},
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -312,6 +312,15 @@ impl Dir<'_> {
     /// It cannot be read, or is no number of that type.
     pub fn number<T: FromStr>(&self, file: &str) -> Result<Option<T>> {
         self.parse(file, |text| number("number", text))
+    }
+
+    /// One attribute as [`decimal`] reads it, a number of any length; `None` as for
+    /// [`Dir::text`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is no number.
+    pub fn decimal(&self, file: &str) -> Result<Option<f64>> {
+        self.parse(file, |text| decimal("number", text))
     }
 
     /// One attribute as `parse` reads it; `None` as for [`Dir::text`].

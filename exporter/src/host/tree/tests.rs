@@ -41,8 +41,14 @@ fn lines_are_read_piece_by_piece() {
     })
     .unwrap_err();
     assert_eq!(seen, 20_000);
-    fs::write(dir.path().join("a"), b"\xff\n").unwrap();
-    assert!(file.lines(4096, |_| Ok(())).unwrap_err().to_string().contains("/a: bad text: "));
+    fs::write(dir.path().join("a"), b"1\nx\n\xff\n").unwrap();
+    let mut seen = Vec::new();
+    let read = file.lines(4096, |line| {
+        seen.push(line.to_owned());
+        if line == "x" { Err(Malformed::new("line", line)) } else { Ok(()) }
+    });
+    assert_eq!(seen, ["1", "x", "\u{fffd}"], "neither a malformed line nor an odd name ends it");
+    assert!(read.unwrap_err().to_string().ends_with("/a:2: bad line: \"x\""));
 }
 
 #[test]
