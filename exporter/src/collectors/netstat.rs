@@ -6,7 +6,12 @@
 //! protocol is what stands before the first 6. Names differ from kernel to kernel, and which are
 //! exposed depends on `--collector.netstat.fields`: both are settled when a name is first seen.
 
-use crate::{exposition::Kind, host::Shared, parse::number, prelude::*};
+use crate::{
+    exposition::Kind,
+    host::Shared,
+    parse::{decimal, rows},
+    prelude::*,
+};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -54,13 +59,13 @@ struct Head {
 impl Collector for NetStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { tables, list, listed, wanted } = self;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for (file, heads) in tables {
-            let read = file.parse(out.scrape(), |text| table(text, wanted, heads, out));
-            result = result.and(read);
+            faults.keep(file.parse(out.scrape(), |text| table(text, wanted, heads, out)));
         }
         let read = list.parse(|text| each(text, wanted, listed, out));
-        result.and(read.unless_absent().map(drop))
+        faults.keep(read.unless_absent());
+        faults.end()
     }
 }
 
@@ -78,20 +83,33 @@ fn table(
     heads: &mut Vec<Head>,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    let mut lines = text.lines();
+    let mut faults = Faults::default();
+    let mut lines = (1..).zip(text.lines()).peekable();
     let mut place = 0;
-    while let Some(names) = lines.next() {
-        let values = lines.next().ok_or_else(|| Malformed::new("pair of lines", names))?;
+    while let Some((number, names)) = lines.next() {
+        let begins_alike = |values: &str| {
+            let end = names.find(':').map_or(names.len(), |colon| colon + 1);
+            values.get(..end) == names.get(..end)
+        };
+        // A line without its other half must not shift the pairs that follow.
+        let Some((_, values)) = lines.next_if(|(_, values)| begins_alike(values)) else {
+            let alone = Malformed::new("pair of lines", names).in_line(number);
+            faults.keep::<()>(Err(alone));
+            continue;
+        };
         if heads.get(place).is_none_or(|head| *head.line != *names) {
             heads.truncate(place);
-            heads.push(Head::new(names, wanted)?);
+            let head = Head::new(names, wanted).map_err(|malformed| malformed.in_line(number));
+            let Some(head) = faults.keep(head) else { continue };
+            heads.push(head);
         }
         if let Some(head) = heads.get(place) {
-            head.put(values, out)?;
+            let put = head.put(values, out);
+            faults.keep(put.map_err(|malformed| malformed.in_line(number + 1)));
         }
         place += 1;
     }
-    Ok(())
+    faults.end()
 }
 
 impl Head {
@@ -112,13 +130,16 @@ impl Head {
         if spaces != self.metrics.len() && words.clone().count() != self.metrics.len() {
             return Err(wrong());
         }
+        let mut faults = Faults::default();
         for metric in &self.metrics {
             let word = words.next().ok_or_else(wrong)?;
-            if let Some(metric) = metric {
-                out.put(metric, [], number::<f64>("value", word)?);
+            if let Some(metric) = metric
+                && let Some(value) = faults.keep(decimal("value", word))
+            {
+                out.put(metric, [], value);
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 
@@ -128,9 +149,9 @@ fn each(
     listed: &mut HashMap<Box<str>, Option<Metric>>,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    for line in text.lines() {
+    rows(text, |line| {
         let mut words = line.split_ascii_whitespace();
-        let (Some(key), Some(value)) = (words.next(), words.next()) else { continue };
+        let (Some(key), Some(value)) = (words.next(), words.next()) else { return Ok(()) };
         let known = match listed.get(key) {
             Some(known) => known,
             None => {
@@ -141,10 +162,10 @@ fn each(
             }
         };
         if let Some(metric) = known {
-            out.put(metric, [], number::<f64>("value", value)?);
+            out.put(metric, [], decimal("value", value)?);
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -152,7 +173,7 @@ mod tests {
     use super::*;
     use crate::{
         flag::Value as _,
-        testing::{Machine, exposed},
+        testing::{Machine, exposed, sample_lines},
     };
 
     fn with(netstat: &str, snmp: &str, snmp6: &str) -> (String, String) {
@@ -167,14 +188,35 @@ mod tests {
     #[test]
     fn what_is_malformed_hides_no_other_file() {
         let (text, error) = with("IpExt: InOctets\n", "Ip: Forwarding\nIp: 1\n", "Ip6InOctets 3\n");
-        assert!(error.ends_with("net/netstat: bad pair of lines: \"IpExt: InOctets\""), "{error}");
+        assert!(
+            error.ends_with("net/netstat:1: bad pair of lines: \"IpExt: InOctets\""),
+            "{error}"
+        );
         assert!(text.contains("node_netstat_Ip_Forwarding 1\n"), "{text}");
         assert!(text.contains("# HELP node_netstat_Ip6_InOctets Statistic Ip6InOctets.\n"));
         assert!(with("A: b c\nA: 1\n", "", "").1.ends_with("bad number of values: \"A: 1\""));
-        assert!(with("", "A b\nA 1\n", "").1.ends_with("net/snmp: bad protocol: \"A b\""));
-        assert!(with("", "\n\n", "").1.ends_with("net/snmp: bad protocol: \"\""));
+        assert!(with("", "A b\nA 1\n", "").1.ends_with("net/snmp:1: bad pair of lines: \"A b\""));
+        assert!(with("", "\n\n", "").1.ends_with("net/snmp:1: bad protocol: \"\""));
         assert!(with("A: In\nA: x\n", "", "").1.ends_with("bad value: \"x\""));
-        assert!(with("", "", "Ip6InOctets x\n").1.ends_with("net/snmp6: bad value: \"x\""));
+        assert!(with("", "", "Ip6InOctets x\n").1.ends_with("net/snmp6:1: bad value: \"x\""));
+    }
+
+    #[test]
+    fn what_is_odd_costs_itself_alone() {
+        let (text, error) = with(
+            "Ip: InA\nTcp: InB InC c\nTcp: x -2 y\nUdp: 1\nIcmp: InD\nIcmp: 18446744073709551616\n",
+            "Tcp: a InE\nTcp: 1\nUdp: InF\nUdp: 6\n",
+            "Ip6InOctets x\nIp6Novel x\nIp6InReceives -7\n",
+        );
+        assert!(error.ends_with("net/netstat:1: bad pair of lines: \"Ip: InA\""), "{error}");
+        assert_eq!(
+            sample_lines(&text)
+                .map(|line| line.trim_start_matches("node_netstat_"))
+                .collect::<Vec<_>>(),
+            ["Icmp_InD 1.8446744073709552e+19", "Ip6_InReceives -7", "Tcp_InC -2", "Udp_InF 6"]
+        );
+        let (_, error) = with("Tcp: a InB\nTcp: x -1\n", "", "Ip6Novel x\n");
+        assert_eq!(error, "", "values that are not wanted are not parsed");
     }
 
     #[test]
