@@ -84,42 +84,49 @@ fn table(
     out: &mut Sink,
 ) -> Result<(), Malformed> {
     let mut faults = Faults::default();
-    let mut lines = (1..).zip(text.lines()).peekable();
+    let mut alone: Option<(usize, &str)> = None;
     let mut place = 0;
-    while let Some((number, names)) = lines.next() {
-        let begins_alike = |values: &str| {
-            let end = names.find(':').map_or(names.len(), |colon| colon + 1);
-            values.get(..end) == names.get(..end)
+    for (number, line) in (1..).zip(text.lines()) {
+        let Some(colon) = line.find(':') else {
+            if !line.trim_ascii().is_empty() {
+                faults.keep::<()>(Err(Malformed::new("protocol", line).in_line(number)));
+            }
+            continue;
         };
-        // A line without its other half must not shift the pairs that follow.
-        let Some((_, values)) = lines.next_if(|(_, values)| begins_alike(values)) else {
-            let alone = Malformed::new("pair of lines", names).in_line(number);
-            faults.keep::<()>(Err(alone));
+        let Some((_, names)) =
+            alone.take_if(|(_, names)| names.get(..=colon) == line.get(..=colon))
+        else {
+            faults.keep(no_pair(alone.replace((number, line))));
             continue;
         };
         if heads.get(place).is_none_or(|head| *head.line != *names) {
             heads.truncate(place);
-            let head = Head::new(names, wanted).map_err(|malformed| malformed.in_line(number));
-            let Some(head) = faults.keep(head) else { continue };
-            heads.push(head);
+            heads.push(Head::new(names, wanted));
         }
         if let Some(head) = heads.get(place) {
-            let put = head.put(values, out);
-            faults.keep(put.map_err(|malformed| malformed.in_line(number + 1)));
+            faults.keep(head.put(line, out).map_err(|malformed| malformed.in_line(number)));
         }
         place += 1;
     }
+    faults.keep(no_pair(alone));
     faults.end()
 }
 
+/// The fault of a line of names that is followed by no numbers of its protocol.
+fn no_pair(alone: Option<(usize, &str)>) -> Result<(), Malformed> {
+    alone.map_or(Ok(()), |(number, names)| {
+        Err(Malformed::new("pair of lines", names).in_line(number))
+    })
+}
+
 impl Head {
-    fn new(line: &str, wanted: &Pattern) -> Result<Self, Malformed> {
-        let mut words = line.split_ascii_whitespace();
-        let protocol =
-            words.next().and_then(|word| word.strip_suffix(':')).filter(|word| !word.is_empty());
-        let protocol = protocol.ok_or_else(|| Malformed::new("protocol", line))?;
-        let metrics = words.map(|name| metric(wanted, protocol, name)).collect();
-        Ok(Self { line: line.into(), metrics })
+    fn new(line: &str, wanted: &Pattern) -> Self {
+        let (protocol, names) = line.split_once(':').unwrap_or_default();
+        let names = names.split_ascii_whitespace();
+        Self {
+            line: line.into(),
+            metrics: names.map(|name| metric(wanted, protocol, name)).collect(),
+        }
     }
 
     fn put(&self, line: &str, out: &mut Sink) -> Result<(), Malformed> {
@@ -195,8 +202,8 @@ mod tests {
         assert!(text.contains("node_netstat_Ip_Forwarding 1\n"), "{text}");
         assert!(text.contains("# HELP node_netstat_Ip6_InOctets Statistic Ip6InOctets.\n"));
         assert!(with("A: b c\nA: 1\n", "", "").1.ends_with("bad number of values: \"A: 1\""));
-        assert!(with("", "A b\nA 1\n", "").1.ends_with("net/snmp:1: bad pair of lines: \"A b\""));
-        assert!(with("", "\n\n", "").1.ends_with("net/snmp:1: bad protocol: \"\""));
+        assert!(with("", "A b\nA 1\n", "").1.ends_with("net/snmp:1: bad protocol: \"A b\""));
+        assert_eq!(with("", "\n\n", ""), Default::default());
         assert!(with("A: In\nA: x\n", "", "").1.ends_with("bad value: \"x\""));
         assert!(with("", "", "Ip6InOctets x\n").1.ends_with("net/snmp6:1: bad value: \"x\""));
     }
@@ -204,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_odd_costs_itself_alone() {
         let (text, error) = with(
-            "Ip: InA\nTcp: InB InC c\nTcp: x -2 y\nUdp: 1\nIcmp: InD\nIcmp: 18446744073709551616\n",
+            "Ip: InA\nTcp: InB InC c\nnovel 7\nTcp: x -2 y\nUdp: 1\nIcmp: InD\nIcmp: 18446744073709551616\n",
             "Tcp: a InE\nTcp: 1\nUdp: InF\nUdp: 6\n",
             "Ip6InOctets x\nIp6Novel x\nIp6InReceives -7\n",
         );
