@@ -3,7 +3,7 @@
 //! One field a line (`fs/proc/meminfo.c`), in kB save for counts of huge pages. Only fields that
 //! `node_exporter` knows are exposed, under its names for them; kernels add fields at will.
 
-use crate::prelude::*;
+use crate::{parse::rows, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "meminfo",
@@ -87,76 +87,78 @@ struct MemInfo(SingleFile);
 
 impl Collector for MemInfo {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let values = self.0.parse(parse)?;
-        for ((_, metric), value) in FIELDS.iter().zip(values) {
-            if let Some(value) = value {
-                out.put(metric, [], value);
+        self.0.parse(|text| {
+            let mut values = [None; COUNT];
+            let parsed = parse(text, &mut values);
+            for ((_, metric), value) in FIELDS.iter().zip(values) {
+                if let Some(value) = value {
+                    out.put(metric, [], value);
+                }
             }
-        }
-        Ok(())
+            parsed
+        })
     }
 }
 
-/// The value of each of [`FIELDS`] that is there.
-fn parse(text: &str) -> Result<[Option<u64>; COUNT], Malformed> {
-    let mut values = [None; COUNT];
-    for line in text.lines() {
+/// Puts the value of each of [`FIELDS`] that the file has into `values`.
+fn parse(text: &str, values: &mut [Option<f64>; COUNT]) -> Result<(), Malformed> {
+    rows(text, |line| {
         let Some((field, rest)) = line.split_once(':') else {
-            if line.trim().is_empty() {
-                continue;
-            }
-            return Err(Malformed::new("meminfo line", line));
+            let is_blank = line.trim_ascii().is_empty();
+            return if is_blank { Ok(()) } else { Err(Malformed::new("meminfo line", line)) };
         };
         let known = FIELDS.iter().position(|(name, _)| *name == field);
-        let Some(slot) = known.and_then(|i| values.get_mut(i)) else { continue };
-        let mut words = rest.split_ascii_whitespace();
-        let number: u64 = words.number("meminfo value")?;
-        let unit = match words.next() {
-            None => 1,
-            Some("kB") => 1024,
-            Some(unit) => return Err(Malformed::new("meminfo unit", unit)),
-        };
-        if words.next().is_some() {
-            return Err(Malformed::new("meminfo line", line));
+        if let Some(slot) = known.and_then(|i| values.get_mut(i)) {
+            *slot = Some(bytes(rest)?);
         }
-        let bytes =
-            number.checked_mul(unit).ok_or_else(|| Malformed::new("meminfo value", line))?;
-        *slot = Some(bytes);
+        Ok(())
+    })
+}
+
+/// The bytes of a value such as `7 kB`; a value without unit is a count.
+pub(super) fn bytes(text: &str) -> Result<f64, Malformed> {
+    let mut words = text.split_ascii_whitespace();
+    let number = words.decimal("meminfo value")?;
+    match (words.next(), words.next()) {
+        (None, _) => Ok(number),
+        (Some("kB"), None) => Ok(number * 1024.0),
+        _ => Err(Malformed::new("meminfo unit", text.trim_ascii())),
     }
-    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
-
-    #[test]
-    fn takes_a_field_without_unit_as_it_is() {
-        let values = parse("MemTotal: 7\n\nMemFree: 2 kB\nNovel: ?\n").unwrap();
-        assert_eq!((values[0], values[1], values[2]), (Some(7), Some(2048), None));
-    }
+    use crate::testing::{Machine, malformed, sample_lines};
 
     #[test]
     fn refuses_what_is_no_number_of_kilobytes() {
-        assert_eq!(malformed(parse("MemTotal")), "bad meminfo line: \"MemTotal\"");
-        assert_eq!(malformed(parse("MemTotal:")), "bad meminfo value: \"\"");
-        assert_eq!(malformed(parse("MemTotal: -1 kB")), "bad meminfo value: \"-1\"");
-        assert_eq!(malformed(parse("MemTotal: 1 MB")), "bad meminfo unit: \"MB\"");
-        assert_eq!(malformed(parse("MemTotal: 1 kB x")), "bad meminfo line: \"MemTotal: 1 kB x\"");
-        assert_eq!(
-            malformed(parse("MemTotal: 18446744073709551615 kB")),
-            "bad meminfo value: \"MemTotal: 18446744073709551615 kB\""
-        );
+        assert_eq!((bytes(" 7"), bytes(" 2 kB")), (Ok(7.0), Ok(2048.0)));
+        assert_eq!(malformed(bytes("")), "bad meminfo value: \"\"");
+        assert_eq!(malformed(bytes(" 1 MB")), "bad meminfo unit: \"1 MB\"");
+        assert_eq!(malformed(bytes(" 1 kB x")), "bad meminfo unit: \"1 kB x\"");
     }
 
     #[test]
-    fn exposes_all_or_nothing() {
-        let machine = Machine::new().with("proc/meminfo", "MemTotal: 1 kB\nMemFree: x\n");
-        let (text, result) = machine.collect(&SPEC, &[]);
-        assert_eq!(text, "");
-        assert!(
-            result.unwrap_err().to_string().ends_with("proc/meminfo: bad meminfo value: \"x\"")
+    fn a_line_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/meminfo",
+            "MemTotal: 1 kB\n\nMemFree: x\nNovel: ?\nBuffers: -1 kB\nMlocked\n\
+             SwapFree: 18446744073709551488 kB\nHugePages_Total: 3\n",
         );
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_memory_Buffers_bytes -1024",
+                "node_memory_HugePages_Total 3",
+                "node_memory_MemTotal_bytes 1024",
+                "node_memory_SwapFree_bytes 1.888946593147858e+22",
+            ]
+        );
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/meminfo:3: bad meminfo value: \"x\""), "{error}");
+        let machine = machine.with("proc/meminfo", "SwapFree: 18446744073709551488 kB\n");
+        machine.collect(&SPEC, &[]).1.unwrap();
     }
 }

@@ -4,10 +4,10 @@
 //! `numa_hit 143365546` (`drivers/base/node.c`). All fields are exposed, in bytes where the kernel
 //! says kB; each is named when it is first seen.
 
+use super::meminfo::bytes;
 use crate::{
     exposition::Kind,
-    host::tree::Entry,
-    parse::{is_digits, number},
+    parse::{decimal, is_digits, rows},
     prelude::*,
 };
 use hashbrown::HashMap;
@@ -36,15 +36,15 @@ impl Collector for MemInfoNuma {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { nodes, memory, counts } = self;
         let Some(nodes) = nodes.list().unless_absent()? else { return Ok(()) };
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in nodes {
             let name = entry.name();
             let Some(node) = name.strip_prefix("node").filter(|node| is_digits(node)) else {
                 continue;
             };
-            result = result.and(put_node(&entry, node, memory, counts, out));
+            faults.keep(put_node(&entry, node, memory, counts, out));
         }
-        result
+        faults.end()
     }
 }
 
@@ -55,26 +55,31 @@ fn put_node(
     counts: &mut Metrics,
     out: &mut Sink,
 ) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
-    let memory = dir.parse("meminfo", |text| {
-        for line in lines(text) {
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
+    faults.read(dir.parse("meminfo", |text| {
+        each_line(text, |line| {
             let (node, field, value) = meminfo(line)?;
             out.put(memory.get(field), [&node], value);
-        }
-        Ok(())
-    });
-    let counts = dir.parse("numastat", |text| {
-        for line in lines(text) {
+            Ok(())
+        })
+    }));
+    faults.read(dir.parse("numastat", |text| {
+        each_line(text, |line| {
             let (field, value) = numastat(line)?;
             out.put(counts.get(field), [&node], value);
-        }
-        Ok(())
-    });
-    memory.and(counts).map(drop)
+            Ok(())
+        })
+    }));
+    faults.end()
 }
 
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim().is_empty())
+/// Gives `each` the lines that are not blank.
+fn each_line(
+    text: &str,
+    mut each: impl FnMut(&str) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    rows(text, |line| if line.trim_ascii().is_empty() { Ok(()) } else { each(line) })
 }
 
 /// The metrics of the fields seen so far.
@@ -111,32 +116,26 @@ fn as_metric(field: &str) -> String {
 }
 
 /// Node, field and value.
-fn meminfo(line: &str) -> Result<(&str, &str, u64), Malformed> {
-    let malformed = || Malformed::new("meminfo line", line);
-    let mut words = line.split_ascii_whitespace();
+fn meminfo(line: &str) -> Result<(&str, &str, f64), Malformed> {
+    let (head, value) = line.split_once(':').ok_or_else(|| Malformed::new("meminfo line", line))?;
+    let mut words = head.split_ascii_whitespace();
     let (_, node, field) = (words.word("node")?, words.word("node")?, words.word("field")?);
-    let value: u64 = words.number("meminfo value")?;
-    let unit = match (words.next(), words.next()) {
-        (None, _) => 1,
-        (Some("kB"), None) => 1024,
-        _ => return Err(malformed()),
-    };
-    Ok((node, field.trim_end_matches(':'), value.checked_mul(unit).ok_or_else(malformed)?))
+    Ok((node, field, bytes(value)?))
 }
 
 /// Field and value.
-fn numastat(line: &str) -> Result<(&str, u64), Malformed> {
+fn numastat(line: &str) -> Result<(&str, f64), Malformed> {
     let mut words = line.split_ascii_whitespace();
     let (Some(field), Some(value), None) = (words.next(), words.next(), words.next()) else {
         return Err(Malformed::new("numastat line", line));
     };
-    Ok((field, number("numastat value", value)?))
+    Ok((field, decimal("numastat value", value)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, malformed, sample_lines};
 
     #[test]
     fn folders_that_are_no_node_and_files_that_are_gone_are_skipped() {
@@ -155,7 +154,7 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(text.ends_with("\nnode_memory_numa_numa_hit_total{node=\"3\"} 7\n"), "{text}");
         let error = result.unwrap_err().to_string();
-        assert!(error.ends_with("/node/node3/meminfo: bad meminfo value: \"x\""), "{error}");
+        assert!(error.ends_with("/node/node3/meminfo:1: bad meminfo value: \"x\""), "{error}");
     }
 
     #[test]
@@ -168,15 +167,37 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_field() {
-        assert_eq!(meminfo("Node 1 HugePages_Free: 3"), Ok(("1", "HugePages_Free", 3)));
-        assert_eq!(meminfo("Node 1 Slab: 3 kB"), Ok(("1", "Slab", 3072)));
+        assert_eq!(meminfo("Node 1 HugePages_Free: 3"), Ok(("1", "HugePages_Free", 3.0)));
+        assert_eq!(meminfo("Node 1 Slab: 3 kB"), Ok(("1", "Slab", 3072.0)));
         assert_eq!(malformed(meminfo("Node 1 Slab:")), "bad meminfo value: \"\"");
-        assert_eq!(
-            malformed(meminfo("Node 1 Slab: 3 MB")),
-            "bad meminfo line: \"Node 1 Slab: 3 MB\""
-        );
-        assert_eq!(malformed(meminfo("Node")), "bad node: \"\"");
+        assert_eq!(malformed(meminfo("Node 1 Slab: 3 MB")), "bad meminfo unit: \"3 MB\"");
+        assert_eq!(malformed(meminfo("Node 1:")), "bad field: \"\"");
+        assert_eq!(malformed(meminfo("Node")), "bad meminfo line: \"Node\"");
         assert_eq!(malformed(numastat("numa_hit")), "bad numastat line: \"numa_hit\"");
-        assert_eq!(malformed(numastat("numa_hit -1")), "bad numastat value: \"-1\"");
+        assert_eq!(malformed(numastat("numa_hit x")), "bad numastat value: \"x\"");
+        assert_eq!(numastat("numa_hit -1"), Ok(("numa_hit", -1.0)));
+    }
+
+    #[test]
+    fn a_line_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new()
+            .with(
+                "sys/devices/system/node/node0/meminfo",
+                "Node 0 MemFree: x kB\nNode 0 MemUsed: 18446744073709551615 kB\n",
+            )
+            .with("sys/devices/system/node/node0/numastat", "numa_hit\nnuma_miss -5\n")
+            .with("sys/devices/system/node/node1/meminfo/is_a_directory", "")
+            .with("sys/devices/system/node/node1/numastat", "numa_miss 6\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("node0/meminfo:1: bad meminfo value: \"x\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_memory_numa_MemUsed{node=\"0\"} 1.888946593147858e+22",
+                "node_memory_numa_numa_miss_total{node=\"0\"} -5",
+                "node_memory_numa_numa_miss_total{node=\"1\"} 6",
+            ]
+        );
     }
 }

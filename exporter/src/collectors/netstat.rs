@@ -6,7 +6,12 @@
 //! protocol is what stands before the first 6. Names differ from kernel to kernel, and which are
 //! exposed depends on `--collector.netstat.fields`: both are settled when a name is first seen.
 
-use crate::{exposition::Kind, host::Shared, parse::number, prelude::*};
+use crate::{
+    exposition::Kind,
+    host::Shared,
+    parse::{decimal, rows},
+    prelude::*,
+};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -54,13 +59,13 @@ struct Head {
 impl Collector for NetStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { tables, list, listed, wanted } = self;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for (file, heads) in tables {
-            let read = file.parse(out.scrape(), |text| table(text, wanted, heads, out));
-            result = result.and(read);
+            faults.keep(file.parse(out.scrape(), |text| table(text, wanted, heads, out)));
         }
         let read = list.parse(|text| each(text, wanted, listed, out));
-        result.and(read.unless_absent().map(drop))
+        faults.keep(read.unless_absent());
+        faults.end()
     }
 }
 
@@ -78,30 +83,50 @@ fn table(
     heads: &mut Vec<Head>,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    let mut lines = text.lines();
+    let mut faults = Faults::default();
+    let mut alone: Option<(usize, &str)> = None;
     let mut place = 0;
-    while let Some(names) = lines.next() {
-        let values = lines.next().ok_or_else(|| Malformed::new("pair of lines", names))?;
+    for (number, line) in (1..).zip(text.lines()) {
+        let Some(colon) = line.find(':') else {
+            if !line.trim_ascii().is_empty() {
+                faults.keep::<()>(Err(Malformed::new("protocol", line).in_line(number)));
+            }
+            continue;
+        };
+        let Some((_, names)) =
+            alone.take_if(|(_, names)| names.get(..=colon) == line.get(..=colon))
+        else {
+            faults.keep(no_pair(alone.replace((number, line))));
+            continue;
+        };
         if heads.get(place).is_none_or(|head| *head.line != *names) {
             heads.truncate(place);
-            heads.push(Head::new(names, wanted)?);
+            heads.push(Head::new(names, wanted));
         }
         if let Some(head) = heads.get(place) {
-            head.put(values, out)?;
+            faults.keep(head.put(line, out).map_err(|malformed| malformed.in_line(number)));
         }
         place += 1;
     }
-    Ok(())
+    faults.keep(no_pair(alone));
+    faults.end()
+}
+
+/// The fault of a line of names that is followed by no numbers of its protocol.
+fn no_pair(alone: Option<(usize, &str)>) -> Result<(), Malformed> {
+    alone.map_or(Ok(()), |(number, names)| {
+        Err(Malformed::new("pair of lines", names).in_line(number))
+    })
 }
 
 impl Head {
-    fn new(line: &str, wanted: &Pattern) -> Result<Self, Malformed> {
-        let mut words = line.split_ascii_whitespace();
-        let protocol =
-            words.next().and_then(|word| word.strip_suffix(':')).filter(|word| !word.is_empty());
-        let protocol = protocol.ok_or_else(|| Malformed::new("protocol", line))?;
-        let metrics = words.map(|name| metric(wanted, protocol, name)).collect();
-        Ok(Self { line: line.into(), metrics })
+    fn new(line: &str, wanted: &Pattern) -> Self {
+        let (protocol, names) = line.split_once(':').unwrap_or_default();
+        let names = names.split_ascii_whitespace();
+        Self {
+            line: line.into(),
+            metrics: names.map(|name| metric(wanted, protocol, name)).collect(),
+        }
     }
 
     fn put(&self, line: &str, out: &mut Sink) -> Result<(), Malformed> {
@@ -112,13 +137,16 @@ impl Head {
         if spaces != self.metrics.len() && words.clone().count() != self.metrics.len() {
             return Err(wrong());
         }
+        let mut faults = Faults::default();
         for metric in &self.metrics {
             let word = words.next().ok_or_else(wrong)?;
-            if let Some(metric) = metric {
-                out.put(metric, [], number::<f64>("value", word)?);
+            if let Some(metric) = metric
+                && let Some(value) = faults.keep(decimal("value", word))
+            {
+                out.put(metric, [], value);
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 
@@ -128,9 +156,9 @@ fn each(
     listed: &mut HashMap<Box<str>, Option<Metric>>,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    for line in text.lines() {
+    rows(text, |line| {
         let mut words = line.split_ascii_whitespace();
-        let (Some(key), Some(value)) = (words.next(), words.next()) else { continue };
+        let (Some(key), Some(value)) = (words.next(), words.next()) else { return Ok(()) };
         let known = match listed.get(key) {
             Some(known) => known,
             None => {
@@ -141,10 +169,10 @@ fn each(
             }
         };
         if let Some(metric) = known {
-            out.put(metric, [], number::<f64>("value", value)?);
+            out.put(metric, [], decimal("value", value)?);
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -152,7 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         flag::Value as _,
-        testing::{Machine, exposed},
+        testing::{Machine, exposed, sample_lines},
     };
 
     fn with(netstat: &str, snmp: &str, snmp6: &str) -> (String, String) {
@@ -167,14 +195,35 @@ mod tests {
     #[test]
     fn what_is_malformed_hides_no_other_file() {
         let (text, error) = with("IpExt: InOctets\n", "Ip: Forwarding\nIp: 1\n", "Ip6InOctets 3\n");
-        assert!(error.ends_with("net/netstat: bad pair of lines: \"IpExt: InOctets\""), "{error}");
+        assert!(
+            error.ends_with("net/netstat:1: bad pair of lines: \"IpExt: InOctets\""),
+            "{error}"
+        );
         assert!(text.contains("node_netstat_Ip_Forwarding 1\n"), "{text}");
         assert!(text.contains("# HELP node_netstat_Ip6_InOctets Statistic Ip6InOctets.\n"));
         assert!(with("A: b c\nA: 1\n", "", "").1.ends_with("bad number of values: \"A: 1\""));
-        assert!(with("", "A b\nA 1\n", "").1.ends_with("net/snmp: bad protocol: \"A b\""));
-        assert!(with("", "\n\n", "").1.ends_with("net/snmp: bad protocol: \"\""));
+        assert!(with("", "A b\nA 1\n", "").1.ends_with("net/snmp:1: bad protocol: \"A b\""));
+        assert_eq!(with("", "\n\n", ""), Default::default());
         assert!(with("A: In\nA: x\n", "", "").1.ends_with("bad value: \"x\""));
-        assert!(with("", "", "Ip6InOctets x\n").1.ends_with("net/snmp6: bad value: \"x\""));
+        assert!(with("", "", "Ip6InOctets x\n").1.ends_with("net/snmp6:1: bad value: \"x\""));
+    }
+
+    #[test]
+    fn what_is_odd_costs_itself_alone() {
+        let (text, error) = with(
+            "Ip: InA\nTcp: InB InC c\nnovel 7\nTcp: x -2 y\nUdp: 1\nIcmp: InD\nIcmp: 18446744073709551616\n",
+            "Tcp: a InE\nTcp: 1\nUdp: InF\nUdp: 6\n",
+            "Ip6InOctets x\nIp6Novel x\nIp6InReceives -7\n",
+        );
+        assert!(error.ends_with("net/netstat:1: bad pair of lines: \"Ip: InA\""), "{error}");
+        assert_eq!(
+            sample_lines(&text)
+                .map(|line| line.trim_start_matches("node_netstat_"))
+                .collect::<Vec<_>>(),
+            ["Icmp_InD 1.8446744073709552e+19", "Ip6_InReceives -7", "Tcp_InC -2", "Udp_InF 6"]
+        );
+        let (_, error) = with("Tcp: a InB\nTcp: x -1\n", "", "Ip6Novel x\n");
+        assert_eq!(error, "", "values that are not wanted are not parsed");
     }
 
     #[test]

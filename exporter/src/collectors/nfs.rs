@@ -1,10 +1,14 @@
 //! What the NFS client of this machine has asked servers, from `/proc/net/rpc/nfs`.
 //!
 //! A line begins with a word (`rpc_proc_show()` in net/sunrpc/stats.c); those of procedures have
-//! their number next. What a kernel does not have is 0: older ones know fewer procedures, newer
-//! ones may lack version 2. The file is absent where the module is not loaded.
+//! their number next. A line that a kernel does not have counts as 0: older kernels know fewer
+//! procedures, newer ones may lack version 2. The file is absent where the module is not loaded.
 
-use crate::{parse::number, prelude::*};
+use crate::{
+    exposition::Label,
+    parse::{decimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "nfs",
@@ -65,73 +69,110 @@ struct Nfs(File);
 
 impl Collector for Nfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let stats = self.0.parse(parse).or_no_data()?;
+        let mut stats = Stats::default();
+        let parsed = self.0.parse(|text| stats.parse(text));
+        if parsed.as_ref().is_err_and(|error| error.refusal().is_some()) {
+            return parsed.or_no_data();
+        }
         let [_, udp, tcp, connections] = stats.network;
-        out.put(&PACKETS, [&"tcp"], tcp);
-        out.put(&PACKETS, [&"udp"], udp);
-        out.put(&CONNECTIONS, [], connections);
+        put(&PACKETS, [&"tcp"], tcp, out);
+        put(&PACKETS, [&"udp"], udp, out);
+        put(&CONNECTIONS, [], connections, out);
         let [rpcs, retransmissions, refreshes] = stats.rpc;
-        out.put(&RPCS, [], rpcs);
-        out.put(&RETRANSMISSIONS, [], retransmissions);
-        out.put(&REFRESHES, [], refreshes);
+        put(&RPCS, [], rpcs, out);
+        put(&RETRANSMISSIONS, [], retransmissions, out);
+        put(&REFRESHES, [], refreshes, out);
         for (version, names, values) in
             [("2", &V2[..], &stats.v2[..]), ("3", &V3, &stats.v3), ("4", &V4, &stats.v4)]
         {
             for (name, &value) in names.iter().zip(values) {
-                out.put(&REQUESTS, [name, &version], value);
+                put(&REQUESTS, [name, &version], value, out);
             }
         }
-        Ok(())
+        parsed
     }
 }
+
+/// Exposes a number that is not malformed.
+pub(super) fn put<const N: usize>(
+    metric: &Metric<N>,
+    labels: [&dyn Label; N],
+    value: Value,
+    out: &mut Sink,
+) {
+    if let Some(value) = value {
+        out.put(metric, labels, value);
+    }
+}
+
+/// A number of the file; `None` where it is malformed.
+pub(super) type Value = Option<f64>;
+
+/// A number that the kernel does not have.
+pub(super) const NONE_YET: Value = Some(0.0);
 
 struct Stats {
-    network: [u64; 4],
-    rpc: [u64; 3],
-    v2: [u64; V2.len()],
-    v3: [u64; V3.len()],
-    v4: [u64; V4.len()],
+    network: [Value; 4],
+    rpc: [Value; 3],
+    v2: [Value; V2.len()],
+    v3: [Value; V3.len()],
+    v4: [Value; V4.len()],
 }
 
-fn parse(text: &str) -> Result<Stats, Malformed> {
-    let mut stats = Stats {
-        network: Default::default(),
-        rpc: Default::default(),
-        v2: Default::default(),
-        v3: Default::default(),
-        v4: [0; V4.len()],
-    };
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        match words.next() {
-            Some("net") => stats.network = words.numbers("value")?,
-            Some("rpc") => stats.rpc = words.numbers("value")?,
-            Some("proc2") => stats.v2 = procedures(line, V2.len())?,
-            Some("proc3") => stats.v3 = procedures(line, V3.len())?,
-            Some("proc4") => stats.v4 = procedures(line, 0)?,
-            _ => {}
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            network: [NONE_YET; 4],
+            rpc: [NONE_YET; 3],
+            v2: [NONE_YET; V2.len()],
+            v3: [NONE_YET; V3.len()],
+            v4: [NONE_YET; V4.len()],
         }
     }
-    Ok(stats)
 }
 
-/// The numbers of a line that says how many there are, which are at least `least`.
-pub(super) fn procedures<const N: usize>(line: &str, least: usize) -> Result<[u64; N], Malformed> {
+impl Stats {
+    fn parse(&mut self, text: &str) -> Result<(), Malformed> {
+        rows(text, |line| {
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("net") => numbers(words, &mut self.network),
+                Some("rpc") => numbers(words, &mut self.rpc),
+                Some("proc2") => procedures(line, V2.len(), &mut self.v2),
+                Some("proc3") => procedures(line, V3.len(), &mut self.v3),
+                Some("proc4") => procedures(line, 0, &mut self.v4),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+/// Reads the numbers of a line into `values`.
+pub(super) fn numbers<'a>(
+    mut words: impl Iterator<Item = &'a str>,
+    values: &mut [Value],
+) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
+    for value in values {
+        *value = faults.keep(words.decimal("value"));
+    }
+    faults.end()
+}
+
+/// Reads the numbers of a line that says how many it has, at least `least`, into `values`.
+pub(super) fn procedures(line: &str, least: usize, values: &mut [Value]) -> Result<(), Malformed> {
     let mut words = line.split_ascii_whitespace().skip(1);
-    let said: usize = words.number("number of values")?;
-    let mut values = [0; N];
-    let mut count = 0;
-    for word in words {
-        let value = number("value", word)?;
-        if let Some(place) = values.get_mut(count) {
-            *place = value;
-        }
-        count += 1;
-    }
-    if count != said || count < least {
+    let said: Option<usize> = words.next().and_then(|said| said.parse().ok());
+    let count = words.clone().count();
+    if said != Some(count) || count < least {
+        values.fill(None);
         return Err(Malformed::new("number of values", line));
     }
-    Ok(values)
+    let mut faults = Faults::default();
+    for (value, word) in values.iter_mut().zip(words) {
+        *value = faults.keep(decimal("value", word));
+    }
+    faults.end()
 }
 
 #[cfg(test)]
@@ -141,14 +182,34 @@ mod tests {
 
     #[test]
     fn procedures_are_as_many_as_is_said() {
-        assert_eq!(procedures("proc4 2 5 6", 0), Ok([5, 6, 0]));
-        assert_eq!(procedures("proc4 4 5 6 7 8", 0), Ok([5, 6, 7]));
-        assert_eq!(procedures("proc4 0", 0), Ok([0, 0, 0]));
-        let bad = |line| malformed(procedures::<3>(line, 3));
-        assert_eq!(bad("proc2 2 1 2"), "bad number of values: \"proc2 2 1 2\"");
-        assert_eq!(bad("proc2 3 1 2"), "bad number of values: \"proc2 3 1 2\"");
-        assert_eq!(bad("proc2"), "bad number of values: \"\"");
-        assert_eq!(bad("proc2 3 1 x 3"), "bad value: \"x\"");
+        let read = |line, least| {
+            let mut values = [NONE_YET; 3];
+            (procedures(line, least, &mut values), values)
+        };
+        let some = |values: [f64; 3]| values.map(Some);
+        assert_eq!(read("proc4 2 5 6", 0), (Ok(()), some([5.0, 6.0, 0.0])));
+        assert_eq!(read("proc4 4 5 6 7 x", 0), (Ok(()), some([5.0, 6.0, 7.0])));
+        assert_eq!(read("proc4 0", 0), (Ok(()), some([0.0; 3])));
+        for line in ["proc2 2 1 2", "proc2 3 1 2", "proc2", "proc2 x 1 2 3"] {
+            let (result, values) = read(line, 3);
+            assert_eq!(malformed(result), format!("bad number of values: {line:?}"));
+            assert_eq!(values, [None; 3]);
+        }
+        let (result, values) = read("proc2 3 -1 x 18446744073709551616", 3);
+        assert_eq!(malformed(result), "bad value: \"x\"");
+        assert_eq!(values, [Some(-1.0), None, Some(1.844_674_407_370_955_2e19)]);
+    }
+
+    #[test]
+    fn a_line_that_is_malformed_costs_itself_alone() {
+        let machine =
+            Machine::new().with("proc/net/rpc/nfs", "net 1 x 3\nproc2 18 1\nrpc 5 6 7\nnew x\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("rpc/nfs:1: bad value: \"x\""), "{error}");
+        assert!(text.contains("node_nfs_packets_total{protocol=\"tcp\"} 3\n"), "{text}");
+        assert!(text.contains("node_nfs_rpcs_total 5\n") && !text.contains("connections"));
+        assert!(!text.contains("proto=\"2\"") && text.contains("proto=\"3\""), "{text}");
     }
 
     #[test]
@@ -163,7 +224,5 @@ mod tests {
     #[test]
     fn without_the_file_there_is_no_data() {
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
-        let (_, result) = Machine::new().with("proc/net/rpc/nfs", "net 1 2 3").collect(&SPEC, &[]);
-        assert!(result.unwrap_err().to_string().ends_with("rpc/nfs: bad value: \"\""));
     }
 }

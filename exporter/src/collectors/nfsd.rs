@@ -1,11 +1,11 @@
 //! What the NFS server of this machine was asked, from `/proc/net/rpc/nfsd`.
 //!
 //! A line begins with a word (`nfsd_show()` in fs/nfsd/stats.c and `svc_seq_show()` in
-//! net/sunrpc/stats.c). What a kernel does not have is 0, what it no longer counts too (the
-//! read-ahead cache since Linux 5.4). The file is absent where the module is not loaded.
+//! net/sunrpc/stats.c). A line that a kernel does not have counts as 0, and so does one that it does
+//! not keep up (the read-ahead cache since Linux 5.4). The file is absent where the module is not loaded.
 
-use super::nfs::{V2, V3, names, procedures};
-use crate::prelude::*;
+use super::nfs::{NONE_YET, V2, V3, Value, names, numbers, procedures, put};
+use crate::{parse::rows, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "nfsd",
@@ -70,95 +70,101 @@ struct Nfsd(File);
 
 impl Collector for Nfsd {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let stats = self.0.parse(parse).or_no_data()?;
+        let mut stats = Stats::default();
+        let parsed = self.0.parse(|text| stats.parse(text));
+        if parsed.as_ref().is_err_and(|error| error.refusal().is_some()) {
+            return parsed.or_no_data();
+        }
         let [hits, misses, nocache] = stats.reply_cache;
-        out.put(&CACHE_HITS, [], hits);
-        out.put(&CACHE_MISSES, [], misses);
-        out.put(&CACHE_NOCACHE, [], nocache);
+        put(&CACHE_HITS, [], hits, out);
+        put(&CACHE_MISSES, [], misses, out);
+        put(&CACHE_NOCACHE, [], nocache, out);
         let [stale] = stats.file_handles;
-        out.put(&STALE, [], stale);
+        put(&STALE, [], stale, out);
         let [read, written] = stats.bytes;
-        out.put(&READ, [], read);
-        out.put(&WRITTEN, [], written);
+        put(&READ, [], read, out);
+        put(&WRITTEN, [], written, out);
         let [threads] = stats.threads;
-        out.put(&THREADS, [], threads);
+        put(&THREADS, [], threads, out);
         let [size, .., not_found] = stats.read_ahead;
-        out.put(&READ_AHEAD_SIZE, [], size);
-        out.put(&READ_AHEAD_NOT_FOUND, [], not_found);
+        put(&READ_AHEAD_SIZE, [], size, out);
+        put(&READ_AHEAD_NOT_FOUND, [], not_found, out);
         let [_, udp, tcp, connections] = stats.network;
-        out.put(&PACKETS, [&"tcp"], tcp);
-        out.put(&PACKETS, [&"udp"], udp);
-        out.put(&CONNECTIONS, [], connections);
+        put(&PACKETS, [&"tcp"], tcp, out);
+        put(&PACKETS, [&"udp"], udp, out);
+        put(&CONNECTIONS, [], connections, out);
         let [rpcs, _, format, authentication, client] = stats.rpc;
-        out.put(&RPC_ERRORS, [&"auth"], authentication);
-        out.put(&RPC_ERRORS, [&"cInt"], client);
-        out.put(&RPC_ERRORS, [&"fmt"], format);
-        out.put(&RPCS, [], rpcs);
+        put(&RPC_ERRORS, [&"auth"], authentication, out);
+        put(&RPC_ERRORS, [&"cInt"], client, out);
+        put(&RPC_ERRORS, [&"fmt"], format, out);
+        put(&RPCS, [], rpcs, out);
         for (version, names, values) in
             [("2", &V2[..], &stats.v2[..]), ("3", &V3, &stats.v3), ("4", &V4, &stats.v4)]
         {
-            put(version, names, values, out);
+            for (name, &value) in names.iter().zip(values) {
+                if !matches!(*name, "_" | "Null") {
+                    put(&REQUESTS, [name, &version], value, out);
+                }
+            }
         }
         let [requests] = stats.delegated_getattr;
-        out.put(&REQUESTS, [&"WdelegGetattr", &"4"], requests);
-        Ok(())
-    }
-}
-
-fn put(version: &'static str, names: &[&str], values: &[u64], out: &mut Sink) {
-    for (name, &value) in names.iter().zip(values) {
-        if !matches!(*name, "_" | "Null") {
-            out.put(&REQUESTS, [name, &version], value);
-        }
+        put(&REQUESTS, [&"WdelegGetattr", &"4"], requests, out);
+        parsed
     }
 }
 
 struct Stats {
-    reply_cache: [u64; 3],
-    file_handles: [u64; 1],
-    bytes: [u64; 2],
-    threads: [u64; 1],
-    read_ahead: [u64; 12],
-    network: [u64; 4],
-    rpc: [u64; 5],
-    v2: [u64; V2.len()],
-    v3: [u64; V3.len()],
-    v4: [u64; V4.len()],
-    delegated_getattr: [u64; 1],
+    reply_cache: [Value; 3],
+    file_handles: [Value; 1],
+    bytes: [Value; 2],
+    threads: [Value; 1],
+    read_ahead: [Value; 12],
+    network: [Value; 4],
+    rpc: [Value; 5],
+    v2: [Value; V2.len()],
+    v3: [Value; V3.len()],
+    v4: [Value; V4.len()],
+    delegated_getattr: [Value; 1],
 }
 
-fn parse(text: &str) -> Result<Stats, Malformed> {
-    let mut stats = Stats {
-        reply_cache: Default::default(),
-        file_handles: Default::default(),
-        bytes: Default::default(),
-        threads: Default::default(),
-        read_ahead: Default::default(),
-        network: Default::default(),
-        rpc: Default::default(),
-        v2: Default::default(),
-        v3: Default::default(),
-        v4: [0; V4.len()],
-        delegated_getattr: Default::default(),
-    };
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        match words.next() {
-            Some("rc") => stats.reply_cache = words.numbers("value")?,
-            Some("fh") => stats.file_handles = words.numbers("value")?,
-            Some("io") => stats.bytes = words.numbers("value")?,
-            Some("th") => stats.threads = words.numbers("value")?,
-            Some("ra") => stats.read_ahead = words.numbers("value")?,
-            Some("net") => stats.network = words.numbers("value")?,
-            Some("rpc") => stats.rpc = words.numbers("value")?,
-            Some("proc2") => stats.v2 = procedures(line, V2.len())?,
-            Some("proc3") => stats.v3 = procedures(line, V3.len())?,
-            Some("proc4ops") => stats.v4 = procedures(line, V4_LEAST)?,
-            Some("wdeleg_getattr") => stats.delegated_getattr = words.numbers("value")?,
-            _ => {}
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            reply_cache: [NONE_YET; 3],
+            file_handles: [NONE_YET; 1],
+            bytes: [NONE_YET; 2],
+            threads: [NONE_YET; 1],
+            read_ahead: [NONE_YET; 12],
+            network: [NONE_YET; 4],
+            rpc: [NONE_YET; 5],
+            v2: [NONE_YET; V2.len()],
+            v3: [NONE_YET; V3.len()],
+            v4: [NONE_YET; V4.len()],
+            delegated_getattr: [NONE_YET; 1],
         }
     }
-    Ok(stats)
+}
+
+impl Stats {
+    fn parse(&mut self, text: &str) -> Result<(), Malformed> {
+        rows(text, |line| {
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("rc") => numbers(words, &mut self.reply_cache),
+                Some("fh") => numbers(words, &mut self.file_handles),
+                Some("io") => numbers(words, &mut self.bytes),
+                Some("th") => numbers(words, &mut self.threads),
+                Some("ra") => numbers(words, &mut self.read_ahead),
+                Some("net") => numbers(words, &mut self.network),
+                Some("rpc") => numbers(words, &mut self.rpc),
+                Some("proc2") => procedures(line, V2.len(), &mut self.v2),
+                Some("proc3") => procedures(line, V3.len(), &mut self.v3),
+                Some("proc4ops") => procedures(line, V4_LEAST, &mut self.v4),
+                Some("wdeleg_getattr") => numbers(words, &mut self.delegated_getattr),
+                _ => Ok(()),
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -178,15 +184,22 @@ mod tests {
     #[test]
     fn older_kernels_know_no_owner_of_locks() {
         let line = |n: usize| format!("proc4ops {n}{}\n", " 1".repeat(n));
-        assert_eq!(parse(&line(39)).unwrap().v4[38..], [1, 0]);
-        assert_eq!(parse(&line(77)).unwrap().v4[38..], [1, 1]);
-        assert!(malformed(parse(&line(38))).starts_with("bad number of values: \"proc4ops 38"));
+        let v4 = |n| {
+            let mut stats = Stats::default();
+            (stats.parse(&line(n)), stats.v4)
+        };
+        assert_eq!(v4(39).1[38..], [Some(1.0), Some(0.0)]);
+        assert_eq!(v4(77).1[38..], [Some(1.0), Some(1.0)]);
+        assert!(malformed(v4(38).0).starts_with("bad number of values: \"proc4ops 38"));
     }
 
     #[test]
     fn without_the_file_there_is_no_data() {
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
-        let (_, result) = Machine::new().with("proc/net/rpc/nfsd", "rc 1 2").collect(&SPEC, &[]);
-        assert!(result.unwrap_err().to_string().ends_with("rpc/nfsd: bad value: \"\""));
+        let machine = Machine::new().with("proc/net/rpc/nfsd", "rc 1 x\nio -1 2\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(result.unwrap_err().to_string().ends_with("rpc/nfsd:1: bad value: \"x\""));
+        assert!(text.contains("node_nfsd_reply_cache_hits_total 1\n") && !text.contains("misses"));
+        assert!(text.contains("node_nfsd_disk_bytes_read_total -1\n"), "{text}");
     }
 }

@@ -60,25 +60,27 @@ impl Collector for Nvme {
             Err(error) if error.is_absent() => return Err(Error::NoData),
             entries => entries?,
         };
-        entries.map(|entry| put(&entry, names, out)).fold(Ok(()), Result::and)
+        let mut faults = Faults::default();
+        for entry in entries {
+            faults.keep(put(&entry, names, out));
+        }
+        faults.end()
     }
 }
 
 fn put(entry: &Entry<'_>, names: &mut Names, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
     let device = entry.name();
-    let (cntlid, firmware) = (dir.text("cntlid")?, dir.text("firmware_rev")?);
-    let (model, serial, state) = (dir.text("model")?, dir.text("serial")?, dir.text("state")?);
-    let [cntlid, firmware, model, serial, state] = [&cntlid, &firmware, &model, &serial, &state]
-        .map(|text| text.as_deref().unwrap_or_default());
+    let [cntlid, firmware, model, serial, state] =
+        dir.texts(["cntlid", "firmware_rev", "model", "serial", "state"]);
     out.put(&INFO, [&cntlid, &device, &firmware, &model, &serial, &state], 1);
-    let mut result = Ok(());
     for entry in dir.list(names)? {
         if let Some(nsid) = namespace(&entry.name()) {
-            result = result.and(put_namespace(&entry, nsid, &device, out));
+            faults.keep(put_namespace(&entry, nsid, &device, out));
         }
     }
-    result
+    faults.end()
 }
 
 /// The number of the namespace in `nvme0n1`.
@@ -90,19 +92,23 @@ fn namespace(name: &str) -> Option<&str> {
 }
 
 fn put_namespace(entry: &Entry<'_>, nsid: &str, device: &str, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
-    let ana = dir.text("ana_state")?;
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
+    let ana = faults.read(dir.text("ana_state"));
     out.put(&NAMESPACE, [&ana.as_deref().unwrap_or("unknown"), &device, &nsid], 1);
-    let block: u64 = dir.number("queue/logical_block_size")?.unwrap_or_default();
+    // All sizes are in blocks.
+    let Some(block) = faults.read(dir.decimal("queue/logical_block_size")) else {
+        return faults.end();
+    };
     out.put(&BLOCK_SIZE, [&device, &nsid], block);
-    if let Some(size) = dir.number::<u64>("size")? {
-        out.put(&CAPACITY, [&device, &nsid], size.wrapping_mul(block));
-        out.put(&SIZE, [&device, &nsid], size.wrapping_mul(block));
+    if let Some(size) = faults.read(dir.decimal("size")) {
+        out.put(&CAPACITY, [&device, &nsid], size * block);
+        out.put(&SIZE, [&device, &nsid], size * block);
     }
-    if let Some(used) = dir.number::<u64>("nuse")? {
-        out.put(&USED, [&device, &nsid], used.wrapping_mul(block));
+    if let Some(used) = faults.read(dir.decimal("nuse")) {
+        out.put(&USED, [&device, &nsid], used * block);
     }
-    Ok(())
+    faults.end()
 }
 
 #[cfg(test)]
@@ -125,6 +131,10 @@ mod tests {
             .with("sys/class/nvme/nvme0/nvme0n1/size", "8\n")
             .with("sys/class/nvme/nvme0/nvme0n1/queue/logical_block_size", "512\n")
             .with("sys/class/nvme/nvme1/nvme1n1/queue/logical_block_size", "x\n")
+            .with("sys/class/nvme/nvme1/nvme1n2/size", "x\n")
+            .with("sys/class/nvme/nvme1/nvme1n2/nuse", "-1\n")
+            .with("sys/class/nvme/nvme1/nvme1n2/queue/logical_block_size", "512\n")
+            .with("sys/class/nvme/nvme1/cntlid/is_a_directory", "")
             .with("sys/class/nvme/nvme2/state", "live\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
@@ -138,8 +148,11 @@ mod tests {
             node_nvme_namespace_capacity_bytes{device="nvme0",nsid="1"} 4096
             node_nvme_namespace_info{ana_state="unknown",device="nvme0",nsid="1"} 1
             node_nvme_namespace_info{ana_state="unknown",device="nvme1",nsid="1"} 1
+            node_nvme_namespace_info{ana_state="unknown",device="nvme1",nsid="2"} 1
             node_nvme_namespace_logical_block_size_bytes{device="nvme0",nsid="1"} 512
+            node_nvme_namespace_logical_block_size_bytes{device="nvme1",nsid="2"} 512
             node_nvme_namespace_size_bytes{device="nvme0",nsid="1"} 4096
+            node_nvme_namespace_used_bytes{device="nvme1",nsid="2"} -512
         "#]]
         .assert_eq(&lines);
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));

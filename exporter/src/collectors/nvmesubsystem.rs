@@ -59,51 +59,46 @@ impl Collector for NvmeSubsystem {
             Err(error) if error.is_hidden() => return Err(Error::NoData),
             entries => entries?,
         };
-        entries
-            .filter(|entry| entry.bytes().starts_with(b"nvme-subsys"))
-            .map(|entry| put(&entry, names, out))
-            .fold(Ok(()), Result::and)
+        let mut faults = Faults::default();
+        for entry in entries.filter(|entry| entry.bytes().starts_with(b"nvme-subsys")) {
+            faults.keep(put(&entry, names, out));
+        }
+        faults.end()
     }
 }
 
 fn put(entry: &Entry<'_>, names: &mut Names, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
     let subsystem = entry.name();
-    let (policy, model) = (dir.text("iopolicy")?, dir.text("model")?);
-    let (nqn, serial) = (dir.text("subsysnqn")?, dir.text("serial")?);
-    let [policy, model, nqn, serial] =
-        [&policy, &model, &nqn, &serial].map(|text| text.as_deref().unwrap_or_default());
+    let [policy, model, nqn, serial] = dir.texts(["iopolicy", "model", "subsysnqn", "serial"]);
     out.put(&INFO, [&policy, &model, &nqn, &serial, &subsystem], 1);
     let (mut paths, mut live) = (0_u64, 0_u64);
-    let mut result = Ok(());
     for entry in dir.list(names)? {
         match kind(entry.bytes()) {
-            Some(Device::Controller) => match put_controller(&entry, &subsystem, out) {
-                Ok(Some(is_live)) => {
+            Some(Device::Controller) => {
+                if let Some(is_live) = faults.read(put_controller(&entry, &subsystem, out)) {
                     paths += 1;
                     live += u64::from(is_live);
                 }
-                Ok(None) => {}
-                Err(error) => result = result.and(Err(error)),
-            },
+            }
             Some(Device::Namespace) => out.put(&NAMESPACE, [&entry.name(), &subsystem], 1),
             None => {}
         }
     }
     out.put(&PATHS, [&subsystem], paths);
     out.put(&LIVE, [&subsystem], live);
-    result
+    faults.end()
 }
 
-/// Exposes a controller, and says whether it is live; `None` where it is gone.
+/// Exposes a controller and returns whether it is live; `None` where it is gone.
 fn put_controller(entry: &Entry<'_>, subsystem: &str, out: &mut Sink) -> Result<Option<bool>> {
     let Some(dir) = entry.dir()? else { return Ok(None) };
     let Some(state) = dir.text("state")? else { return Ok(None) };
     // Also said with an addition: `deleting (no IO)`.
     let word = state.split(' ').next().unwrap_or_default();
     let now = STATES.into_iter().find(|state| *state == word).unwrap_or(UNKNOWN);
-    let transport = dir.text("transport")?;
-    let transport = transport.as_deref().unwrap_or_default();
+    let [transport] = dir.texts(["transport"]);
     let controller = entry.name();
     for state in STATES {
         out.put(&STATE, [&controller, &state, &subsystem, &transport], state == now);

@@ -7,8 +7,7 @@
 
 use crate::{
     exposition::{Kind, Label as _},
-    host::tree::{Entry, Names},
-    parse::signed,
+    parse::any_base,
     prelude::*,
 };
 
@@ -144,13 +143,13 @@ impl Collector for PowerSupplyClass {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { class, ignored, names, info } = self;
         let entries = class.list().or_no_data()?;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
             let supply = entry.name();
-            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
             if ignored.matches(&supply) {
                 continue;
             }
+            let Some(dir) = faults.read(entry.dir()) else { continue };
             let Ok(files) = dir.list(names) else { continue };
             for (label, value) in &mut *info {
                 value.clear();
@@ -159,8 +158,7 @@ impl Collector for PowerSupplyClass {
                 }
             }
             for file in files {
-                let put = put_attribute(&file, &supply, info, out);
-                result = result.and(put);
+                faults.keep(put_attribute(&file, &supply, info, out));
             }
             let mut labels = [("", ""); INFO_LABELS.len()];
             let known = info.iter().filter(|(_, value)| !value.is_empty());
@@ -174,7 +172,7 @@ impl Collector for PowerSupplyClass {
             )
             .sample(labels.get(..n).unwrap_or_default(), 1.0);
         }
-        result
+        faults.end()
     }
 }
 
@@ -187,9 +185,12 @@ fn put_attribute(
     let Ok(name) = std::str::from_utf8(file.bytes()) else { return Ok(()) };
     if let Ok(i) = NUMBERS.binary_search_by_key(&name, |number| number.file)
         && let Some(number) = NUMBERS.get(i)
-        && let Some(value) = file.parse(signed).unless_unreadable()?
     {
-        out.put(&number.metric, [&supply], value as f64 / number.divisor);
+        // A driver that does not know the value may print none.
+        let value = |text: &str| if text.is_empty() { Ok(None) } else { any_base(text).map(Some) };
+        if let Some(value) = file.parse(value).unless_unreadable()?.flatten() {
+            out.put(&number.metric, [&supply], value / number.divisor);
+        }
     } else if let Ok(i) = info.binary_search_by_key(&name, |(label, _)| label)
         && let Some((_, text)) = info.get_mut(i)
         && name != POWER_SUPPLY
@@ -238,11 +239,14 @@ mod tests {
         let machine = Machine::new()
             .with("sys/class/power_supply/AC/online", "yes\n")
             .with("sys/class/power_supply/AC/temp", "-5\n")
+            .with("sys/class/power_supply/AC/capacity", "\n")
+            .with("sys/class/power_supply/AC/present", "18446744073709551616\n")
             .with("sys/class/power_supply/BAT0/model_name", b" A\xff\xffB\xfe\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/class/power_supply/AC/online: bad number: \"yes\""), "{error}");
         assert!(text.contains("info{model_name=\"A\u{fffd}B\u{fffd}\",power_supply=\"BAT0\"} 1\n"));
+        assert!(text.contains("present{power_supply=\"AC\"} 1.8446744073709552e+19\n"), "{text}");
         assert!(text.ends_with("temp_celsius{power_supply=\"AC\"} -0.5\n"), "{text}");
     }
 }

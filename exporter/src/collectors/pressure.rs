@@ -3,10 +3,12 @@
 //! A file has the lines `some` (at least one task waited) and `full` (none could run), each
 //! with `total` in microseconds (`psi_show()` in `kernel/sched/psi.c`); `irq`, since Linux 6.1,
 //! has `full` alone, and `full` says nothing for `cpu`. A kernel that was started without `psi=1`
-//! has the files and refuses to read them with `EOPNOTSUPP`.
+//! has the files and refuses to read them with `EOPNOTSUPP`; it may do so for `irq` alone.
 
-use crate::{parse::number, prelude::*};
-use rustix::io::Errno;
+use crate::{
+    parse::{decimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "pressure",
@@ -56,57 +58,56 @@ const RESOURCES: [(&str, Option<&Metric>, Option<&Metric>); 4] = [
 struct Pressure([SingleFile; RESOURCES.len()]);
 
 /// Microseconds of the lines that are there.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 struct Totals {
-    some: Option<u64>,
-    full: Option<u64>,
+    some: Option<f64>,
+    full: Option<f64>,
 }
 
 impl Collector for Pressure {
     fn collect(&mut self, out: &mut Sink) -> Result {
+        let mut faults = Faults::default();
         let mut found = false;
         for (file, (_, some, full)) in self.0.iter_mut().zip(RESOURCES) {
-            let totals = match file.parse(parse) {
-                Err(error) if error.is_absent() => continue,
-                Err(error) if is_disabled(&error) => return Err(Error::NoData),
-                totals => totals?,
-            };
+            let mut totals = Totals::default();
+            let read = file.parse(|text| totals.parse(text, [some.is_some(), full.is_some()]));
+            found |= read.is_ok();
+            faults.read(read.map(Some));
             for (metric, microseconds) in [(some, totals.some), (full, totals.full)] {
-                let Some(metric) = metric else { continue };
-                // Two divisions, which round as node_exporter does.
-                out.put(metric, [], microseconds.ok_or(Error::NoData)? as f64 / 1e3 / 1e3);
+                if let (Some(metric), Some(microseconds)) = (metric, microseconds) {
+                    // Two divisions, which round as node_exporter does.
+                    out.put(metric, [], microseconds / 1e3 / 1e3);
+                    found = true;
+                }
             }
-            found = true;
         }
+        faults.end()?;
         if found { Ok(()) } else { Err(Error::NoData) }
     }
 }
 
-fn is_disabled(error: &Error) -> bool {
-    matches!(error, Error::Read { source, .. }
-        if source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()))
-}
-
-fn parse(text: &str) -> Result<Totals, Malformed> {
-    let mut totals = Totals::default();
-    for line in text.lines() {
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let total = match kind {
-            "some" => &mut totals.some,
-            "full" => &mut totals.full,
-            _ => continue,
-        };
-        let microseconds =
-            rest.split_once("total=").ok_or_else(|| Malformed::new("pressure", line))?.1;
-        *total = Some(number("total", microseconds.trim())?);
+impl Totals {
+    /// Takes the lines `some` and `full` as they are wanted.
+    fn parse(&mut self, text: &str, [some, full]: [bool; 2]) -> Result<(), Malformed> {
+        rows(text, |line| {
+            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let total = match kind {
+                "some" if some => &mut self.some,
+                "full" if full => &mut self.full,
+                _ => return Ok(()),
+            };
+            let (_, microseconds) =
+                rest.split_once("total=").ok_or_else(|| Malformed::new("pressure", line))?;
+            *total = Some(decimal("total", microseconds.trim_ascii())?);
+            Ok(())
+        })
     }
-    Ok(totals)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, sample_lines};
 
     const LINE: &str = "avg10=0.00 avg60=0.00 avg300=0.00 total=";
 
@@ -122,22 +123,34 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_should_be_there_is_no_data() {
-        let machine = Machine::new().with("proc/pressure/io", format!("some {LINE}7\n"));
-        assert!(matches!(machine.collect(&SPEC, &[]).1, Err(Error::NoData)));
+    fn what_is_odd_or_refused_costs_itself_alone() {
+        let machine = Machine::new()
+            .with("proc/pressure/cpu", format!("some {LINE}x\nfull {LINE}y\n"))
+            .with("proc/pressure/io", format!("some {LINE}-2000000\nmost {LINE}z\nfull avg10=0\n"))
+            .with("proc/pressure/irq/is_a_directory", "")
+            .with("proc/pressure/memory", format!("full {LINE}18446744073709551616\n"));
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("pressure/cpu:1: bad total: \"x\""), "{error}");
+        let samples = [
+            "node_pressure_io_waiting_seconds_total -2",
+            "node_pressure_memory_stalled_seconds_total 1.844674407370955e+13",
+        ];
+        assert_eq!(sample_lines(&text).collect::<Vec<_>>(), samples);
+        let machine = machine
+            .with("proc/pressure/cpu", "full x\n")
+            .with("proc/pressure/io", format!("some {LINE}-2000000\n"));
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert_eq!(sample_lines(&text).collect::<Vec<_>>(), samples);
     }
 
     #[test]
-    fn a_kernel_without_psi_has_no_data() {
-        let error = |errno: Errno| Error::Read { path: "".into(), source: errno.into() };
-        assert!(is_disabled(&error(Errno::OPNOTSUPP)) && !is_disabled(&error(Errno::IO)));
-    }
-
-    #[test]
-    fn new_lines_are_skipped_and_wrong_ones_refused() {
-        let totals = parse(&format!("most {LINE}1\nfull {LINE}3\n"));
-        assert_eq!(totals, Ok(Totals { some: None, full: Some(3) }));
-        assert_eq!(malformed(parse("some avg10=0.00")), "bad pressure: \"some avg10=0.00\"");
-        assert_eq!(malformed(parse("full total=-1")), "bad total: \"-1\"");
+    fn a_kernel_that_refuses_every_file_has_no_data() {
+        let machine = Machine::new()
+            .with("proc/pressure/cpu/is_a_directory", "")
+            .with("proc/pressure/io/is_a_directory", "");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(text.is_empty() && matches!(result, Err(Error::NoData)));
     }
 }

@@ -6,8 +6,7 @@
 //! are read one by one.
 
 use crate::{
-    host::tree::{Entry, Names},
-    parse::{is_digits, number},
+    parse::{decimal, is_digits},
     prelude::*,
 };
 
@@ -46,10 +45,10 @@ struct Processes {
 }
 
 /// What one file says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct Stat {
     state: u8,
-    threads: u64,
+    threads: Result<f64, Malformed>,
 }
 
 /// Numbers by state, a letter.
@@ -57,25 +56,35 @@ struct States([u64; 128]);
 
 impl Collector for Processes {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut threads = 0_u64;
+        let mut faults = Faults::default();
+        let mut threads = 0.0;
         let (mut states, mut thread_states) = (States([0; 128]), States([0; 128]));
         for process in self.folder.list()?.filter(is_number) {
-            let Some(stat) = read(&process)? else { continue };
-            states.count(stat.state);
-            threads = threads.saturating_add(stat.threads);
-            if self.is_procfs && stat.threads == 1 {
-                thread_states.count(stat.state);
+            let Some(Stat { state, threads: own }) = faults.read(read(&process)) else { continue };
+            states.count(state);
+            let own = own.map_err(|source| Error::Parse { path: process.path("stat"), source });
+            let own = faults.keep(own).unwrap_or_default();
+            threads += own;
+            #[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
+            if self.is_procfs && own == 1.0 {
+                thread_states.count(state);
             } else {
-                count_threads(&process, &stat, &mut self.names, &mut thread_states)?;
+                let counted = count_threads(&process, state, &mut self.names, &mut thread_states);
+                faults.keep(counted);
             }
         }
         out.put(&THREADS, [], threads);
         states.put(&STATE, out);
         thread_states.put(&THREADS_STATE, out);
         out.put(&PIDS, [], states.0.iter().sum::<u64>());
-        out.put(&MAX_THREADS, [], self.max_threads.number::<u64>()?);
-        out.put(&MAX_PIDS, [], self.max_pids.number::<u64>()?);
-        Ok(())
+        for (metric, file) in
+            [(&MAX_THREADS, &mut self.max_threads), (&MAX_PIDS, &mut self.max_pids)]
+        {
+            if let Some(limit) = faults.keep(file.decimal()) {
+                out.put(metric, [], limit);
+            }
+        }
+        faults.end()
     }
 }
 
@@ -93,23 +102,19 @@ impl States {
     }
 }
 
-fn count_threads(
-    process: &Entry<'_>,
-    stat: &Stat,
-    names: &mut Names,
-    states: &mut States,
-) -> Result {
-    let Some(dir) = process.dir()? else { return Ok(()) };
-    let Some(task) = dir.dir("task")? else { return Ok(()) };
-    let Some(threads) = task.list(names).unless_absent()? else { return Ok(()) };
-    for thread in threads.filter(is_number) {
+fn count_threads(process: &Entry<'_>, state: u8, names: &mut Names, states: &mut States) -> Result {
+    let Some(dir) = process.dir().unless_unreadable()? else { return Ok(()) };
+    let Some(task) = dir.dir("task").unless_unreadable()? else { return Ok(()) };
+    let listed = task.list(names).map(Some).unless_unreadable()?;
+    let mut faults = Faults::default();
+    for thread in listed.into_iter().flatten().filter(is_number) {
         if thread.bytes() == process.bytes() {
-            states.count(stat.state);
-        } else if let Some(stat) = read(&thread)? {
+            states.count(state);
+        } else if let Some(stat) = faults.read(read(&thread)) {
             states.count(stat.state);
         }
     }
-    Ok(())
+    faults.end()
 }
 
 fn is_number(entry: &Entry<'_>) -> bool {
@@ -132,13 +137,13 @@ fn parse(line: &[u8]) -> Result<Stat, Malformed> {
     let mut words = rest.ok_or_else(malformed)?.split_ascii_whitespace();
     let &[state] = words.word("state")?.as_bytes() else { return Err(malformed()) };
     let threads = words.nth(16).ok_or_else(malformed)?;
-    Ok(Stat { state, threads: number("threads", threads)? })
+    Ok(Stat { state, threads: decimal("threads", threads) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, malformed, sample_lines};
 
     fn stat(name: &str, state: char, threads: u32) -> String {
         format!("7 ({name}) {state} 1 7 7 0 -1 64 0 0 0 0 0 0 0 0 20 0 {threads} 0 5 0 0\n")
@@ -146,9 +151,10 @@ mod tests {
 
     #[test]
     fn names_may_look_like_the_rest_of_the_line() {
-        assert_eq!(parse(stat("a) Z 1", 'S', 3).as_bytes()), Ok(Stat { state: b'S', threads: 3 }));
+        let told = |state, threads| Ok(Stat { state, threads: Ok(threads) });
+        assert_eq!(parse(stat("a) Z 1", 'S', 3).as_bytes()), told(b'S', 3.0));
         let line = [b"7 (\xff) D 1 7 7 0 -1 64 0 0 0 0 0 0 0 0 20 0 2 0".as_slice()].concat();
-        assert_eq!(parse(&line), Ok(Stat { state: b'D', threads: 2 }));
+        assert_eq!(parse(&line), told(b'D', 2.0));
     }
 
     #[test]
@@ -158,8 +164,8 @@ mod tests {
         assert_eq!(malformed(parse(b"7 (a) SS 1")), "bad stat: \"7 (a) SS 1\"");
         assert_eq!(malformed(parse(b"7 (a) S 1 7 7 0")), "bad stat: \"7 (a) S 1 7 7 0\"");
         assert_eq!(
-            malformed(parse(stat("a", 'S', 1).replace(" 1 0 5", " x 0 5").as_bytes())),
-            "bad threads: \"x\""
+            parse(stat("a", 'S', 1).replace(" 1 0 5", " x 0 5").as_bytes()),
+            Ok(Stat { state: b'S', threads: Err(Malformed::new("threads", "x")) })
         );
     }
 
@@ -181,8 +187,30 @@ mod tests {
         let huge = stat("b", 'S', 1).replace(" 1 0 5", " 18446744073709551615 0 5");
         let machine = machine.with("proc/8/stat", &huge).with("proc/7/stat", huge);
         machine.collect(&SPEC, &[]).1.unwrap();
-        let machine = machine.with("proc/7/stat", "x");
-        let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
-        assert!(error.ends_with("/proc/7/stat: bad stat: \"x\""), "{error}");
+        let machine = machine
+            .with("proc/6/stat", stat("a", 'S', 1).replace(" 1 0 5", " x 0 5"))
+            .with("proc/7/stat", "x")
+            .with("proc/7/task/7/stat", "x")
+            .with("proc/8/stat", stat("b", 'D', 3))
+            .with("proc/8/task/8/stat", "")
+            .with("proc/8/task/9/stat", "x")
+            .with("proc/8/task/10/stat", stat("b", 'R', 3))
+            .with("proc/9/stat/is_a_directory", "")
+            .with("proc/sys/kernel/threads-max", "x\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/proc/6/stat: bad threads: \"x\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_processes_max_processes 200",
+                "node_processes_pids 2",
+                "node_processes_state{state=\"D\"} 1",
+                "node_processes_state{state=\"S\"} 1",
+                "node_processes_threads 3",
+                "node_processes_threads_state{thread_state=\"D\"} 1",
+                "node_processes_threads_state{thread_state=\"R\"} 1",
+            ]
+        );
     }
 }

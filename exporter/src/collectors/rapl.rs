@@ -6,7 +6,7 @@
 //! `energy_uj`: without the right to do so there is no data. A counter wraps at the zone's
 //! `max_energy_range_uj`, which is a reset like any other.
 
-use crate::{exposition::Kind, prelude::*};
+use crate::{exposition::Kind, parse::decimal, prelude::*};
 use std::collections::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -93,25 +93,29 @@ impl Rapl {
 impl Collector for Rapl {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.find()?;
-        let mut result = Ok(());
+        let (mut faults, mut forbidden) = (Faults::default(), 0);
         for zone in &mut self.zones {
             let Zone { name, index, path, energy, metric } = zone;
-            let joules = match energy.parse(|text| text.trim_ascii().split(' ').number("energy")) {
-                Ok::<u64, _>(microjoules) => microjoules as f64 / 1e6,
-                Err(error) if error.is_forbidden() => return result.and(Err(Error::NoData)),
-                Err(Error::Read { .. }) => continue,
-                Err(error) => {
-                    result = result.and(Err(error));
+            let microjoules = match energy.parse(|text| decimal("energy", text.trim_ascii())) {
+                Err(error) if error.is_forbidden() => {
+                    forbidden += 1;
                     continue;
                 }
+                read => faults.read(read.map(Some)),
             };
+            let Some(microjoules) = microjoules else { continue };
+            let joules = microjoules / 1e6;
             if self.with_label {
                 out.put(&JOULES, [index, path, name], joules);
             } else {
                 out.put(metric, [index, path], joules);
             }
         }
-        result
+        if forbidden > 0 && forbidden == self.zones.len() {
+            Err(Error::NoData)
+        } else {
+            faults.end()
+        }
     }
 }
 

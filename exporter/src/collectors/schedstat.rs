@@ -1,10 +1,13 @@
 //! What each processor ran and what waited for it, from `/proc/schedstat`.
 //!
 //! The last three of the nine numbers of a line `cpu<N>` (`kernel/sched/stats.c`, the same since
-//! version 15 of the file), times in nanoseconds. Lines of another form are skipped: the other
-//! lines differ from version to version. The file is there with `CONFIG_SCHEDSTATS`.
+//! version 15 of the file), times in nanoseconds. All other lines are skipped: they differ from
+//! version to version. The file is there with `CONFIG_SCHEDSTATS`.
 
-use crate::{parse::is_digits, prelude::*};
+use crate::{
+    parse::{is_digits, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "schedstat",
@@ -32,41 +35,51 @@ struct SchedStat(File);
 impl Collector for SchedStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let read = self.0.parse(|text| {
-            for (cpu, running, waiting, timeslices) in text.lines().filter_map(parse) {
-                out.put(&RUNNING, [&cpu], running as f64 / 1e9);
-                out.put(&WAITING, [&cpu], waiting as f64 / 1e9);
-                out.put(&TIMESLICES, [&cpu], timeslices);
-            }
-            Ok(())
+            rows(text, |line| {
+                let mut words = line.split_ascii_whitespace();
+                let cpu = words.next().and_then(|word| word.strip_prefix("cpu"));
+                let Some(cpu) = cpu.filter(|cpu| is_digits(cpu)) else { return Ok(()) };
+                let mut words = words.skip(6);
+                let mut faults = Faults::default();
+                for (metric, unit) in [(&RUNNING, 1e9), (&WAITING, 1e9), (&TIMESLICES, 1.0)] {
+                    if let Some(value) = faults.keep(words.decimal("schedstat value")) {
+                        out.put(metric, [&cpu], value / unit);
+                    }
+                }
+                faults.end()
+            })
         });
         read.or_no_data()
     }
 }
 
-/// Processor, nanoseconds running and waiting, and timeslices.
-fn parse(line: &str) -> Option<(&str, u64, u64, u64)> {
-    let mut words = line.strip_prefix("cpu")?.split_ascii_whitespace();
-    let cpu = words.next().filter(|cpu| is_digits(cpu))?;
-    let mut number = || words.next()?.parse::<u64>().ok();
-    for _ in 0..6 {
-        number()?;
-    }
-    Some((cpu, number()?, number()?, number()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
-    fn lines_of_another_form_are_skipped() {
-        assert_eq!(parse("cpu12 1 2 3 4 5 6 7 8 9 10"), Some(("12", 7, 8, 9)));
-        for line in
-            ["", "cpu", "cpux 1 2 3 4 5 6 7 8 9", "cpu0 1 2 3 4 5 6 7 8", "cpu0 1 2 3 4 5 6 7 8 x"]
-        {
-            assert_eq!(parse(line), None, "{line}");
-        }
+    fn a_value_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/schedstat",
+            "version 17\ncpu\ncpux 1 2 3 4 5 6 7 8 9\n\ncpu0 1 2 3 4 5 x 7 8 y\n\
+             cpu1 1 2 3 4 5 6 -1000000000 18446744073709551616\ncpu12 1 2 3 4 5 6 7 8 9 10\n",
+        );
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/schedstat:5: bad schedstat value: \"y\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_schedstat_running_seconds_total{cpu=\"0\"} 7e-09",
+                "node_schedstat_running_seconds_total{cpu=\"1\"} -1",
+                "node_schedstat_running_seconds_total{cpu=\"12\"} 7e-09",
+                "node_schedstat_timeslices_total{cpu=\"12\"} 9",
+                "node_schedstat_waiting_seconds_total{cpu=\"0\"} 8e-09",
+                "node_schedstat_waiting_seconds_total{cpu=\"1\"} 1.8446744073709553e+10",
+                "node_schedstat_waiting_seconds_total{cpu=\"12\"} 8e-09",
+            ]
+        );
     }
 
     #[test]

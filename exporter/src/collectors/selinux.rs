@@ -1,8 +1,8 @@
 //! Whether `SELinux` is enabled and enforcing, from `/sys/fs/selinux` and `/etc/selinux/config`.
 //!
 //! It is enabled where selinuxfs is mounted, writable (containers get it read-only to be told that
-//! it is off), and a policy is loaded: without one all tasks are labeled `kernel`. Modes are 1
-//! enforcing, 0 permissive, -1 disabled or not known.
+//! it is off), and a policy is loaded: without one all tasks are labeled `kernel`. Modes are 1 for
+//! enforcing, 0 for permissive, -1 for disabled or where the file cannot be read.
 
 use crate::prelude::*;
 use std::path::{Path, PathBuf};
@@ -44,14 +44,18 @@ impl Collector for SeLinux {
         out.put(&ENABLED, [], enabled);
         if enabled {
             out.put(&CONFIG_MODE, [], self.configured());
-            out.put(&CURRENT_MODE, [], self.enforce.number().unwrap_or(DISABLED));
+            let current = match self.enforce.decimal() {
+                Err(error @ Error::Parse { .. }) => return Err(error),
+                read => read.unwrap_or(DISABLED),
+            };
+            out.put(&CURRENT_MODE, [], current);
         }
         Ok(())
     }
 }
 
-/// The mode where it is not known, too.
-const DISABLED: i64 = -1;
+/// Also the mode where the file that tells it cannot be read.
+const DISABLED: f64 = -1.0;
 
 impl SeLinux {
     fn is_enabled(&mut self) -> bool {
@@ -62,7 +66,7 @@ impl SeLinux {
             && !self.label.read().is_ok_and(|label| label.trim_end_matches('\0') == "kernel")
     }
 
-    fn configured(&mut self) -> i64 {
+    fn configured(&mut self) -> f64 {
         self.config.close();
         self.config.parse(|text| Ok(configured(text))).unwrap_or(DISABLED)
     }
@@ -79,11 +83,11 @@ fn is_writable_selinuxfs(mount: &Path) -> bool {
 }
 
 /// The mode that `/etc/selinux/config` asks for; of two, the first counts.
-fn configured(text: &str) -> i64 {
+fn configured(text: &str) -> f64 {
     let mode = text.lines().find_map(|line| line.trim().strip_prefix("SELINUX="));
     match mode.map(|mode| mode.trim_matches('"')) {
-        Some("enforcing") => 1,
-        Some("permissive") => 0,
+        Some("enforcing") => 1.0,
+        Some("permissive") => 0.0,
         _ => DISABLED,
     }
 }
@@ -102,21 +106,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_minus_one() {
+    fn a_mode_that_is_malformed_is_left_out() {
         let machine = Machine::new().with("sys/fs/selinux/enforce", "x");
         let (text, result) = machine.collect(&SPEC, &[]);
-        result.unwrap();
-        for line in ["config_mode -1", "current_mode -1", "enabled 1"] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("selinux/enforce: bad number: \"x\""), "{error}");
+        for line in ["config_mode -1", "enabled 1"] {
             assert!(text.contains(&format!("\nnode_selinux_{line}\n")), "{text}");
         }
+        assert!(!text.contains("current_mode"), "{text}");
     }
 
     #[test]
     fn configurations() {
-        assert_eq!(configured("# SELINUX=enforcing\nSELINUXTYPE=mls\nSELINUX=\"permissive\"\n"), 0);
-        assert_eq!(configured(" SELINUX=enforcing \nSELINUX=permissive\n"), 1);
-        assert_eq!(configured("SELINUX=disabled"), -1);
-        assert_eq!(configured("SELINUX = enforcing"), -1);
-        assert_eq!(configured(""), -1);
+        let is = |text: &str, mode: f64| configured(text).total_cmp(&mode).is_eq();
+        assert!(is("# SELINUX=enforcing\nSELINUXTYPE=mls\nSELINUX=\"permissive\"\n", 0.0));
+        assert!(is(" SELINUX=enforcing \nSELINUX=permissive\n", 1.0));
+        assert!(is("SELINUX=disabled", -1.0));
+        assert!(is("SELINUX = enforcing", -1.0));
+        assert!(is("", -1.0));
     }
 }

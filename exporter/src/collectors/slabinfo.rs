@@ -3,7 +3,7 @@
 //! A cache a line: name, objects in use, objects, size of one, objects and pages per slab, then
 //! tunables (`mm/slab_common.c`, version 2.1 since Linux 2.6.10). Two lines of heading.
 
-use crate::prelude::*;
+use crate::{parse::rows, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "slabinfo",
@@ -55,15 +55,20 @@ impl Collector for SlabInfo {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, filter } = self;
         file.parse(|text| {
-            for line in text.lines().filter(|line| !is_heading(line)) {
-                let (slab, numbers) = parse(line)?;
-                if filter.keeps(slab) {
-                    for (metric, number) in METRICS.iter().zip(numbers) {
+            rows(text, |line| {
+                let (slab, numbers) = split(line);
+                if slab.is_empty() || is_heading(line) || !filter.keeps(slab) {
+                    return Ok(());
+                }
+                let mut words = numbers.split_ascii_whitespace();
+                let mut faults = Faults::default();
+                for metric in &METRICS {
+                    if let Some(number) = faults.keep(words.decimal("slabinfo value")) {
                         out.put(metric, [&slab], number);
                     }
                 }
-            }
-            Ok(())
+                faults.end()
+            })
         })
     }
 }
@@ -72,20 +77,29 @@ fn is_heading(line: &str) -> bool {
     line.starts_with("slabinfo - ") || line.starts_with("# name")
 }
 
-fn parse(line: &str) -> Result<(&str, [u64; METRICS.len()]), Malformed> {
-    let mut words = line.split_ascii_whitespace();
-    let slab = words.word("slab")?;
-    let mut numbers = [0; METRICS.len()];
-    for number in &mut numbers {
-        *number = words.number("slabinfo value")?;
+/// The name and the numbers. A driver may give a cache a name with spaces: the numbers are the last
+/// five words before the tunables.
+fn split(line: &str) -> (&str, &str) {
+    let is_space = |c: char| c.is_ascii_whitespace();
+    let line = line.trim_ascii();
+    let mut name = line;
+    if let Some((before, _tunables)) = line.split_once(" : ") {
+        name = before;
+        for _ in &METRICS {
+            name = name.trim_ascii_end().rsplit_once(is_space).map_or("", |(before, _)| before);
+        }
+        name = name.trim_ascii_end();
     }
-    Ok((slab, numbers))
+    if name.len() == line.len() || name.is_empty() {
+        name = line.split(is_space).next().unwrap_or_default();
+    }
+    (name, line.strip_prefix(name).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn slabs_are_included_and_excluded_together() {
@@ -109,8 +123,33 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_slab() {
-        assert_eq!(malformed(parse("")), "bad slab: \"\"");
-        assert_eq!(malformed(parse("dentry 1 2 3 4 :")), "bad slabinfo value: \":\"");
+    fn a_name_may_have_spaces() {
+        let tunables = " : tunables    0    0    0 : slabdata      1      1      0";
+        assert_eq!(split(&format!("a b  1 2 3 4 5{tunables}")).0, "a b");
+        assert_eq!(split(&format!("a  1 2 3 4 5{tunables}")).0, "a");
+        assert_eq!(split(&format!("a  1 2{tunables}")).0, "a");
+        assert_eq!(split("a 1 2 3 4 5").0, "a");
+        assert_eq!(split(" \n").0, "");
+    }
+
+    #[test]
+    fn a_value_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/slabinfo",
+            "a -1 18446744073709551616 x 4 5\n\nb 1 2 3\nc y y y y y\nd 1 2 3 4 5\n",
+        );
+        let args = ["--collector.slabinfo.slabs-exclude=c"];
+        let (text, result) = machine.collect(&SPEC, &args);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/slabinfo:1: bad slabinfo value: \"x\""), "{error}");
+        let of = |slab: &str| {
+            let end = format!("{{slab=\"{slab}\"}} ");
+            let lines = sample_lines(&text).filter_map(|line| line.split_once(&end));
+            lines.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!(of("a"), ["-1", "1.8446744073709552e+19", "4", "5"]);
+        assert_eq!((of("b").len(), of("d").len()), (3, 5));
+        let (_, result) = Machine::new().with("proc/slabinfo", "c y\n").collect(&SPEC, &args);
+        result.unwrap();
     }
 }

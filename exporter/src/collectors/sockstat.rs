@@ -4,7 +4,11 @@
 //! Which pairs there are depends on the protocol; `mem` is in pages, `memory` in bytes. Only the
 //! first file has the line `sockets`, which counts those of all families.
 
-use crate::{exposition::Kind, parse::number, prelude::*};
+use crate::{
+    exposition::Kind,
+    parse::{decimal, rows},
+    prelude::*,
+};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -15,7 +19,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| {
         Ok(Box::new(SockStat {
             files: [host.proc.single_file("net/sockstat"), host.proc.single_file("net/sockstat6")],
-            page_size: i64::try_from(rustix::param::page_size()).unwrap_or_default(),
+            page_size: rustix::param::page_size() as f64,
             known: HashMap::new(),
         }))
     },
@@ -23,12 +27,12 @@ pub const SPEC: Spec = Spec {
 
 static USED: Metric = gauge("node_sockstat_sockets_used", "Number of IPv4 sockets in use.");
 
-/// The words that are exposed; `mem` again in bytes.
-const STATES: [&str; 7] = ["inuse", "orphan", "tw", "alloc", "mem", "memory", "mem_bytes"];
+/// The words that are exposed, and `mem` in bytes.
+const STATES: [&str; 7] = ["inuse", "orphan", "tw", "alloc", "memory", "mem", "mem_bytes"];
 
 struct SockStat {
     files: [SingleFile; 2],
-    page_size: i64,
+    page_size: f64,
     /// One for each of [`STATES`], by protocol.
     known: HashMap<String, [Metric; STATES.len()]>,
 }
@@ -36,29 +40,32 @@ struct SockStat {
 impl Collector for SockStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { files, page_size, known } = self;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for (i, file) in files.iter_mut().enumerate() {
             let read = file.parse(|text| {
-                each(text, |protocol, values| {
+                rows(text, |line| {
+                    let mut values = Values::default();
+                    let (protocol, parsed) = values.parse(line);
                     if protocol == "sockets" {
-                        if i == 0 {
-                            out.put(&USED, [], values.used);
+                        if let (0, Some(used)) = (i, values.used) {
+                            out.put(&USED, [], used);
                         }
-                    } else {
+                    } else if !protocol.is_empty() {
                         let metrics =
                             known.entry_ref(protocol).or_insert_with(|| metrics(protocol));
-                        for (metric, value) in metrics.iter().zip(values.states(*page_size)) {
+                        for (metric, value) in metrics.iter().zip(values.all(*page_size)) {
                             if let Some(value) = value {
                                 out.put(metric, [], value);
                             }
                         }
                     }
+                    parsed
                 })
             });
             // A kernel may be without IPv4, or without IPv6.
-            result = result.and(read.unless_absent().map(drop));
+            faults.keep(read.unless_absent());
         }
-        result
+        faults.end()
     }
 }
 
@@ -74,67 +81,92 @@ fn metrics(protocol: &str) -> [Metric; STATES.len()] {
 }
 
 /// The numbers of one line.
-#[derive(Default)]
 struct Values {
-    used: i64,
-    inuse: i64,
-    orphan: Option<i64>,
-    tw: Option<i64>,
-    alloc: Option<i64>,
-    mem: Option<i64>,
-    memory: Option<i64>,
+    used: Option<f64>,
+    /// In the order of [`STATES`], of which the kernel has all but the last.
+    states: [Option<f64>; STATES.len() - 1],
+}
+
+impl Default for Values {
+    /// A line without these words counts as 0.
+    fn default() -> Self {
+        Self { used: Some(0.0), states: [Some(0.0), None, None, None, None, None] }
+    }
 }
 
 impl Values {
     /// In the order of [`STATES`].
-    fn states(&self, page_size: i64) -> [Option<i64>; STATES.len()] {
-        let bytes = self.mem.map(|pages| pages.saturating_mul(page_size));
-        [Some(self.inuse), self.orphan, self.tw, self.alloc, self.mem, self.memory, bytes]
+    fn all(&self, page_size: f64) -> [Option<f64>; STATES.len()] {
+        let [inuse, orphan, tw, alloc, memory, mem] = self.states;
+        [inuse, orphan, tw, alloc, memory, mem, mem.map(|pages| pages * page_size)]
     }
-}
 
-fn each(text: &str, mut line: impl FnMut(&str, Values)) -> Result<(), Malformed> {
-    for text in text.lines() {
-        let malformed = || Malformed::new("line", text);
-        let mut words = text.split_ascii_whitespace();
-        let protocol = words.next().ok_or_else(malformed)?;
-        let mut values = Values::default();
-        let mut pairs = 0;
+    /// Takes the numbers of a line and gives its protocol, which is empty where there is none.
+    fn parse<'a>(&mut self, line: &'a str) -> (&'a str, Result<(), Malformed>) {
+        let malformed = || Malformed::new("line", line);
+        let mut words = line.split_ascii_whitespace().peekable();
+        let Some(protocol) = words.next() else { return ("", Ok(())) };
+        if words.peek().is_none() {
+            return ("", Err(malformed()));
+        }
+        let mut faults = Faults::default();
         while let Some(word) = words.next() {
-            let value = number("value", words.next().ok_or_else(malformed)?)?;
-            match word {
-                "used" => values.used = value,
-                "inuse" => values.inuse = value,
-                "orphan" => values.orphan = Some(value),
-                "tw" => values.tw = Some(value),
-                "alloc" => values.alloc = Some(value),
-                "mem" => values.mem = Some(value),
-                "memory" => values.memory = Some(value),
-                _ => {}
+            let Self { used, states } = &mut *self;
+            let mut known = STATES.iter().zip(states).filter(|(state, _)| **state == word);
+            let slot = if word == "used" { Some(used) } else { known.next().map(|(_, slot)| slot) };
+            match (slot, words.next()) {
+                (Some(slot), Some(number)) => *slot = faults.keep(decimal("value", number)),
+                (Some(slot), None) => *slot = faults.keep(Err(malformed())),
+                (None, _) => {}
             }
-            pairs += 1;
         }
-        if pairs == 0 {
-            return Err(malformed());
-        }
-        line(protocol.strip_suffix(':').unwrap_or(protocol), values);
+        (protocol.strip_suffix(':').unwrap_or(protocol), faults.end())
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, malformed, sample_lines};
 
     #[test]
     fn lines_are_pairs() {
-        let parse = |text| each(text, |_, _| ());
-        assert_eq!(parse("TCP: inuse 1 new 2\n"), Ok(()));
-        assert_eq!(malformed(parse("TCP: inuse 1\n\n")), "bad line: \"\"");
-        assert_eq!(malformed(parse("TCP:")), "bad line: \"TCP:\"");
-        assert_eq!(malformed(parse("TCP: inuse")), "bad line: \"TCP: inuse\"");
-        assert_eq!(malformed(parse("TCP: inuse x")), "bad value: \"x\"");
+        let parse = |line| Values::default().parse(line);
+        assert_eq!(parse("TCP: inuse 1 new x").1, Ok(()));
+        assert_eq!(parse(""), ("", Ok(())));
+        assert_eq!(malformed(parse("TCP:").1), "bad line: \"TCP:\"");
+        assert_eq!(malformed(parse("TCP: inuse").1), "bad line: \"TCP: inuse\"");
+        assert_eq!(malformed(parse("TCP: inuse x").1), "bad value: \"x\"");
+    }
+
+    #[test]
+    fn a_value_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/net/sockstat",
+            "sockets: used 5\nTCP: inuse x orphan -1 tw 18446744073709551616 mem 1 alloc\n\
+             UDP: inuse 2 mem -1\n",
+        );
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("net/sockstat:2: bad value: \"x\""), "{error}");
+        let page = rustix::param::page_size();
+        let (tcp_bytes, udp_bytes) =
+            (format!("TCP_mem_bytes {page}"), format!("UDP_mem_bytes -{page}"));
+        assert_eq!(
+            sample_lines(&text)
+                .map(|line| line.trim_start_matches("node_sockstat_"))
+                .collect::<Vec<_>>(),
+            [
+                "TCP_mem 1",
+                &tcp_bytes,
+                "TCP_orphan -1",
+                "TCP_tw 1.8446744073709552e+19",
+                "UDP_inuse 2",
+                "UDP_mem -1",
+                &udp_bytes,
+                "sockets_used 5",
+            ]
+        );
     }
 
     #[test]
@@ -154,6 +186,6 @@ mod tests {
             .with("proc/net/sockstat6", "UDP6: inuse 3\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(text.contains("node_sockstat_UDP6_inuse 3\n"), "{text}");
-        assert!(result.unwrap_err().to_string().ends_with("net/sockstat: bad value: \"x\""));
+        assert!(result.unwrap_err().to_string().ends_with("net/sockstat:1: bad value: \"x\""));
     }
 }

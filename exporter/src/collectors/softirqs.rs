@@ -3,7 +3,10 @@
 //! A table of `show_softirqs()` in `fs/proc/softirqs.c`: the first line names the possible
 //! processors. The sums over processors are in `/proc/stat`, for the collector `stat`.
 
-use crate::{parse::number, prelude::*};
+use crate::{
+    parse::{decimal, rows_after},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "softirqs",
@@ -30,19 +33,24 @@ impl Collector for SoftIrqs {
 }
 
 /// Calls `count` with processor, kind and number.
-fn parse(text: &str, mut count: impl FnMut(&str, &str, u64)) -> Result<(), Malformed> {
-    let mut lines = text.lines();
-    let header = lines.next().ok_or_else(|| Malformed::new("list of processors", text))?;
-    for line in lines {
+fn parse(text: &str, mut count: impl FnMut(&str, &str, f64)) -> Result<(), Malformed> {
+    let heading = text.lines().next();
+    let heading = heading.ok_or_else(|| Malformed::new("list of processors", text))?;
+    rows_after(1, text, |line| {
         let mut words = line.split_ascii_whitespace();
         let kind = words.next().and_then(|word| word.strip_suffix(':'));
-        let Some(kind) = kind.filter(|kind| TYPES.contains(kind)) else { continue };
-        for (cpu, word) in header.split_ascii_whitespace().zip(words) {
-            let cpu = cpu.strip_prefix("CPU").ok_or_else(|| Malformed::new("processor", cpu))?;
-            count(cpu, kind, number("count", word)?);
+        let Some(kind) = kind.filter(|kind| TYPES.contains(kind)) else { return Ok(()) };
+        let mut faults = Faults::default();
+        for (cpu, word) in heading.split_ascii_whitespace().zip(words) {
+            let cpu = cpu.strip_prefix("CPU").ok_or_else(|| Malformed::new("processor", cpu));
+            if let Some(cpu) = faults.keep(cpu)
+                && let Some(value) = faults.keep(decimal("count", word))
+            {
+                count(cpu, kind, value);
+            }
         }
-    }
-    Ok(())
+        faults.end()
+    })
 }
 
 #[cfg(test)]
@@ -59,10 +67,19 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_is_odd_costs_itself_alone() {
+        let mut seen = Vec::new();
+        let text = "CPU0 cpu1 CPU2 CPU3\nHI: x 1 -2 18446744073709551616\nRCU: 3 4 5\n";
+        let result = parse(text, |cpu, kind, count| seen.push(format!("{cpu} {kind} {count}")));
+        assert_eq!(seen, ["2 HI -2", "3 HI 18446744073709552000", "0 RCU 3", "2 RCU 5"]);
+        assert_eq!(result, Err(Malformed::new("count", "x").in_line(2)));
+    }
+
+    #[test]
     fn refuses_what_is_no_table() {
         let parse = |text| parse(text, |_, _, _| ());
         assert_eq!(malformed(parse("")), "bad list of processors: \"\"");
         assert_eq!(malformed(parse("x\nHI: 1\n")), "bad processor: \"x\"");
-        assert_eq!(malformed(parse("CPU0\nHI: -1\n")), "bad count: \"-1\"");
+        assert_eq!(malformed(parse("CPU0\nHI: x\n")), "bad count: \"x\"");
     }
 }

@@ -5,7 +5,10 @@
 //! and the processor's number since 5.14. Before that, lines are counted, which is wrong
 //! where a processor is offline.
 
-use crate::prelude::*;
+use crate::{
+    parse::{hex, hexadecimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "softnet",
@@ -37,98 +40,110 @@ static FLOW_LIMIT: Metric<1> =
         .by(["cpu"]);
 static BACKLOG: Metric<1> = gauge("node_softnet_backlog_len", "Softnet backlog status").by(["cpu"]);
 
+/// Each counter with its column.
+static COLUMNS: [(usize, &Metric<1>); 7] = [
+    (0, &PROCESSED),
+    (1, &DROPPED),
+    (2, &SQUEEZED),
+    (8, &COLLISION),
+    (9, &RPS),
+    (10, &FLOW_LIMIT),
+    (BACKLOG_COLUMN, &BACKLOG),
+];
+/// The columns that every kernel has.
+const LEAST: usize = 9;
+const BACKLOG_COLUMN: usize = 11;
+/// The column with the processor's number.
+const CPU: usize = 12;
+
 struct SoftNet(File);
 
 impl Collector for SoftNet {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.0.parse(|text| {
-            for (i, line) in text.lines().enumerate() {
-                let stat = parse(line)?;
-                let cpu = stat.cpu.unwrap_or(i as u64);
-                out.put(&PROCESSED, [&cpu], stat.processed);
-                out.put(&DROPPED, [&cpu], stat.dropped);
-                out.put(&SQUEEZED, [&cpu], stat.squeezed);
-                out.put(&COLLISION, [&cpu], stat.collision);
-                out.put(&RPS, [&cpu], stat.rps);
-                out.put(&FLOW_LIMIT, [&cpu], stat.flow_limit);
-                out.put(&BACKLOG, [&cpu], stat.backlog);
-            }
-            Ok(())
+            let mut place = 0_u64;
+            rows(text, |line| {
+                let result = put(line, place, out);
+                place += 1;
+                result
+            })
         })
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Stat {
-    processed: u64,
-    dropped: u64,
-    squeezed: u64,
-    collision: u64,
-    /// 0 where the kernel does not have it, as the two that follow.
-    rps: u64,
-    flow_limit: u64,
-    backlog: u64,
-    cpu: Option<u64>,
-}
-
-fn parse(line: &str) -> Result<Stat, Malformed> {
-    /// Those that every kernel has.
-    const LEAST: usize = 9;
-    let mut columns = [None; 13];
-    let mut count = 0;
-    for (word, column) in line.split_ascii_whitespace().zip(&mut columns) {
-        *column = Some(crate::parse::hex("column", word)?);
-        count += 1;
-    }
+/// Exposes a line, which is the one at that `place` of the file. Columns that the kernel does not
+/// have are 0.
+fn put(line: &str, place: u64, out: &mut Sink) -> Result<(), Malformed> {
+    let words = || line.split_ascii_whitespace();
+    let count = words().count();
     if count < LEAST {
         return Err(Malformed::new("line", line));
     }
-    let [processed, dropped, squeezed, _, _, _, _, _, collision, rps, flow_limit, backlog, cpu] =
-        columns;
-    // Both came at once.
-    let backlog = if cpu.is_some() { backlog } else { None };
-    let zero = Option::unwrap_or_default;
-    Ok(Stat {
-        processed: zero(processed),
-        dropped: zero(dropped),
-        squeezed: zero(squeezed),
-        collision: zero(collision),
-        rps: zero(rps),
-        flow_limit: zero(flow_limit),
-        backlog: zero(backlog),
-        cpu,
-    })
+    let cpu = match words().nth(CPU) {
+        Some(word) => hex("processor", word)?,
+        None => place,
+    };
+    let mut faults = Faults::default();
+    for (column, metric) in COLUMNS {
+        // The backlog came with the processor's number.
+        let is_there = column < count && (column < BACKLOG_COLUMN || count > CPU);
+        let word = words().nth(column).filter(|_| is_there).unwrap_or("0");
+        if let Some(value) = faults.keep(hexadecimal("column", word)) {
+            out.put(metric, [&cpu], value);
+        }
+    }
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, sample_lines};
 
-    #[test]
-    fn older_kernels_have_fewer_columns() {
-        let stat =
-            Stat { processed: 0xa1, dropped: 2, squeezed: 3, collision: 9, ..Stat::default() };
-        assert_eq!(parse("a1 2 3 0 0 0 0 0 9"), Ok(stat));
-        let stat = parse("1 2 3 0 0 0 0 0 9 a b c").unwrap();
-        assert_eq!((stat.rps, stat.flow_limit, stat.backlog, stat.cpu), (10, 11, 0, None));
-        let stat = parse("1 2 3 0 0 0 0 0 9 a b c d").unwrap();
-        assert_eq!((stat.backlog, stat.cpu), (12, Some(13)));
-        assert_eq!(parse("1 2 3 0 0 0 0 0 9 a b c d new fields").unwrap(), stat);
-    }
-
-    #[test]
-    fn lines_are_counted_where_they_have_no_number() {
-        let line = "1 0 0 0 0 0 0 0 0\n";
-        let machine = Machine::new().with("proc/net/softnet_stat", [line, line].concat());
+    /// What is exposed of the file, without `node_softnet_`, zeros left out; and the error.
+    fn collect(text: &str) -> (Vec<String>, String) {
+        let machine = Machine::new().with("proc/net/softnet_stat", text);
         let (text, result) = machine.collect(&SPEC, &[]);
-        result.unwrap();
-        assert!(text.contains("node_softnet_processed_total{cpu=\"1\"} 1\n"), "{text}");
+        let lines = sample_lines(&text).filter(|line| !line.ends_with(" 0"));
+        let lines = lines.map(|line| line.trim_start_matches("node_softnet_").to_owned());
+        (lines.collect(), result.map_or_else(|error| error.to_string(), |()| String::new()))
     }
 
     #[test]
-    fn refuses_what_is_cut_short_or_no_number() {
-        assert_eq!(malformed(parse("1 2 3 4 5 6 7 8")), "bad line: \"1 2 3 4 5 6 7 8\"");
-        assert_eq!(malformed(parse("1 2 g 4 5 6 7 8 9")), "bad column: \"g\"");
+    fn older_kernels_have_fewer_columns_and_lines_are_counted() {
+        let old = "a1 0 0 0 0 0 0 0 9\n0 2 3 0 0 0 0 0 0 a b c\n";
+        let (lines, error) = collect(old);
+        assert_eq!(
+            lines,
+            [
+                "cpu_collision_total{cpu=\"0\"} 9",
+                "dropped_total{cpu=\"1\"} 2",
+                "flow_limit_count_total{cpu=\"1\"} 11",
+                "processed_total{cpu=\"0\"} 161",
+                "received_rps_total{cpu=\"1\"} 10",
+                "times_squeezed_total{cpu=\"1\"} 3",
+            ]
+        );
+        assert_eq!(error, "");
+        let (lines, error) = collect("1 0 0 0 0 0 0 0 0 0 0 c d new fields\n");
+        assert_eq!(lines, ["backlog_len{cpu=\"13\"} 12", "processed_total{cpu=\"13\"} 1"]);
+        assert_eq!(error, "");
+    }
+
+    #[test]
+    fn what_is_malformed_costs_itself_alone() {
+        let (lines, error) = collect(
+            "1 2 3 4 5 6 7 8\n1 g 3 0 0 0 0 0 0\n1 0 0 0 0 0 0 0 0 0 0 0 x\n\
+             10000000000000000 0 0 0 0 0 0 0 0\n",
+        );
+        assert_eq!(
+            lines,
+            [
+                "processed_total{cpu=\"1\"} 1",
+                "processed_total{cpu=\"3\"} 1.8446744073709552e+19",
+                "times_squeezed_total{cpu=\"1\"} 3",
+            ]
+        );
+        assert!(error.ends_with("softnet_stat:1: bad line: \"1 2 3 4 5 6 7 8\""), "{error}");
     }
 }

@@ -1,9 +1,13 @@
 //! Interrupts, context switches, forks and boot time, from `/proc/stat`.
 //!
 //! A keyword and its numbers a line (`fs/proc/stat.c`); the processors' lines are for the
-//! collector `cpu`. A line that is not there counts as 0.
+//! collector `cpu`. A line that is not there counts as 0; one that is malformed is left out.
 
-use crate::{host::Shared, prelude::*};
+use crate::{
+    host::Shared,
+    parse::{decimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "stat",
@@ -46,63 +50,79 @@ struct Stat {
     softirq: bool,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+/// The keyword of each line with one number that is exposed.
+static KEYWORDS: [(&str, &Metric); 6] = [
+    ("intr", &INTR),
+    ("ctxt", &CONTEXT_SWITCHES),
+    ("btime", &BOOT_TIME),
+    ("processes", &FORKS),
+    ("procs_running", &RUNNING),
+    ("procs_blocked", &BLOCKED),
+];
+
+/// What the file has; `None` for a number that is malformed or not there.
+#[derive(Debug, PartialEq)]
 struct Numbers {
-    intr: u64,
-    ctxt: u64,
-    btime: u64,
-    processes: u64,
-    running: u64,
-    blocked: u64,
-    softirq: [u64; VECTORS.len()],
+    /// In the order of [`KEYWORDS`].
+    single: [Option<f64>; KEYWORDS.len()],
+    /// In the order of [`VECTORS`].
+    softirq: [Option<f64>; VECTORS.len()],
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { single: [Some(0.0); KEYWORDS.len()], softirq: [Some(0.0); VECTORS.len()] }
+    }
 }
 
 impl Collector for Stat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let numbers = self.file.parse(out.scrape(), parse)?;
-        out.put(&INTR, [], numbers.intr);
-        out.put(&CONTEXT_SWITCHES, [], numbers.ctxt);
-        out.put(&FORKS, [], numbers.processes);
-        out.put(&BOOT_TIME, [], numbers.btime);
-        out.put(&RUNNING, [], numbers.running);
-        out.put(&BLOCKED, [], numbers.blocked);
-        if self.softirq {
-            for (vector, calls) in VECTORS.iter().zip(numbers.softirq) {
+        let Self { file, softirq } = self;
+        let mut numbers = Numbers::default();
+        let parsed = file.parse(out.scrape(), |text| numbers.parse(text, *softirq));
+        if parsed.as_ref().is_err_and(|error| error.refusal().is_some()) {
+            return parsed;
+        }
+        for ((_, metric), value) in KEYWORDS.iter().zip(numbers.single) {
+            if let Some(value) = value {
+                out.put(metric, [], value);
+            }
+        }
+        for (vector, calls) in VECTORS.iter().zip(numbers.softirq).filter(|_| *softirq) {
+            if let Some(calls) = calls {
                 out.put(&SOFTIRQS, [vector], calls);
             }
         }
-        Ok(())
+        parsed
     }
 }
 
-fn parse(text: &str) -> Result<Numbers, Malformed> {
-    let mut numbers = Numbers::default();
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace().peekable();
-        let (Some(keyword), Some(_)) = (words.next(), words.peek()) else { continue };
-        match keyword {
-            "intr" => numbers.intr = words.number("intr")?,
-            "ctxt" => numbers.ctxt = words.number("ctxt")?,
-            "btime" => numbers.btime = words.number("btime")?,
-            "processes" => numbers.processes = words.number("processes")?,
-            "procs_running" => numbers.running = words.number("procs_running")?,
-            "procs_blocked" => numbers.blocked = words.number("procs_blocked")?,
-            "softirq" => {
-                let _all: u64 = words.number("softirq")?;
-                for calls in &mut numbers.softirq {
-                    *calls = words.number("softirq")?;
+impl Numbers {
+    fn parse(&mut self, text: &str, with_softirq: bool) -> Result<(), Malformed> {
+        let Self { single, softirq } = self;
+        rows(text, |line| {
+            let mut words = line.split_ascii_whitespace();
+            let Some(keyword) = words.next() else { return Ok(()) };
+            let mut faults = Faults::default();
+            if keyword == "softirq" && with_softirq {
+                let _all = words.next();
+                for calls in &mut *softirq {
+                    *calls = faults.keep(words.decimal("softirq"));
                 }
+            } else if let Some((value, (known, _))) =
+                single.iter_mut().zip(&KEYWORDS).find(|(_, (known, _))| *known == keyword)
+            {
+                *value = words.next().and_then(|word| faults.keep(decimal(known, word)));
             }
-            _ => {}
-        }
+            faults.end()
+        })
     }
-    Ok(numbers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn softirqs_are_off_by_default() {
@@ -112,21 +132,51 @@ mod tests {
         assert!(machine.collect(&SPEC, &["--collector.stat.softirq"]).0.contains("\"rcu\"} 10\n"));
     }
 
-    #[test]
-    fn what_is_missing_is_zero_and_what_is_new_is_skipped() {
-        assert_eq!(parse(""), Ok(Numbers::default()));
-        let numbers = parse("intr\nnovel x\nctxt 5\nintr 3 y\n").unwrap();
-        assert_eq!(numbers, Numbers { ctxt: 5, intr: 3, ..Numbers::default() });
+    fn collect(text: &str, args: &[&str]) -> (Vec<String>, String) {
+        let (text, result) = Machine::new().with("proc/stat", text).collect(&SPEC, args);
+        let lines = sample_lines(&text).filter(|line| !line.ends_with(" 0"));
+        let error = result.map_or_else(|error| error.to_string(), |()| String::new());
+        (lines.map(|line| line.trim_start_matches("node_").to_owned()).collect(), error)
     }
 
     #[test]
-    fn refuses_what_is_no_number() {
-        assert_eq!(malformed(parse("ctxt x")), "bad ctxt: \"x\"");
-        assert_eq!(malformed(parse("btime -1")), "bad btime: \"-1\"");
-        assert_eq!(malformed(parse("softirq 3 1 2")), "bad softirq: \"\"");
-        assert_eq!(
-            malformed(parse("intr 18446744073709551616")),
-            "bad intr: \"18446744073709551616\""
+    fn what_is_missing_is_zero_and_what_is_new_is_skipped() {
+        let (lines, error) = collect("\nnovel x\nctxt 5\nintr 3 y\n", &[]);
+        assert_eq!(lines, ["context_switches_total 5", "intr_total 3"]);
+        assert_eq!(error, "");
+        let (text, result) = Machine::new().with("proc/stat", "").collect(&SPEC, &[]);
+        result.unwrap();
+        assert_eq!(sample_lines(&text).filter(|line| line.ends_with(" 0")).count(), 6);
+        let (text, result) = Machine::new().with("proc/stat", "processes\n").collect(&SPEC, &[]);
+        assert!(!text.contains("forks") && result.is_ok(), "{text}");
+        let (text, result) = Machine::new().collect(&SPEC, &[]);
+        assert!(text.is_empty() && result.unwrap_err().is_absent());
+    }
+
+    #[test]
+    fn what_a_kernel_can_print_is_shown() {
+        let (lines, error) = collect(
+            "intr 18446744073709551616 9\nprocesses -2045677862\nsoftirq 6 1 2 3 4 5\n",
+            &[],
         );
+        assert_eq!(lines, ["forks_total -2.045677862e+09", "intr_total 1.8446744073709552e+19"]);
+        assert_eq!(error, "");
+    }
+
+    #[test]
+    fn a_number_that_is_malformed_costs_itself_alone() {
+        let (lines, error) = collect(
+            "intr x\nctxt 2\nprocesses 3\nsoftirq 6 1 y 3\nprocs_blocked 7\n",
+            &["--collector.stat.softirq"],
+        );
+        let want = [
+            "context_switches_total 2",
+            "forks_total 3",
+            "procs_blocked 7",
+            "softirqs_total{vector=\"hi\"} 1",
+            "softirqs_total{vector=\"net_tx\"} 3",
+        ];
+        assert_eq!(lines, want);
+        assert!(error.ends_with("proc/stat:1: bad intr: \"x\""), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! A head and a line for each area (`swap_show()` in mm/swapfile.c), sizes in kB; names keep the
 //! kernel's escapes (`\040` for a space).
 
-use crate::prelude::*;
+use crate::{exposition::Label, parse::rows_after, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "swap",
@@ -25,61 +25,57 @@ struct Swap(File);
 impl Collector for Swap {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.0.parse(|text| {
-            each(text, |area| {
-                let labels: [&dyn crate::exposition::Label; 2] = [&area.device, &area.kind];
-                out.put(&SIZE, labels, area.size as f64 * 1024.0);
-                out.put(&USED, labels, area.used as f64 * 1024.0);
-                out.put(&PRIORITY, labels, area.priority);
+            rows_after(1, text, |line| {
+                let mut words = line.split_ascii_whitespace();
+                let (device, kind) = (words.word("swap device")?, words.word("swap type")?);
+                let labels: [&dyn Label; 2] = [&device, &kind];
+                let mut faults = Faults::default();
+                for (metric, what, unit) in [
+                    (&SIZE, "swap size", 1024.0),
+                    (&USED, "swap used", 1024.0),
+                    (&PRIORITY, "swap priority", 1.0),
+                ] {
+                    if let Some(value) = faults.keep(words.decimal(what)) {
+                        out.put(metric, labels, value * unit);
+                    }
+                }
+                faults.end()
             })
         })
     }
 }
 
-#[derive(Debug, PartialEq)]
-struct Area<'a> {
-    device: &'a str,
-    kind: &'a str,
-    size: u64,
-    used: u64,
-    priority: i64,
-}
-
-fn each<'a>(text: &'a str, mut area: impl FnMut(Area<'a>)) -> Result<(), Malformed> {
-    for line in text.lines().skip(1) {
-        let mut words = line.split_ascii_whitespace();
-        area(Area {
-            device: words.word("swap device")?,
-            kind: words.word("swap type")?,
-            size: words.number("swap size")?,
-            used: words.number("swap used")?,
-            priority: words.number("swap priority")?,
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
-
-    fn parse(line: &str) -> Result<Vec<Area<'_>>, Malformed> {
-        let mut areas = Vec::new();
-        each(line, |area| areas.push(area))?;
-        Ok(areas)
-    }
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn no_areas_are_no_error() {
-        assert_eq!(parse(""), Ok(vec![]));
-        assert_eq!(parse("Filename Type Size Used Priority\n"), Ok(vec![]));
+        for text in ["", "Filename Type Size Used Priority\n"] {
+            let (text, result) = Machine::new().with("proc/swaps", text).collect(&SPEC, &[]);
+            assert!(text.is_empty() && result.is_ok());
+        }
     }
 
     #[test]
-    fn refuses_what_is_no_area() {
-        assert_eq!(malformed(parse("\n/a file")), "bad swap size: \"\"");
-        assert_eq!(malformed(parse("\n/a file 1 -2 3")), "bad swap used: \"-2\"");
-        assert_eq!(malformed(parse("\n/a file 1 2 x")), "bad swap priority: \"x\"");
+    fn a_value_that_is_odd_costs_itself_alone() {
+        let table = "\n/a file x 18446744073709551616 -2\n/b\n/c partition -4 5\n/d file 1 2 3\n";
+        let (text, result) = Machine::new().with("proc/swaps", table).collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/swaps:2: bad swap size: \"x\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_swap_priority{device=\"/a\",swap_type=\"file\"} -2",
+                "node_swap_priority{device=\"/d\",swap_type=\"file\"} 3",
+                "node_swap_size_bytes{device=\"/c\",swap_type=\"partition\"} -4096",
+                "node_swap_size_bytes{device=\"/d\",swap_type=\"file\"} 1024",
+                "node_swap_used_bytes{device=\"/a\",swap_type=\"file\"} 1.888946593147858e+22",
+                "node_swap_used_bytes{device=\"/c\",swap_type=\"partition\"} 5120",
+                "node_swap_used_bytes{device=\"/d\",swap_type=\"file\"} 2048",
+            ]
+        );
     }
 
     #[test]

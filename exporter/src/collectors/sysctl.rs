@@ -4,7 +4,7 @@
 //! `NAME:KEY,KEY…` as one family for each. `include-info` exposes the words of any value as
 //! labels. Dots in the name stand for slashes. A setting that fails does not hide the others.
 
-use crate::{exposition::Kind, parse::signed, prelude::*};
+use crate::{exposition::Kind, parse::any_base, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "sysctl",
@@ -76,8 +76,9 @@ impl Setting {
         let Self { file, single, indexed, keyed, .. } = self;
         file.parse(|text| {
             let count = check(text, keyed.len())?;
+            let mut faults = Faults::default();
             for (i, word) in text.split_ascii_whitespace().enumerate() {
-                let number = signed(word)?;
+                let Some(number) = faults.keep(any_base(word)) else { continue };
                 if let Some(metric) = keyed.get(i) {
                     out.put(metric, [], number);
                 } else if count == 1 {
@@ -86,7 +87,7 @@ impl Setting {
                     out.put(indexed, [&i], number);
                 }
             }
-            Ok(())
+            faults.end()
         })
     }
 
@@ -107,23 +108,23 @@ impl Setting {
 
 impl Collector for Sysctl {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for setting in &mut self.numbers {
-            result = result.and(setting.numbers(out));
+            faults.keep(setting.numbers(out));
         }
         for setting in &mut self.infos {
-            result = result.and(setting.info(out));
+            faults.keep(setting.info(out));
         }
-        result
+        faults.end()
     }
 }
 
-/// The number of words, which must be that of the keys where there are any.
+/// The number of words, which must be that of the keys where there are any. A setting may also be
+/// empty, as a list such as `net.ipv4.ip_local_reserved_ports` is.
 fn check(text: &str, keys: usize) -> Result<usize, Malformed> {
     let count = text.split_ascii_whitespace().count();
-    if count == 0 || (keys > 0 && keys != count) {
-        let what = if count == 0 { "number of values" } else { "number of keys for the values" };
-        return Err(Malformed::new(what, text.trim()));
+    if count > 0 && keys > 0 && keys != count {
+        return Err(Malformed::new("number of keys for the values", text.trim()));
     }
     Ok(count)
 }
@@ -164,6 +165,13 @@ mod tests {
                 "include=net/ipv4/a_b",
                 "node_sysctl_net_ipv4_a_b{index=\"0\"} 7\nnode_sysctl_net_ipv4_a_b{index=\"1\"} -8",
             ),
+            ("\n", "include=net.ipv4.a_b", ""),
+            ("\n", "include=net.ipv4.a_b:low,high", ""),
+            (
+                "18446744073692774399\n",
+                "include=net.ipv4.a_b",
+                "node_sysctl_net_ipv4_a_b 1.8446744073692774e+19",
+            ),
             (
                 "7 8\n",
                 "include=net.ipv4.a_b:low,high",
@@ -185,7 +193,6 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit_the_flag_and_shows_the_rest() {
         for (file, flag, want) in [
-            ("\n", "include=net.ipv4.a_b", "bad number of values: \"\""),
             ("1 x\n", "include=net.ipv4.a_b", "bad number: \"x\""),
             ("1\n", "include=net.ipv4.a_b:a,b", "bad number of keys for the values: \"1\""),
             ("1 2\n", "include=net.ipv4.a_b:a", "bad number of keys for the values: \"1 2\""),
@@ -200,6 +207,8 @@ mod tests {
             assert!(error.ends_with(&format!("/proc/sys/net/ipv4/a_b: {want}")), "{error}");
         }
         let include = "--collector.sysctl.include";
+        let (text, _) = collect("x 0x10\n", &[&format!("{include}=net.ipv4.a_b:low,high")]);
+        assert_eq!(text, "node_sysctl_net_ipv4_a_b_high 16");
         let (text, result) =
             collect("7\n", &[&format!("{include}=absent"), &format!("{include}=net.ipv4.a_b")]);
         assert_eq!(text, "node_sysctl_net_ipv4_a_b 7");

@@ -32,7 +32,7 @@ macro_rules! files {
     };
 }
 
-/// Each with what one unit of it is.
+/// Each file with its metric, and the unit of the file in that of the metric.
 static FILES: [(&str, Metric<1>, f64); 10] = files! {
     "in_flight" => gauge "io_now" 1.0, "The number of I/Os currently outstanding to this device.";
     "io_ns" => counter "io_time_seconds_total" NANOSECONDS,
@@ -67,10 +67,13 @@ impl Collector for TapeStats {
             Err(error) if error.is_absent() => return Err(Error::NoData),
             entries => entries?,
         };
-        entries
-            .filter(|entry| is_drive(entry.bytes()) && !ignored.matches(&entry.name()))
-            .map(|entry| put(&entry, out))
-            .fold(Ok(()), Result::and)
+        let mut faults = Faults::default();
+        for entry in entries {
+            if is_drive(entry.bytes()) && !ignored.matches(&entry.name()) {
+                faults.keep(put(&entry, out));
+            }
+        }
+        faults.end()
     }
 }
 
@@ -81,13 +84,15 @@ fn is_drive(name: &[u8]) -> bool {
 }
 
 fn put(entry: &Entry<'_>, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
-    let Some(stats) = dir.dir("stats")? else { return Ok(()) };
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
+    let Some(stats) = faults.read(dir.dir("stats")) else { return faults.end() };
     for (file, metric, unit) in &FILES {
-        let value: u64 = stats.number(file)?.unwrap_or_default();
-        out.put(metric, [&entry.name()], value as f64 * unit);
+        if let Some(value) = faults.read(stats.decimal(file)) {
+            out.put(metric, [&entry.name()], value * unit);
+        }
     }
-    Ok(())
+    faults.end()
 }
 
 #[cfg(test)]
@@ -102,11 +107,14 @@ mod tests {
             .fold(Machine::new(), |machine, name| {
                 machine.with(&format!("sys/class/scsi_tape/{name}/stats/in_flight"), "1\n")
             })
-            .with("sys/class/scsi_tape/st2/stats/io_ns", "x\n");
+            .with("sys/class/scsi_tape/st2/stats/io_ns", "x\n")
+            .with("sys/class/scsi_tape/st2/stats/write_ns", "-1000000000\n")
+            .with("sys/class/scsi_tape/st2/stats/read_cnt/is_a_directory", "");
         let now = |args: &[&str]| {
             let (text, result) = machine.collect(&SPEC, args);
             let error = result.unwrap_err().to_string();
             assert!(error.ends_with("st2/stats/io_ns: bad number: \"x\""), "{error}");
+            assert!(!text.contains("reads_completed") && text.contains("write_time_seconds_total"));
             text.lines().filter(|line| line.starts_with("node_tape_io_now")).count()
         };
         assert_eq!(now(&[]), 3);

@@ -56,12 +56,15 @@ struct TcpStat {
 impl Collector for TcpStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let [ipv4, ipv6] = FAMILIES;
-        let mut sum = count(&mut self.socket, ipv4)?;
-        if self.ipv6.exists() {
-            sum.join(&count(&mut self.socket, ipv6)?);
+        let mut faults = Faults::default();
+        let mut sum = faults.keep(count(&mut self.socket, ipv4)).unwrap_or_default();
+        if self.ipv6.exists()
+            && let Some(others) = faults.keep(count(&mut self.socket, ipv6))
+        {
+            sum.join(&others);
         }
         sum.put(out);
-        Ok(())
+        faults.end()
     }
 }
 

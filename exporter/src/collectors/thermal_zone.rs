@@ -4,7 +4,7 @@
 //! A zone whose sensor is asleep answers with `EAGAIN`, `EINVAL` or `ENODATA`. A cooling
 //! device that is off may be in state -1 (`intel_powerclamp`).
 
-use crate::{host::tree::Entry, prelude::*};
+use crate::prelude::*;
 
 pub const SPEC: Spec = Spec {
     name: "thermal_zone",
@@ -28,55 +28,53 @@ struct ThermalZone(Folder);
 impl Collector for ThermalZone {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Some(entries) = self.0.list().unless_absent()? else { return Ok(()) };
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
             let name = entry.name();
             let Some(first_digit) = name.find(|c: char| c.is_ascii_digit()) else { continue };
-            let put = match name.split_at_checked(first_digit) {
+            faults.keep(match name.split_at_checked(first_digit) {
                 Some(("thermal_zone", zone)) => put_zone(&entry, zone, out),
                 Some(("cooling_device", name)) => put_cooling_device(&entry, name, out),
                 _ => continue,
-            };
-            result = result.and(put);
+            });
         }
-        result
+        faults.end()
     }
 }
 
 fn put_zone(entry: &Entry<'_>, zone: &str, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
-    let Some(millidegrees) = dir.number::<i64>("temp").unless_unreadable()? else { return Ok(()) };
-    let kind = dir.text("type").unless_unreadable()?;
-    let kind = kind.as_deref().unwrap_or_default();
-    out.put(&TEMPERATURE, [&kind, &zone], millidegrees as f64 / 1000.0);
-    Ok(())
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
+    if let Some(millidegrees) = faults.read(dir.decimal("temp")) {
+        let [kind] = dir.texts(["type"]);
+        out.put(&TEMPERATURE, [&kind, &zone], millidegrees / 1000.0);
+    }
+    faults.end()
 }
 
 fn put_cooling_device(entry: &Entry<'_>, name: &str, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
-    let (Some(kind), Some(max), Some(now)) = (
-        dir.text("type").unless_unreadable()?,
-        dir.number::<i64>("max_state").unless_unreadable()?,
-        dir.number::<i64>("cur_state").unless_unreadable()?,
-    ) else {
-        return Ok(());
-    };
-    out.put(&STATE, [&name, &kind], now);
-    out.put(&MAX_STATE, [&name, &kind], max);
-    Ok(())
+    let mut faults = Faults::default();
+    let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
+    let [kind] = dir.texts(["type"]);
+    for (metric, file) in [(&STATE, "cur_state"), (&MAX_STATE, "max_state")] {
+        if let Some(state) = faults.read(dir.decimal(file)) {
+            out.put(metric, [&name, &kind], state);
+        }
+    }
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Machine;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn what_is_gone_or_asleep_is_left_out_and_what_is_malformed_fails_at_the_end() {
         let machine = Machine::new()
             .with("sys/class/thermal/cooling_device0/type", "Fan\n")
             .with("sys/class/thermal/cooling_device0/max_state", "1\n")
-            .with("sys/class/thermal/cooling_device1/type", "Fan\n")
+            .with("sys/class/thermal/cooling_device1/cur_state", "-1\n")
             .with("sys/class/thermal/cooling_device1/max_state", "x\n")
             .with("sys/class/thermal/thermal_zone0/type", "acpitz\n")
             .with("sys/class/thermal/thermal_zone0/temp/is_a_directory", "")
@@ -86,8 +84,14 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/cooling_device1/max_state: bad number: \"x\""), "{error}");
-        assert!(text.ends_with("gauge\nnode_thermal_zone_temp{type=\"\",zone=\"1\"} -5\n"));
-        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_cooling_device_cur_state{name=\"1\",type=\"\"} -1",
+                "node_cooling_device_max_state{name=\"0\",type=\"Fan\"} 1",
+                "node_thermal_zone_temp{type=\"\",zone=\"1\"} -5",
+            ]
+        );
     }
 
     #[test]

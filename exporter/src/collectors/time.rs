@@ -45,18 +45,19 @@ impl Collector for Time {
         put_time(&self.zone, clock_gettime(ClockId::Realtime), out);
         let Some(entries) = self.clocksources.list().unless_absent()? else { return Ok(()) };
         // The device is its place in alphabetical order, as in node_exporter.
+        let mut faults = Faults::default();
         for (device, entry) in entries.filter(|entry| is_clocksource(entry.bytes())).enumerate() {
-            let Some(dir) = entry.dir()? else { continue };
-            if let Some(names) = dir.text("available_clocksource")? {
+            let Some(dir) = faults.read(entry.dir()) else { continue };
+            if let Some(names) = faults.read(dir.text("available_clocksource")) {
                 for name in names.split_ascii_whitespace() {
                     out.put(&AVAILABLE, [&name, &device], 1);
                 }
             }
-            if let Some(name) = dir.text("current_clocksource")? {
+            if let Some(name) = faults.read(dir.text("current_clocksource")) {
                 out.put(&CURRENT, [&name, &device], 1);
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 

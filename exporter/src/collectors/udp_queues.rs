@@ -4,7 +4,7 @@
 //! `net/ipv4/udp.c`). Its fifth column has both queues, hexadecimal: what is to be sent, a
 //! colon, what was received and not yet read.
 
-use crate::{parse::hex, prelude::*};
+use crate::{parse::hexadecimal, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "udp_queues",
@@ -34,38 +34,48 @@ struct UdpQueues {
 
 impl Collector for UdpQueues {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let (mut result, mut absent) = (Ok(()), 0);
+        let (mut faults, mut absent) = (Faults::default(), 0);
         for (ip, file) in &mut self.files {
-            match sum(file) {
-                Ok((tx, rx)) => {
-                    out.put(&QUEUES, [ip, &"rx"], rx);
-                    out.put(&QUEUES, [ip, &"tx"], tx);
+            let mut sum = Sum::default();
+            let mut is_head = true;
+            let read = file.lines(LONGEST, |line| {
+                if std::mem::take(&mut is_head) { Ok(()) } else { sum.add(line) }
+            });
+            match &read {
+                Err(error) if error.is_absent() => {
+                    absent += 1;
+                    continue;
                 }
-                Err(error) if error.is_absent() => absent += 1,
-                Err(error) => result = result.and(Err(error)),
+                Ok(()) | Err(Error::Parse { .. }) => {
+                    out.put(&QUEUES, [ip, &"rx"], sum.rx);
+                    out.put(&QUEUES, [ip, &"tx"], sum.tx);
+                }
+                Err(_) => {}
             }
+            faults.keep(read);
         }
-        if absent == self.files.len() { Err(Error::NoData) } else { result }
+        if absent == self.files.len() { Err(Error::NoData) } else { faults.end() }
     }
 }
 
-fn sum(file: &mut File) -> Result<(u64, u64)> {
-    let (mut tx, mut rx, mut head) = (0_u64, 0_u64, true);
-    file.lines(LONGEST, |line| {
-        if !std::mem::take(&mut head) {
-            let (t, r) = parse(line)?;
-            (tx, rx) = (tx.wrapping_add(t), rx.wrapping_add(r));
-        }
-        Ok(())
-    })?;
-    Ok((tx, rx))
+/// Bytes in the queues of all sockets that could be read.
+#[derive(Debug, Default, PartialEq)]
+struct Sum {
+    tx: f64,
+    rx: f64,
 }
 
-fn parse(line: &str) -> Result<(u64, u64), Malformed> {
-    let queues = line.split_ascii_whitespace().nth(4);
-    let queues = queues.ok_or_else(|| Malformed::new("line", line))?;
-    let (tx, rx) = queues.split_once(':').ok_or_else(|| Malformed::new("queues", queues))?;
-    Ok((hex("tx_queue", tx)?, hex("rx_queue", rx)?))
+impl Sum {
+    fn add(&mut self, line: &str) -> Result<(), Malformed> {
+        let Self { tx, rx } = self;
+        let queues = line.split_ascii_whitespace().nth(4);
+        let queues = queues.ok_or_else(|| Malformed::new("line", line))?;
+        let queues = queues.split_once(':').ok_or_else(|| Malformed::new("queues", queues))?;
+        let mut faults = Faults::default();
+        *tx += faults.keep(hexadecimal("tx_queue", queues.0)).unwrap_or_default();
+        *rx += faults.keep(hexadecimal("rx_queue", queues.1)).unwrap_or_default();
+        faults.end()
+    }
 }
 
 #[cfg(test)]
@@ -75,11 +85,13 @@ mod tests {
 
     #[test]
     fn only_the_queues_are_read() {
-        assert_eq!(parse("1: a b 07 0000000F:00000010"), Ok((15, 16)));
-        assert_eq!(malformed(parse("1: a b 07")), "bad line: \"1: a b 07\"");
-        assert_eq!(malformed(parse("1: a b 07 F")), "bad queues: \"F\"");
-        assert_eq!(malformed(parse("1: a b 07 x:1")), "bad tx_queue: \"x\"");
-        assert_eq!(malformed(parse("1: a b 07 1:")), "bad rx_queue: \"\"");
+        let mut sum = Sum::default();
+        assert_eq!(sum.add("1: a b 07 0000000F:00000010"), Ok(()));
+        assert_eq!(malformed(sum.add("1: a b 07")), "bad line: \"1: a b 07\"");
+        assert_eq!(malformed(sum.add("1: a b 07 F")), "bad queues: \"F\"");
+        assert_eq!(malformed(sum.add("1: a b 07 x:1")), "bad tx_queue: \"x\"");
+        assert_eq!(malformed(sum.add("1: a b 07 1:")), "bad rx_queue: \"\"");
+        assert_eq!(sum, Sum { tx: 16.0, rx: 17.0 });
     }
 
     #[test]
@@ -92,11 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_does_not_hide_the_other() {
-        let machine =
-            Machine::new().with("proc/net/udp", "head\nx\n").with("proc/net/udp6", "head\n");
+    fn a_broken_line_hides_no_other() {
+        let machine = Machine::new()
+            .with("proc/net/udp", "head\nx\n1: a b 07 0000000F:00000010\n")
+            .with("proc/net/udp6", "head\n");
         let (text, result) = machine.collect(&SPEC, &[]);
-        assert!(text.contains("ip=\"v6\"") && !text.contains("ip=\"v4\""), "{text}");
+        assert!(text.contains("{ip=\"v4\",queue=\"rx\"} 16\n"), "{text}");
+        assert!(text.contains("ip=\"v6\""), "{text}");
         assert!(result.unwrap_err().to_string().ends_with("net/udp:2: bad line: \"x\""));
     }
 }

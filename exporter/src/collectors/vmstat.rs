@@ -3,7 +3,11 @@
 //! One name and one number a line (`mm/vmstat.c`). Which names there are depends on the kernel;
 //! which are exposed, on `--collector.vmstat.fields`. Both are settled when a name is first seen.
 
-use crate::{exposition::Kind, prelude::*};
+use crate::{
+    exposition::Kind,
+    parse::{decimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "vmstat",
@@ -37,15 +41,18 @@ impl Collector for VmStat {
         let Self { file, wanted, known } = self;
         let mut place = 0;
         file.parse(|text| {
-            each(text, |name, value| {
+            rows(text, |line| {
+                let mut words = line.split_ascii_whitespace();
+                let Some(name) = words.next() else { return Ok(()) };
                 if known.get(place).is_none_or(|(known, _)| **known != *name) {
                     known.truncate(place); // the first scrape, or another kernel's file
                     known.push((name.into(), wanted.matches(name).then(|| metric(name))));
                 }
                 if let Some((_, Some(metric))) = known.get(place) {
-                    out.put(metric, [], value);
+                    out.put(metric, [], decimal("vmstat value", words.word("vmstat value")?)?);
                 }
                 place += 1;
+                Ok(())
             })
         })
     }
@@ -60,20 +67,10 @@ fn metric(name: &str) -> Metric {
     )
 }
 
-fn each(text: &str, mut field: impl FnMut(&str, u64)) -> Result<(), Malformed> {
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        if let Some(name) = words.next() {
-            field(name, words.number("vmstat value")?);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, check, expect, malformed};
+    use crate::testing::{Machine, check, expect, sample_lines};
 
     #[test]
     fn fields_are_chosen_by_pattern() {
@@ -101,19 +98,25 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_number() {
-        let parse = |text| each(text, |_, _| ());
-        assert_eq!(parse("\na 1\n\n"), Ok(()));
-        assert_eq!(malformed(parse("a")), "bad vmstat value: \"\"");
-        assert_eq!(malformed(parse("a b")), "bad vmstat value: \"b\"");
-        let machine =
-            Machine::new().with("proc/vmstat", "pgpgin 1\npgpgout 18446744073709551616\n");
-        let (text, result) = machine.collect(&SPEC, &[]);
-        assert!(text.contains("\nnode_vmstat_pgpgin 1\n") && !text.contains("pgpgout"));
-        let error = result.unwrap_err().to_string();
-        assert!(
-            error.ends_with("proc/vmstat: bad vmstat value: \"18446744073709551616\""),
-            "{error}"
+    fn a_field_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/vmstat",
+            "nr_foo x\nnr_bar\n\npgpgin -1\npgpgout 18446744073709551616\npswpin x\npswpout 3\n",
         );
+        for _ in 0..2 {
+            let (text, result) = machine.collect(&SPEC, &[]);
+            assert_eq!(
+                sample_lines(&text).collect::<Vec<_>>(),
+                [
+                    "node_vmstat_pgpgin -1",
+                    "node_vmstat_pgpgout 1.8446744073709552e+19",
+                    "node_vmstat_pswpout 3"
+                ]
+            );
+            let error = result.unwrap_err().to_string();
+            assert!(error.ends_with("proc/vmstat:6: bad vmstat value: \"x\""), "{error}");
+        }
+        let machine = Machine::new().with("proc/vmstat", "nr_foo -5\npgpgin -1\n");
+        machine.collect(&SPEC, &[]).1.unwrap();
     }
 }

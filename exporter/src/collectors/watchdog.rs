@@ -3,7 +3,7 @@
 //! Drivers have some of the attributes only, and none where the kernel is built without
 //! `CONFIG_WATCHDOG_SYSFS`: such a timer is named, and nothing more is said of it.
 
-use crate::{parse::signed, prelude::*};
+use crate::{parse::any_base, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "watchdog",
@@ -46,22 +46,20 @@ impl Collector for Watchdog {
             Err(error) if error.is_hidden() => return Err(Error::NoData),
             entries => entries?,
         };
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
-            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
+            let Some(dir) = faults.read(entry.dir()) else { continue };
             let name = entry.name();
             for (file, metric) in &NUMBERS {
-                match dir.parse(file, signed).unless_unreadable() {
-                    Ok(Some(value)) => out.put(metric, [&name], value),
-                    Ok(None) => {}
-                    Err(error) => result = result.and(Err(error)),
+                if let Some(value) = faults.read(dir.parse(file, any_base)) {
+                    out.put(metric, [&name], value);
                 }
             }
             let [identity, options, governor, state, status] =
                 dir.texts(["identity", "options", "pretimeout_governor", "state", "status"]);
             out.put(&INFO, [&identity, &name, &options, &governor, &state, &status], true);
         }
-        result
+        faults.end()
     }
 }
 
@@ -74,6 +72,7 @@ mod tests {
     fn a_timer_without_attributes_is_named_and_one_that_is_gone_is_not() {
         let machine = Machine::new()
             .with("sys/class/watchdog/watchdog0/timeout", "soon\n")
+            .with("sys/class/watchdog/watchdog0/fw_version", "18446744073709551616\n")
             .with("sys/class/watchdog/watchdog1/timeleft/is_a_directory", "")
             .with("sys/class/watchdog/watchdog1/bootstatus", "0x20\n");
         let link = machine.path().join("sys/class/watchdog/watchdog2");
@@ -92,6 +91,7 @@ mod tests {
             samples,
             [
                 "node_watchdog_bootstatus{name=\"watchdog1\"} 32",
+                "node_watchdog_fw_version{name=\"watchdog0\"} 1.8446744073709552e+19",
                 &info("watchdog0"),
                 &info("watchdog1")
             ]

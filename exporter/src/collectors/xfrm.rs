@@ -4,7 +4,7 @@
 //! no `CONFIG_XFRM_STATISTICS`. Newer kernels have names that are not exposed, older ones lack
 //! some, which are then 0.
 
-use crate::prelude::*;
+use crate::{parse::rows, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "xfrm",
@@ -85,29 +85,35 @@ struct Xfrm(File);
 
 impl Collector for Xfrm {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let values = self.0.parse(parse)?;
-        for ((_, metric), value) in COUNTERS.iter().zip(values) {
-            out.put(metric, [], value);
-        }
-        Ok(())
+        self.0.parse(|text| {
+            let mut values = [Some(0.0); COUNTERS.len()];
+            let parsed = parse(text, &mut values);
+            for ((_, metric), value) in COUNTERS.iter().zip(values) {
+                if let Some(value) = value {
+                    out.put(metric, [], value);
+                }
+            }
+            parsed
+        })
     }
 }
 
-fn parse(text: &str) -> Result<[i64; COUNTERS.len()], Malformed> {
-    let mut values = [0; COUNTERS.len()];
-    for line in text.lines() {
+/// Replaces those of the values, which are in the order of [`COUNTERS`], that the file has; by
+/// `None` where the line is malformed.
+fn parse(text: &str, values: &mut [Option<f64>; COUNTERS.len()]) -> Result<(), Malformed> {
+    rows(text, |line| {
         let mut words = line.split_ascii_whitespace();
-        let name = words.word("name")?;
-        let value = words.number("value")?;
+        let name = words.next().unwrap_or_default();
+        let known = COUNTERS.iter().zip(&mut *values).find(|((key, _), _)| *key == name);
+        let Some((_, value)) = known else { return Ok(()) };
+        *value = None;
+        let number = words.decimal("value")?;
         if words.next().is_some() {
             return Err(Malformed::new("line", line));
         }
-        let known = COUNTERS.iter().zip(&mut values).find(|((key, _), _)| *key == name);
-        if let Some((_, known)) = known {
-            *known = value;
-        }
-    }
-    Ok(values)
+        *value = Some(number);
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -126,11 +132,27 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_name_and_a_number() {
-        assert_eq!(malformed(parse("\n")), "bad name: \"\"");
-        assert_eq!(malformed(parse("XfrmInError")), "bad value: \"\"");
-        assert_eq!(malformed(parse("XfrmInError x")), "bad value: \"x\"");
-        assert_eq!(malformed(parse("XfrmInError 1 2")), "bad line: \"XfrmInError 1 2\"");
+    fn a_line_that_is_odd_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/net/xfrm_stat",
+            "XfrmNew x\n\nXfrmInError\nXfrmInNoPols x\nXfrmInPolBlock 1 2\nXfrmInPolError -1\n\
+             XfrmOutError 18446744073709551616\nXfrmAcquireError 7\n",
+        );
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("net/xfrm_stat:3: bad value: \"\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).filter(|line| !line.ends_with(" 0")).collect::<Vec<_>>(),
+            [
+                "node_xfrm_acquire_error_packets_total 7",
+                "node_xfrm_in_pol_error_packets_total -1",
+                "node_xfrm_out_error_packets_total 1.8446744073709552e+19",
+            ]
+        );
+        assert_eq!(sample_lines(&text).count(), COUNTERS.len() - 3);
+        let mut values = [None; COUNTERS.len()];
+        let two = malformed(parse("XfrmInPolBlock 1 2", &mut values));
+        assert_eq!(two, "bad line: \"XfrmInPolBlock 1 2\"");
         assert!(Machine::new().collect(&SPEC, &[]).1.unwrap_err().is_absent());
     }
 }

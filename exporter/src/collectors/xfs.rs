@@ -3,7 +3,7 @@
 //! A keyword and its counters a line (`xfs_stats_format()` in `fs/xfs/xfs_stats.c`), of 32 bits:
 //! they wrap. A line that a kernel does not give counts as 0.
 
-use crate::prelude::*;
+use crate::{parse::rows, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "xfs",
@@ -111,37 +111,46 @@ impl Collector for Xfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, room } = self;
         let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
-        entries.map(|entry| put(&entry, room, out)).fold(Ok(()), Result::and)
+        let mut faults = Faults::default();
+        for entry in entries {
+            faults.keep(put(&entry, room, out));
+        }
+        faults.end()
     }
 }
 
 fn put(entry: &Entry<'_>, room: &mut Vec<u8>, out: &mut Sink) -> Result {
     const STATS: &str = "stats/stats";
-    let Some(dir) = entry.dir()? else { return Ok(()) };
-    let Some(bytes) = dir.whole(STATS, room)? else { return Ok(()) };
-    let values = parse(&String::from_utf8_lossy(bytes))
-        .map_err(|source| Error::Parse { path: dir.path(STATS), source })?;
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
+    let Some(bytes) = dir.whole(STATS, room).unless_unreadable()? else { return Ok(()) };
+    let mut values = [[Some(0.0); WIDTH]; COUNT];
+    let parsed = parse(&String::from_utf8_lossy(bytes), &mut values);
     for ((_, metrics), values) in LINES.iter().zip(values) {
         for (metric, value) in metrics.iter().zip(values) {
-            out.put(metric, [&entry.name()], value);
+            if let Some(value) = value {
+                out.put(metric, [&entry.name()], value);
+            }
         }
     }
-    Ok(())
+    parsed.map_err(|source| Error::Parse { path: dir.path(STATS), source })
 }
 
 /// The counters of each of [`LINES`].
-fn parse(text: &str) -> Result<[[u64; WIDTH]; COUNT], Malformed> {
-    let mut values = [[0; WIDTH]; COUNT];
-    for line in text.lines() {
+type Values = [[Option<f64>; WIDTH]; COUNT];
+
+/// Replaces those of the values that the file has; by `None` where one is malformed.
+fn parse(text: &str, values: &mut Values) -> Result<(), Malformed> {
+    rows(text, |line| {
         let mut words = line.split_ascii_whitespace();
         let keyword = words.next();
-        let known = LINES.iter().zip(&mut values).find(|((name, _), _)| Some(*name) == keyword);
-        let Some(((name, metrics), values)) = known else { continue };
+        let known = LINES.iter().zip(&mut *values).find(|((name, _), _)| Some(*name) == keyword);
+        let Some(((name, metrics), values)) = known else { return Ok(()) };
+        let mut faults = Faults::default();
         for (value, _) in values.iter_mut().zip(*metrics) {
-            *value = words.number(name)?;
+            *value = faults.keep(words.decimal(name));
         }
-    }
-    Ok(values)
+        faults.end()
+    })
 }
 
 #[cfg(test)]
@@ -151,16 +160,20 @@ mod tests {
 
     #[test]
     fn lines_may_be_missing_unknown_or_longer() {
-        assert_eq!(parse(""), Ok([[0; WIDTH]; COUNT]));
-        let values = parse("novel x\nrw 1 2 3\n\nxpc\n").unwrap();
-        assert_eq!(values[6], [1, 2, 0, 0, 0, 0, 0]);
+        let mut values = [[Some(0.0); WIDTH]; COUNT];
+        parse("novel x\nrw 1 2 3\n\nxpc\n", &mut values).unwrap();
+        assert_eq!(values[6], [1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0].map(Some));
+        assert_eq!(values[0], [Some(0.0); WIDTH]);
         assert!(LINES.iter().all(|(_, metrics)| metrics.len() <= WIDTH));
     }
 
     #[test]
-    fn refuses_what_is_no_counter() {
-        assert_eq!(malformed(parse("rw 1")), "bad rw: \"\"");
-        assert_eq!(malformed(parse("abt 1 2 x 4")), "bad abt: \"x\"");
+    fn a_counter_that_is_odd_costs_itself_alone() {
+        let mut values = [[Some(0.0); WIDTH]; COUNT];
+        let text = "rw 1\nabt -1 18446744073709551616 x 4\n";
+        assert_eq!(malformed(parse(text, &mut values)), "bad rw: \"\"");
+        assert_eq!(values[6][..2], [Some(1.0), None]);
+        assert_eq!(values[1][..4], [Some(-1.0), Some(1.844_674_407_370_955_2e19), None, Some(4.0)]);
     }
 
     #[test]
@@ -171,9 +184,13 @@ mod tests {
             .with("sys/fs/xfs/stats/stats", "rw 8 9\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(text.contains("\nnode_xfs_read_calls_total{device=\"sdb1\"} 2\n"), "{text}");
-        assert!(!text.contains("sda1") && !text.contains("\"stats\""), "{text}");
+        assert!(text.contains("\nnode_xfs_read_calls_total{device=\"sda1\"} 1\n"), "{text}");
+        assert!(
+            !text.contains("write_calls_total{device=\"sda1") && !text.contains("\"stats\""),
+            "{text}"
+        );
         let error = result.unwrap_err().to_string();
-        assert!(error.ends_with("/sys/fs/xfs/sda1/stats/stats: bad rw: \"x\""), "{error}");
+        assert!(error.ends_with("/sys/fs/xfs/sda1/stats/stats:1: bad rw: \"x\""), "{error}");
         assert!(Machine::new().collect(&SPEC, &[]).1.is_ok());
     }
 }

@@ -5,7 +5,11 @@
 //! has a line of names and one of values, `state` a word, and `objset-*` are kstats of a dataset
 //! each. Which names there are depends on the release; `HELP` is where a number is on FreeBSD.
 
-use crate::{exposition::Kind, parse::number, prelude::*};
+use crate::{
+    exposition::Kind,
+    parse::{decimal, rows_after},
+    prelude::*,
+};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -77,16 +81,15 @@ impl Collector for Zfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, kstats, pool, dataset, names, room } = self;
         let entries = folder.list().or_no_data()?;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
             let kstat = kstats.iter_mut().find(|kstat| kstat.name.as_bytes() == entry.bytes());
-            let put = match kstat {
+            faults.keep(match kstat {
                 Some(kstat) => kstat.put(out),
                 None => put_pool(&entry, (&mut *pool, &mut *dataset), (names, room), out),
-            };
-            result = result.and(put);
+            });
         }
-        result
+        faults.end()
     }
 }
 
@@ -94,17 +97,14 @@ impl Kstat {
     fn put(&mut self, out: &mut Sink) -> Result {
         let Self { file, known, .. } = self;
         let put = file.parse(|text| {
-            each(text, |name, kind, rest| {
-                let word = rest.split_ascii_whitespace().next().unwrap_or_default();
-                match kind {
-                    "3" => out.put(known.metric(name), [], number::<i64>("kstat", word)?),
-                    "4" => out.put(known.metric(name), [], number::<u64>("kstat", word)?),
-                    _ => {}
+            each(text, |name, kind, value| {
+                if matches!(kind, "3" | "4") {
+                    out.put(known.metric(name), [], decimal("kstat", first(value))?);
                 }
                 Ok(())
             })
         });
-        if put.as_ref().is_err_and(Error::is_absent) { Ok(()) } else { put }
+        put.map(Some).unless_unreadable().map(drop)
     }
 }
 
@@ -115,33 +115,28 @@ fn put_pool(
     (names, room): (&mut Names, &mut Vec<u8>),
     out: &mut Sink,
 ) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
     let zpool = entry.name();
-    let mut result = Ok(());
+    let mut faults = Faults::default();
     for file in dir.list(names)? {
         let name = file.name();
         let is_objset = name.starts_with("objset-");
         if !is_objset && !matches!(&*name, "io" | "state") {
             continue;
         }
-        let put = match dir.whole(&name, room) {
-            Ok(Some(bytes)) => {
-                let text = String::from_utf8_lossy(bytes);
-                let put = match &*name {
-                    "io" => put_io(&text, &zpool, pool, out),
-                    "state" => {
-                        put_state(&text, &zpool, out);
-                        Ok(())
-                    }
-                    _ => put_dataset(&text, &zpool, dataset, out),
-                };
-                put.map_err(|source| Error::Parse { path: dir.path(&name), source })
+        let Some(bytes) = faults.read(dir.whole(&name, room)) else { continue };
+        let text = String::from_utf8_lossy(bytes);
+        let put = match &*name {
+            "io" => put_io(&text, &zpool, pool, out),
+            "state" => {
+                put_state(&text, &zpool, out);
+                Ok(())
             }
-            absent => absent.map(drop),
+            _ => put_dataset(&text, &zpool, dataset, out),
         };
-        result = result.and(put);
+        faults.keep(put.map_err(|source| Error::Parse { path: dir.path(&name), source }));
     }
-    result
+    faults.end()
 }
 
 fn put_state(text: &str, zpool: &str, out: &mut Sink) {
@@ -152,16 +147,22 @@ fn put_state(text: &str, zpool: &str, out: &mut Sink) {
 }
 
 fn put_io(text: &str, zpool: &str, known: &mut Known<1>, out: &mut Sink) -> Result<(), Malformed> {
-    let mut lines = text.lines().skip_while(|line| !line.starts_with("nread"));
-    let names = lines.next().unwrap_or_default();
-    for line in lines {
-        let mut values = line.split_ascii_whitespace();
-        for name in names.split_ascii_whitespace() {
-            let value: u64 = values.number("pool's number")?;
-            out.put(known.metric(name), [&zpool], value);
+    let head = text.lines().position(|line| line.starts_with("nread"));
+    let head = head.ok_or_else(|| Malformed::new("names of a pool's numbers", text))?;
+    let names = || text.lines().nth(head).unwrap_or_default().split_ascii_whitespace();
+    rows_after(head + 1, text, |line| {
+        let values = line.split_ascii_whitespace();
+        if values.clone().count() != names().count() {
+            return Err(Malformed::new("number of a pool's numbers", line));
         }
-    }
-    Ok(())
+        let mut faults = Faults::default();
+        for (name, word) in names().zip(values) {
+            if let Some(value) = faults.keep(decimal("pool's number", word)) {
+                out.put(known.metric(name), [&zpool], value);
+            }
+        }
+        faults.end()
+    })
 }
 
 fn put_dataset(
@@ -170,40 +171,44 @@ fn put_dataset(
     known: &mut Known<2>,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    let mut dataset = "";
-    each(text, |name, kind, rest| {
-        if name == "dataset_name" {
-            dataset = rest;
-        } else if kind == "4" {
-            let word = rest.split_ascii_whitespace().next().unwrap_or_default();
-            let value: u64 = number("dataset's number", word)?;
+    let dataset = text.lines().map(fields).find(|(name, ..)| *name == "dataset_name");
+    let (_, _, dataset) = dataset.ok_or_else(|| Malformed::new("dataset_name", text))?;
+    each(text, |name, kind, value| {
+        if kind == "4" {
+            let value = decimal("dataset's number", first(value))?;
             out.put(known.metric(name), [&dataset, &zpool], value);
         }
         Ok(())
     })
 }
 
-/// Gives `line` the name, the type and the rest of each line after the head.
+/// Gives `line` the name, the type and the value of each line after the head.
 fn each<'a>(
     text: &'a str,
     mut line: impl FnMut(&'a str, &'a str, &'a str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
-    let mut lines = text.lines();
     let is_head = |line: &str| line.split_ascii_whitespace().eq(["name", "type", "data"]);
-    if !lines.any(is_head) {
-        return Err(Malformed::new("head of a kstat", text));
+    let head = text.lines().position(is_head);
+    let head = head.ok_or_else(|| Malformed::new("head of a kstat", text))?;
+    rows_after(head + 1, text, |whole| {
+        let (name, kind, value) = fields(whole);
+        if value.is_empty() { Ok(()) } else { line(name, kind, value) }
+    })
+}
+
+/// The name, the type and the value of a line, of which the value may have spaces.
+fn fields(line: &str) -> (&str, &str, &str) {
+    fn split(text: &str) -> (&str, &str) {
+        let text = text.trim_ascii_start();
+        text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""))
     }
-    for whole in lines {
-        let mut words = whole.trim_ascii_start().splitn(2, |c: char| c.is_ascii_whitespace());
-        let (name, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut words = rest.trim_ascii_start().splitn(2, |c: char| c.is_ascii_whitespace());
-        let (kind, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let rest = rest.trim_ascii_start();
-        if !rest.is_empty() {
-            line(name, kind, rest)?;
-        }
-    }
-    Ok(())
+    let (name, rest) = split(line);
+    let (kind, value) = split(rest);
+    (name, kind, value.trim_ascii_start())
+}
+
+fn first(value: &str) -> &str {
+    value.split_ascii_whitespace().next().unwrap_or_default()
 }
 
 /// The metrics of names that have been seen.
@@ -278,7 +283,15 @@ mod tests {
             .with("proc/spl/kstat/zfs/abdstats", "")
             .with("proc/spl/kstat/zfs/arcstats", format!("{HEAD}hits 4 3\nmisses 4 x\n"))
             .with("proc/spl/kstat/zfs/novel", "x")
-            .with("proc/spl/kstat/zfs/tank/io", "\nnread nwritten\n1\n")
+            .with(
+                "proc/spl/kstat/zfs/tank/io",
+                "1 3\nnread nwritten wlentime wupdate\nx -1 18446744073709551616 3\n7\n",
+            )
+            .with("proc/spl/kstat/zfs/tank/objset-0x1", format!("{HEAD}writes 4 5\n"))
+            .with(
+                "proc/spl/kstat/zfs/tank/objset-0x2",
+                format!("{HEAD}reads 4 x\nwrites 4 5\ndataset_name 7 tank/a\n"),
+            )
             .with("proc/spl/kstat/zfs/tank/state", "Degraded\n")
             .with("proc/spl/kstat/zfs/tank/txgs", "x\n");
         let (text, result) = machine.collect(&SPEC, &[]);
@@ -290,8 +303,11 @@ mod tests {
             lines,
             [
                 "node_zfs_arc_hits 3",
-                "node_zfs_zpool_nread{zpool=\"tank\"} 1",
+                "node_zfs_zpool_dataset_writes{dataset=\"tank/a\",zpool=\"tank\"} 5",
+                "node_zfs_zpool_nwritten{zpool=\"tank\"} -1",
                 "node_zfs_zpool_state{state=\"degraded\",zpool=\"tank\"} 1",
+                "node_zfs_zpool_wlentime{zpool=\"tank\"} 1.8446744073709552e+19",
+                "node_zfs_zpool_wupdate{zpool=\"tank\"} 3",
             ]
         );
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));

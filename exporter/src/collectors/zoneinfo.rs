@@ -1,10 +1,14 @@
 //! Zones of memory, from `/proc/zoneinfo`.
 //!
 //! A paragraph for each zone, begun by `Node 0, zone Normal`; what is told of a node stands in its
-//! first zone (`mm/vmstat.c`). A line is a name and a number; of those not in the table below, and
-//! those that are no number, none is exposed. `protection` is a list, a family for each place.
+//! first zone (`mm/vmstat.c`). A line is a name and a number; names that are not in the table below
+//! are skipped. `protection` is a list, a family for each place.
 
-use crate::{exposition::Kind, prelude::*};
+use crate::{
+    exposition::Kind,
+    parse::{decimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "zoneinfo",
@@ -71,23 +75,26 @@ impl Collector for ZoneInfo {
         let Self { file, protection } = self;
         file.parse(|text| {
             let (mut node, mut zone) = ("", "");
-            for line in text.lines() {
+            rows(text, |line| {
                 if let Some(heading) = line.strip_prefix("Node ") {
+                    // What follows a malformed heading belongs to no known zone.
+                    (node, zone) = ("", "");
                     (node, zone) = parse_heading(heading)?;
-                    continue;
+                    return Ok(());
                 }
-                let Some((field, value)) = line.trim_ascii_start().split_once(' ') else {
-                    continue;
-                };
+                let line = line.trim_ascii_start();
+                let (field, value) = line.split_once(' ').unwrap_or((line, ""));
+                if zone.is_empty() {
+                    return Ok(());
+                }
                 if field == "protection:" {
-                    put_protection([node, zone], value, protection, out);
-                } else if let Some((_, metric)) = FIELDS.iter().find(|(name, _)| *name == field)
-                    && let Ok(number) = value.trim_ascii().parse::<i64>()
-                {
-                    out.put(metric, [&node, &zone], number);
+                    return put_protection([node, zone], value, protection, out);
                 }
-            }
-            Ok(())
+                if let Some((_, metric)) = FIELDS.iter().find(|(name, _)| *name == field) {
+                    out.put(metric, [&node, &zone], decimal("zoneinfo value", value.trim_ascii())?);
+                }
+                Ok(())
+            })
         })
     }
 }
@@ -100,19 +107,16 @@ fn parse_heading(text: &str) -> Result<(&str, &str), Malformed> {
     parts.ok_or_else(|| Malformed::new("node and zone", text))
 }
 
-/// Exposes `(0, 3019, 20427)`; nothing where one of them is no number.
+/// Exposes `(0, 3019, 20427)`.
 fn put_protection(
     [node, zone]: [&str; 2],
     text: &str,
     metrics: &mut Vec<Metric<2>>,
     out: &mut Sink,
-) {
+) -> Result<(), Malformed> {
     let list = text.trim_ascii().trim_start_matches('(').trim_end_matches(')');
-    let numbers = || list.split(',').map(|number| number.trim_ascii().parse::<i64>());
-    if numbers().any(|number| number.is_err()) {
-        return;
-    }
-    for (i, number) in numbers().flatten().enumerate() {
+    let mut faults = Faults::default();
+    for (i, number) in list.split(',').enumerate() {
         if metrics.len() == i {
             metrics.push(Metric::named(
                 Kind::Gauge,
@@ -121,30 +125,40 @@ fn put_protection(
                 ["node", "zone"],
             ));
         }
-        if let Some(metric) = metrics.get(i) {
+        if let Some(metric) = metrics.get(i)
+            && let Some(number) = faults.keep(decimal("protection", number.trim_ascii()))
+        {
             out.put(metric, [&node, &zone], number);
         }
     }
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, malformed, sample_lines};
 
     #[test]
-    fn lines_that_are_not_known_or_no_number_are_skipped() {
+    fn a_line_that_is_odd_costs_itself_alone() {
         let machine = Machine::new().with(
             "proc/zoneinfo",
-            "Node 1, zone   Normal\n  pages free  5\n   min x\n   low 7\n   high: 8\n   protection: (0, x)\n  per-node stats\n\n",
+            "Node 1, zone   Normal\n  pages free  5\n   min x\n   low -7\n   high: 8\n\
+             \x20  protection: (0, x, 3)\n  per-node stats\n\nNode 1 zone DMA\n   low 5\n\
+             Node 2, zone   DMA\n   low 18446744073709551616\n",
         );
         let (text, result) = machine.collect(&SPEC, &[]);
-        result.unwrap();
-        assert!(
-            text.ends_with("\nnode_zoneinfo_low_pages{node=\"1\",zone=\"Normal\"} 7\n"),
-            "{text}"
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/zoneinfo:3: bad zoneinfo value: \"x\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_zoneinfo_low_pages{node=\"1\",zone=\"Normal\"} -7",
+                "node_zoneinfo_low_pages{node=\"2\",zone=\"DMA\"} 1.8446744073709552e+19",
+                "node_zoneinfo_protection_0{node=\"1\",zone=\"Normal\"} 0",
+                "node_zoneinfo_protection_2{node=\"1\",zone=\"Normal\"} 3",
+            ]
         );
-        assert_eq!(text.lines().count(), 3);
     }
 
     #[test]

@@ -18,19 +18,20 @@ use crate::{
 };
 
 /// What the files say.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Files {
-    pub(super) address_assign_type: Option<i64>,
-    pub(super) device_id: Option<i64>,
-    pub(super) name_assign_type: Option<i64>,
+    pub(super) address_assign_type: Option<f64>,
+    pub(super) device_id: Option<f64>,
+    pub(super) name_assign_type: Option<f64>,
 }
 
 impl Files {
     fn read(dir: &Dir<'_>) -> Self {
+        let number = |file| number(dir, file).ok().flatten();
         Self {
-            address_assign_type: number(dir, "addr_assign_type"),
-            device_id: number(dir, "dev_id"),
-            name_assign_type: number(dir, "name_assign_type"),
+            address_assign_type: number("addr_assign_type"),
+            device_id: number("dev_id"),
+            name_assign_type: number("name_assign_type"),
         }
     }
 }
@@ -144,7 +145,7 @@ impl Rest<'_> {
         self.read(link, |dir| text(dir, file))
     }
 
-    pub(super) fn number(&self, link: &Link, file: &str) -> Option<i64> {
-        self.read(link, |dir| number(dir, file))
+    pub(super) fn number(&self, link: &Link, file: &str) -> Option<f64> {
+        self.read(link, |dir| number(dir, file).ok().flatten())
     }
 }

@@ -48,36 +48,36 @@ pub(super) const IFF_ALLMULTI: u32 = 1 << 9;
 pub(super) const IFF_LOWER_UP: u32 = 1 << 16;
 pub(super) const IFF_DORMANT: u32 = 1 << 17;
 
-/// What is a number, as in the file of that name in `/sys/class/net/<name>`; `None` where the
-/// interface does not have it, or not in its present state.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// The attributes that are numbers, each as the file of that name in `/sys/class/net/<name>` shows
+/// it; `None` where the interface does not have it, or not in its present state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Numbers {
     pub(super) up: bool,
-    pub(super) address_assign_type: Option<i64>,
-    pub(super) carrier: Option<i64>,
-    pub(super) carrier_changes: Option<i64>,
-    pub(super) carrier_downs: Option<i64>,
-    pub(super) carrier_ups: Option<i64>,
-    pub(super) device_id: Option<i64>,
-    pub(super) dormant: Option<i64>,
-    pub(super) flags: Option<i64>,
-    pub(super) group: Option<i64>,
-    pub(super) index: Option<i64>,
-    pub(super) kind: Option<i64>,
-    pub(super) link: Option<i64>,
-    pub(super) link_mode: Option<i64>,
-    pub(super) mtu: Option<i64>,
-    pub(super) name_assign_type: Option<i64>,
-    pub(super) queue_length: Option<i64>,
+    pub(super) address_assign_type: Option<f64>,
+    pub(super) carrier: Option<f64>,
+    pub(super) carrier_changes: Option<f64>,
+    pub(super) carrier_downs: Option<f64>,
+    pub(super) carrier_ups: Option<f64>,
+    pub(super) device_id: Option<f64>,
+    pub(super) dormant: Option<f64>,
+    pub(super) flags: Option<f64>,
+    pub(super) group: Option<f64>,
+    pub(super) index: Option<f64>,
+    pub(super) kind: Option<f64>,
+    pub(super) link: Option<f64>,
+    pub(super) link_mode: Option<f64>,
+    pub(super) mtu: Option<f64>,
+    pub(super) name_assign_type: Option<f64>,
+    pub(super) queue_length: Option<f64>,
     /// In Mb/s, -1 where the driver does not know.
-    pub(super) speed: Option<i64>,
+    pub(super) speed: Option<f64>,
 }
 
 impl Numbers {
     pub(super) fn put(&self, device: &[u8], out: &mut Sink) {
         out.put(&UP, [&device], self.up);
         // Whole bytes, as upstream counts them.
-        let speed = self.speed.map(|speed| speed.wrapping_mul(1_000_000) / 8);
+        let speed = self.speed.map(|speed| (speed * 1e6 / 8.0).trunc());
         for (metric, value) in [
             (&ADDRESS_ASSIGN_TYPE, self.address_assign_type),
             (&CARRIER, self.carrier),
@@ -105,10 +105,11 @@ impl Numbers {
 }
 
 /// What the administrator wants of an interface with these flags.
-pub(super) fn admin_state(flags: Option<i64>) -> &'static str {
+pub(super) fn admin_state(flags: Option<f64>) -> &'static str {
     match flags {
         None => "unknown",
-        Some(flags) if flags & i64::from(IFF_UP) != 0 => "up",
+        // `IFF_UP` is the lowest bit.
+        Some(flags) if flags.rem_euclid(2.0) >= 1.0 => "up",
         Some(_) => "down",
     }
 }

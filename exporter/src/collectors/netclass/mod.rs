@@ -55,10 +55,10 @@ struct NetClass {
     sources: Sources<dyn Source>,
 }
 
-/// What is to be exposed.
+/// Which interfaces and values are exposed.
 struct Wanted {
     ignored: Pattern,
-    /// Also speeds that the driver does not know.
+    /// Whether speeds that the driver does not know are exposed.
     invalid_speed: bool,
 }
 
@@ -67,14 +67,14 @@ impl Wanted {
         !self.ignored.matches(&String::from_utf8_lossy(name))
     }
 
-    fn speed(&self, speed: Option<i64>) -> Option<i64> {
-        speed.filter(|&speed| speed >= 0 || self.invalid_speed)
+    fn speed(&self, speed: Option<f64>) -> Option<f64> {
+        speed.filter(|&speed| speed >= 0.0 || self.invalid_speed)
     }
 }
 
 /// Where the attributes come from.
 trait Source: Send {
-    /// Puts the interfaces that are `wanted`; nothing before an error.
+    /// Puts the interfaces that are `wanted`; nothing before an error, save in the last source.
     fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result;
 }
 
@@ -111,10 +111,13 @@ mod tests {
             .with("sys/class/net/a/ifalias", b"\xff\n")
             .with("sys/class/net/a/mtu/folder", "")
             .with("sys/class/net/b/operstate", "up\n")
-            .with("sys/class/net/b/flags", "0x1002\n");
+            .with("sys/class/net/b/flags", "0x1002\n")
+            .with("sys/class/net/b/tx_queue_len", "18446744073709551616\n");
         let exposed = |args: &[&str]| {
             let (text, result) = machine.collect(&SPEC, args);
-            result.unwrap();
+            let error = result.map_or_else(|error| error.to_string(), |()| String::new());
+            let is_of_a = error.ends_with("net/a/flags: bad number: \"what\"");
+            assert_eq!(is_of_a, text.contains("device=\"a\""), "{error}");
             sample_lines(&text).map(str::to_owned).collect::<Vec<_>>()
         };
         let rest = [
@@ -122,13 +125,14 @@ mod tests {
             r#"node_network_info{address="",adminstate="down",broadcast="",device="b",duplex="",ifalias="",operstate="up"} 1"#,
             r#"node_network_info{address="",adminstate="unknown",broadcast="",device="a",duplex="",ifalias="�",operstate=""} 1"#,
         ];
+        let queue = [r#"node_network_transmit_queue_length{device="b"} 1.8446744073709552e+19"#];
         let up = [r#"node_network_up{device="a"} 0"#, r#"node_network_up{device="b"} 1"#];
         let speed = [r#"node_network_speed_bytes{device="a"} -125000"#];
-        assert_eq!(exposed(&[]), [&rest[..], &speed, &up].concat());
+        assert_eq!(exposed(&[]), [&rest[..], &speed, &queue, &up].concat());
         let valid = ["--collector.netclass.ignore-invalid-speed"];
-        assert_eq!(exposed(&valid), [&rest[..], &up].concat());
+        assert_eq!(exposed(&valid), [&rest[..], &queue, &up].concat());
         let without_a = ["--collector.netclass.ignored-devices=^a"];
-        assert_eq!(exposed(&without_a), [&rest[..2], &up[1..]].concat());
+        assert_eq!(exposed(&without_a), [&rest[..2], &queue, &up[1..]].concat());
     }
 
     #[test]

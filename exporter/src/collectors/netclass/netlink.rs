@@ -96,26 +96,26 @@ struct Shown<F> {
 
 impl<'a, F: Fn() -> &'a Rest<'a>> Shown<F> {
     fn numbers(&self, link: &Link, files: Files, wanted: &Wanted) -> Numbers {
-        let signed = |number: Option<u32>| number.map(|number| i64::from(number.cast_signed()));
+        let signed = |number: Option<u32>| number.map(|number| f64::from(number.cast_signed()));
         let running = link.flags & IFF_UP != 0;
         Numbers {
             up: operstate(link) == "up",
             address_assign_type: files.address_assign_type,
-            carrier: link.carrier.filter(|_| running).map(i64::from),
+            carrier: link.carrier.filter(|_| running).map(f64::from),
             carrier_changes: signed(link.carrier_changes),
             carrier_downs: signed(link.carrier_downs),
             carrier_ups: signed(link.carrier_ups),
             device_id: files.device_id,
-            dormant: running.then_some(i64::from(link.flags & IFF_DORMANT != 0)),
+            dormant: running.then_some(f64::from(link.flags & IFF_DORMANT != 0)),
             flags: flags(link).or_else(|| (self.rest)().number(link, "flags")),
             group: signed(link.group),
             index: Some(link.index.into()),
             kind: Some(link.kind.into()),
             link: signed(Some(link.link.unwrap_or(link.index))),
-            link_mode: link.mode.map(i64::from),
+            link_mode: link.mode.map(f64::from),
             mtu: signed(link.mtu),
             name_assign_type: files.name_assign_type,
-            queue_length: link.queue_length.map(i64::from),
+            queue_length: link.queue_length.map(f64::from),
             speed: wanted.speed(match self.mode {
                 _ if !running => None,
                 Some(mode) => Some(mode.speed.into()),
@@ -153,7 +153,7 @@ fn operstate(link: &Link) -> &'static str {
 /// The flags as the file shows them: netlink tells of what the administrator wants of
 /// `IFF_PROMISC` and `IFF_ALLMULTI`, the file of what is; and the file has no states in it.
 /// `None` where the kernel is older than Linux 6.0 and does not tell.
-fn flags(link: &Link) -> Option<i64> {
+fn flags(link: &Link) -> Option<f64> {
     const OTHERS: u32 = IFF_PROMISC | IFF_ALLMULTI | IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT;
     let is = |count: u32, flag: u32| if count > 0 { flag } else { 0 };
     let flags = link.flags & !OTHERS
@@ -175,9 +175,9 @@ mod tests {
             all_multicast,
             ..Link::default()
         };
-        assert_eq!(flags(&link(0x1_1043, Some(0), Some(0))), Some(0x1003));
-        assert_eq!(flags(&link(0x3_1043, Some(2), Some(1))), Some(0x1303));
-        assert_eq!(flags(&link(0x1_1343, Some(0), Some(0))), Some(0x1003));
+        assert_eq!(flags(&link(0x1_1043, Some(0), Some(0))), Some(f64::from(0x1003)));
+        assert_eq!(flags(&link(0x3_1043, Some(2), Some(1))), Some(f64::from(0x1303)));
+        assert_eq!(flags(&link(0x1_1343, Some(0), Some(0))), Some(f64::from(0x1003)));
         assert_eq!(flags(&link(0x1_1043, Some(0), None)), None);
     }
 
@@ -203,8 +203,8 @@ mod tests {
             let numbers = shown(complete).numbers(&link(flags), Files::default(), &wanted);
             (numbers.flags, numbers.speed)
         };
-        assert_eq!(numbers(false, IFF_UP), (Some(0x1203), Some(-1)));
-        assert_eq!(numbers(true, IFF_UP), (Some(0x1203), None), "it has no speed");
+        assert_eq!(numbers(false, IFF_UP), (Some(f64::from(0x1203)), Some(-1.0)));
+        assert_eq!(numbers(true, IFF_UP), (Some(f64::from(0x1203)), None), "it has no speed");
         assert_eq!(numbers(false, 0).1, None, "it is down");
         let info = |complete, flags| samples(|out| shown(complete).put_info(&link(flags), out));
         assert!(info(false, IFF_UP).contains("duplex=\"half\""));
@@ -228,9 +228,9 @@ mod tests {
                 info.split("duplex=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
             (shown.numbers(&link, Files::default(), &wanted).speed, duplex)
         };
-        assert_eq!(told(IFF_UP, 10_000, 1), (Some(10_000), "full".into()));
-        assert_eq!(told(IFF_UP, 10, 0), (Some(10), "half".into()));
-        assert_eq!(told(IFF_UP, -1, 255), (Some(-1), "unknown".into()));
+        assert_eq!(told(IFF_UP, 10_000, 1), (Some(10_000.0), "full".into()));
+        assert_eq!(told(IFF_UP, 10, 0), (Some(10.0), "half".into()));
+        assert_eq!(told(IFF_UP, -1, 255), (Some(-1.0), "unknown".into()));
         assert_eq!(told(0, 10_000, 1), (None, String::new()));
     }
 

@@ -100,23 +100,23 @@ impl Source for Rtnl {
 }
 
 fn numbers(link: &Link, mode: Option<Mode>) -> Numbers {
-    let number = |number: Option<u32>| number.map(i64::from);
+    let number = |number: Option<u32>| number.map(f64::from);
     Numbers {
         up: operstate(link) == "up",
-        carrier: link.carrier.map(i64::from),
+        carrier: link.carrier.map(f64::from),
         carrier_changes: number(link.carrier_changes),
         carrier_downs: number(link.carrier_downs),
         carrier_ups: number(link.carrier_ups),
-        dormant: link.mode.map(i64::from),
+        dormant: link.mode.map(f64::from),
         flags: Some(link.flags.into()),
         group: number(link.group),
         index: Some(link.index.into()),
         kind: Some(link.kind.into()),
         link: number(Some(link.link.filter(|&index| index > 0).unwrap_or(link.index))),
-        link_mode: link.mode.map(i64::from),
+        link_mode: link.mode.map(f64::from),
         mtu: number(link.mtu),
         queue_length: number(link.queue_length),
-        speed: mode.map(|mode| mode.speed.into()).filter(|&speed| speed >= 0),
+        speed: mode.map(|mode| mode.speed.into()).filter(|&speed| speed >= 0.0),
         ..Numbers::default()
     }
 }
@@ -190,9 +190,9 @@ mod tests {
         };
         let mode = |speed| Some(Mode { index: 7, speed, duplex: 255 });
         let told = numbers(&link, mode(-1));
-        assert_eq!((told.speed, told.link, told.dormant), (None, Some(7), Some(1)));
+        assert_eq!((told.speed, told.link, told.dormant), (None, Some(7.0), Some(1.0)));
         assert!(told.up);
-        assert_eq!(numbers(&link, mode(10_000)).speed, Some(10_000));
+        assert_eq!(numbers(&link, mode(10_000)).speed, Some(10_000.0));
         expect![[r#"
             node_network_info{address="",broadcast="",device="",duplex="Unknown",ifalias="",operstate="up"} 1
         "#]]

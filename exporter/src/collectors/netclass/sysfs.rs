@@ -4,11 +4,7 @@ use super::{
     Wanted,
     metrics::{INFO, Numbers, admin_state},
 };
-use crate::{
-    host::tree::{Attribute, Dir, Entry},
-    parse::signed,
-    prelude::*,
-};
+use crate::{exposition::Label, host::tree::Attribute, parse::any_base, prelude::*};
 
 pub(super) struct Sysfs(Folder);
 
@@ -27,21 +23,24 @@ impl super::Source for Sysfs {
             tracing::debug!(%error, "no interfaces");
             Error::NoData
         })?;
+        let mut faults = Faults::default();
         for entry in interfaces {
-            // A file such as bonding_masters is none.
+            // A file such as bonding_masters is no interface.
             if wanted.keeps(entry.bytes())
                 && let Ok(Some(dir)) = entry.dir()
             {
-                put(&entry, &dir, wanted, out);
+                faults.keep(put(&entry, &dir, wanted, out));
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 
-fn put(entry: &Entry<'_>, dir: &Dir<'_>, wanted: &Wanted, out: &mut Sink) {
+fn put(entry: &Entry<'_>, dir: &Dir<'_>, wanted: &Wanted, out: &mut Sink) -> Result {
     let operstate = text(dir, "operstate");
     let operstate = operstate.as_deref().unwrap_or_default();
+    let mut faults = Faults::default();
+    let mut number = |dir, file| faults.keep(number(dir, file)).flatten();
     let numbers = Numbers {
         up: operstate == "up",
         address_assign_type: number(dir, "addr_assign_type"),
@@ -71,12 +70,13 @@ fn put(entry: &Entry<'_>, dir: &Dir<'_>, wanted: &Wanted, out: &mut Sink) {
     let admin = admin_state(numbers.flags);
     let [address, broadcast, duplex] =
         [&address, &broadcast, &duplex].map(|text| text.as_deref().unwrap_or_default());
-    let labels: [&dyn crate::exposition::Label; 7] =
+    let labels: [&dyn Label; 7] =
         [&address, &admin, &broadcast, &device, &duplex, &alias, &operstate];
     out.put(&INFO, labels, 1);
+    faults.end()
 }
 
-/// The text of a file; `None` also where it cannot be read, which is no reason to lose the rest.
+/// The text of a file; `None` where it cannot be read.
 pub(super) fn text(dir: &Dir<'_>, file: &str) -> Option<Attribute> {
     dir.text(file).unwrap_or_else(|error| {
         tracing::debug!(%error, "left out");
@@ -84,7 +84,7 @@ pub(super) fn text(dir: &Dir<'_>, file: &str) -> Option<Attribute> {
     })
 }
 
-/// The number in a file, decimal or hexadecimal.
-pub(super) fn number(dir: &Dir<'_>, file: &str) -> Option<i64> {
-    signed(&text(dir, file)?).ok()
+/// The number in a file, decimal or hexadecimal; `None` where the file cannot be read.
+pub(super) fn number(dir: &Dir<'_>, file: &str) -> Result<Option<f64>> {
+    dir.parse(file, any_base).unless_unreadable()
 }

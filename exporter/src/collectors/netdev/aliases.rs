@@ -23,7 +23,7 @@ impl Files {
         texts.clear();
         ends.clear();
         for entry in folder.list()? {
-            let Some(dir) = entry.dir()? else { continue }; // bonding_masters
+            let Some(dir) = entry.dir().unless_unreadable()? else { continue }; // bonding_masters
             names.extend_from_slice(entry.bytes());
             match dir.bytes("ifalias") {
                 // Any bytes.

@@ -78,6 +78,10 @@ pub(super) struct Device<'a> {
 
 impl Device<'_> {
     fn put(&mut self, counter: &Counter, value: u64) {
+        self.put_number(counter, value as f64);
+    }
+
+    fn put_number(&mut self, counter: &Counter, value: f64) {
         match &self.alias {
             Some(alias) => self.out.put(&counter.aliased, [&self.name, alias], value),
             None => self.out.put(&counter.plain, [&self.name], value),
@@ -170,8 +174,10 @@ fn put_columns(words: &Columns, detailed: bool, device: &mut Device<'_>) {
         &TX_CARRIER,
         &TX_COMPRESSED,
     ];
-    for (counter, &word) in columns.into_iter().zip(words) {
-        device.put(counter, word);
+    for (counter, word) in columns.into_iter().zip(words) {
+        if let Some(value) = *word {
+            device.put_number(counter, value);
+        }
     }
 }
 

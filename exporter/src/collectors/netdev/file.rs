@@ -2,33 +2,53 @@
 
 use crate::prelude::*;
 
-/// The counters of one interface.
-pub(super) type Columns = [u64; 16];
+/// The counters of one interface; `None` where one is malformed.
+pub(super) type Columns = [Option<f64>; 16];
 
-/// Gives `each` the name and the columns of each interface in it.
+/// Gives `each` the name and the columns of each interface in it that is `wanted`.
 pub(super) fn each_line(
     text: &[u8],
+    wanted: impl Fn(&[u8]) -> bool,
     mut each: impl FnMut(&[u8], &Columns),
 ) -> Result<(), Malformed> {
-    for line in text.split(|&byte| byte == b'\n').skip(2).filter(|line| !line.is_empty()) {
-        let wrong = |what| Malformed::new(what, &String::from_utf8_lossy(line));
-        // A name may have colons itself.
-        let colon = memchr::memrchr(b':', line).ok_or_else(|| wrong("interface"))?;
-        let (name, rest) = line.split_at_checked(colon).ok_or_else(|| wrong("interface"))?;
-        let name = name.trim_ascii();
-        if name.is_empty() {
-            return Err(wrong("interface"));
+    let mut faults = Faults::default();
+    for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')).skip(2) {
+        if line.is_empty() {
+            continue;
         }
-        let rest = rest.strip_prefix(b":").unwrap_or(rest);
-        let rest = std::str::from_utf8(rest).map_err(|_| wrong("counters"))?;
-        let mut words = rest.split_ascii_whitespace();
-        let mut columns = [0; 16];
-        for column in &mut columns {
-            *column = words.number("counter")?;
-        }
-        each(name, &columns);
+        let parsed = match split(line) {
+            Ok((name, counters)) if wanted(name) => {
+                let mut columns = [None; 16];
+                let parsed = parse(counters, &mut columns);
+                each(name, &columns);
+                parsed
+            }
+            split => split.map(drop),
+        };
+        faults.keep(parsed.map_err(|malformed| malformed.in_line(number)));
     }
-    Ok(())
+    faults.end()
+}
+
+/// Name and counters.
+fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    // A name may have colons itself.
+    let colon = memchr::memrchr(b':', line);
+    let split = colon.and_then(|colon| line.split_at_checked(colon));
+    (split.map(|(name, counters)| (name.trim_ascii(), counters)))
+        .and_then(|(name, counters)| Some((name, counters.strip_prefix(b":")?)))
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| Malformed::new("interface", &String::from_utf8_lossy(line)))
+}
+
+fn parse(counters: &[u8], columns: &mut Columns) -> Result<(), Malformed> {
+    let text = String::from_utf8_lossy(counters);
+    let mut words = text.split_ascii_whitespace();
+    let mut faults = Faults::default();
+    for column in columns {
+        *column = faults.keep(words.decimal("counter"));
+    }
+    faults.end()
 }
 
 #[cfg(test)]
@@ -38,29 +58,44 @@ mod tests {
 
     const HEAD: &str = "Inter-|   Receive  |  Transmit\n face |bytes |bytes\n";
 
-    fn read(text: &[u8]) -> Result<Vec<(Vec<u8>, [u64; 16])>, Malformed> {
+    /// The interfaces but `lo`, and the first fault.
+    fn read(text: &[u8]) -> (Vec<(Vec<u8>, Columns)>, Result<(), Malformed>) {
         let mut seen = Vec::new();
-        each_line(text, |name, words| seen.push((name.to_vec(), *words)))?;
-        Ok(seen)
+        let each = |name: &[u8], columns: &Columns| seen.push((name.to_vec(), *columns));
+        let result = each_line(text, |name| name != b"lo", each);
+        (seen, result)
     }
 
     #[test]
     fn names_are_what_is_before_the_last_colon() {
         let mut text = HEAD.as_bytes().to_vec();
         text.extend(b" e\xff:1:18446744073709551615 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n");
-        let words = [u64::MAX, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-        assert_eq!(read(&text), Ok(vec![(b"e\xff:1".to_vec(), words)]));
-        assert_eq!(read(b""), Ok(vec![]));
-        assert_eq!(read(HEAD.as_bytes()), Ok(vec![]));
+        let (seen, result) = read(&text);
+        result.unwrap();
+        let [(name, columns)] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!(name, b"e\xff:1");
+        assert_eq!((columns[0], columns[15]), (Some(1.844_674_407_370_955_2e19), Some(16.0)));
+        assert_eq!(read(b""), (vec![], Ok(())));
+        assert_eq!(read(HEAD.as_bytes()), (vec![], Ok(())));
     }
 
     #[test]
     fn what_is_no_interface_is_refused() {
-        let read = |line: &[u8]| malformed(read(&[HEAD.as_bytes(), line].concat()));
+        let read = |line: &[u8]| malformed(read(&[HEAD.as_bytes(), line].concat()).1);
         assert_eq!(read(b"eth0 1 2"), "bad interface: \"eth0 1 2\"");
         assert_eq!(read(b"  : 1 2"), "bad interface: \"  : 1 2\"");
         assert_eq!(read(b"eth0: 1 2"), "bad counter: \"\"");
-        assert_eq!(read(b"eth0: 1 -2"), "bad counter: \"-2\"");
-        assert_eq!(read(b"eth0: \xff"), "bad counters: \"eth0: \u{fffd}\"");
+        assert_eq!(read(b"eth0: 1 x"), "bad counter: \"x\"");
+        assert_eq!(read(b"eth0: \xff"), "bad counter: \"\u{fffd}\"");
+    }
+
+    #[test]
+    fn a_counter_that_is_odd_costs_itself_alone() {
+        let lines = "lo: x y\nnovel 7\n a: 1 x -3\n\n b: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
+        let (seen, result) = read(&[HEAD, lines].concat().into_bytes());
+        assert_eq!(result, Err(Malformed::new("interface", "novel 7").in_line(4)));
+        let [(_, a), (_, b)] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!(a[..4], [Some(1.0), None, Some(-3.0), None]);
+        assert!(b.iter().all(Option::is_some));
     }
 }

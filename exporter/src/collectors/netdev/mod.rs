@@ -109,35 +109,40 @@ impl Collector for NetDev {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { filter, detailed, file, links, aliases, addresses } = self;
         out.served_by(if file.is_some() { "procfs" } else { "netlink" });
+        let mut faults = Faults::default();
         if let Aliases::Files(files) = aliases {
-            files.refresh()?;
+            faults.keep(files.refresh());
         }
         let scrape = out.scrape();
+        let wanted = |name: &[u8]| filter.keeps(&String::from_utf8_lossy(name));
         let mut put = |name: &[u8], counters: Counters<'_>, link: Option<&Link>| {
-            if filter.keeps(&String::from_utf8_lossy(name)) {
-                let alias = match (&*aliases, link) {
-                    (Aliases::Files(files), _) => files.get(name),
-                    (Aliases::Links, Some(link)) => Some(aliases::text(&link.alias)),
-                    _ => None,
-                };
-                counters.put(*detailed, &mut Device { name, alias, out: &mut *out });
-            }
+            let alias = match (&*aliases, link) {
+                (Aliases::Files(files), _) => files.get(name),
+                (Aliases::Links, Some(link)) => Some(aliases::text(&link.alias)),
+                _ => None,
+            };
+            counters.put(*detailed, &mut Device { name, alias, out: &mut *out });
         };
         if let Some(file) = file {
             let each = |name: &[u8], columns: &_| put(name, Counters::File(columns), None);
-            file::each_line(file.bytes()?, each)
-                .map_err(|source| Error::Parse { path: file.path().into(), source })?;
-        } else {
-            for link in links.get(scrape)?.iter() {
+            if let Some(text) = faults.keep(file.bytes()) {
+                let parsed = file::each_line(text, wanted, each);
+                let path = file.path();
+                faults.keep(parsed.map_err(|source| Error::Parse { path: path.into(), source }));
+            }
+        } else if let Some(links) = faults.keep(links.get(scrape)) {
+            for link in links.iter().filter(|link| wanted(&link.name)) {
                 if let Some(stats) = &link.stats {
                     put(&link.name, Counters::Link(stats), Some(link));
                 }
             }
         }
-        match addresses {
-            Some(addresses) => addresses.collect(&*links.get(scrape)?, filter, out),
-            None => Ok(()),
+        if let Some(addresses) = addresses
+            && let Some(links) = faults.keep(links.get(scrape))
+        {
+            faults.keep(addresses.collect(&links, filter, out));
         }
+        faults.end()
     }
 }
 
@@ -239,8 +244,9 @@ mod tests {
             text.contains("node_network_receive_bytes_total{device=\"e\u{fffd}\"} 1\n"),
             "{text}"
         );
-        let (_, result) = machine.collect(&SPEC, &[PROCFS, "--collector.netdev.label-ifalias"]);
+        let (text, result) = machine.collect(&SPEC, &[PROCFS, "--collector.netdev.label-ifalias"]);
         assert!(result.unwrap_err().is_absent(), "there is no sys/class/net");
+        assert!(text.contains("node_network_receive_bytes_total{device="), "{text}");
     }
 
     #[test]

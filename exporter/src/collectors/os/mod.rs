@@ -51,7 +51,11 @@ impl Collector for Os {
     fn collect(&mut self, out: &mut Sink) -> Result {
         for file in &mut self.0 {
             file.close();
-            let read = file.parse(|text| put(&release::parse(text)?, out));
+            let read = file.parse(|text| {
+                let mut release = Release::default();
+                let parsed = release.parse(text);
+                parsed.and(put(&release, out))
+            });
             if let Some(()) = read.unless_absent()? {
                 return Ok(());
             }
@@ -61,7 +65,6 @@ impl Collector for Os {
 }
 
 fn put(release: &Release<'_>, out: &mut Sink) -> Result<(), Malformed> {
-    let support_end = release.support_end()?;
     out.put(
         &INFO,
         [
@@ -84,7 +87,7 @@ fn put(release: &Release<'_>, out: &mut Sink) -> Result<(), Malformed> {
     if version > 0.0 {
         out.put(&VERSION, [&release.id, &release.id_like, &release.name], version);
     }
-    if let Some(seconds) = support_end {
+    if let Some(seconds) = release.support_end()? {
         out.put(&SUPPORT_END, [], seconds);
     }
     Ok(())
@@ -105,15 +108,23 @@ mod tests {
         assert!(text.contains(",id=\"b\",") && !text.contains("node_os_version"), "{text}");
         let machine = machine.with("root/etc/os-release", "ID\n");
         let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
-        assert!(error.ends_with("root/etc/os-release: bad assignment: \"ID\""), "{error}");
+        assert!(error.ends_with("root/etc/os-release:1: bad assignment: \"ID\""), "{error}");
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
     }
 
     #[test]
-    fn a_wrong_end_of_support_hides_all() {
-        let machine = Machine::new().with("root/etc/os-release", "ID=a\nSUPPORT_END=2027-1-1\n");
+    fn a_line_that_is_wrong_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "root/etc/os-release",
+            "ID=a\nNAME=\"b\n=c\nnovel 7\nSUPPORT_END=2027-1-1\nVERSION_ID=9\n",
+        );
         let (text, result) = machine.collect(&SPEC, &[]);
-        assert_eq!(text, "");
-        assert!(result.unwrap_err().to_string().ends_with("bad SUPPORT_END: \"2027-1-1\""));
+        assert!(text.contains(",id=\"a\",") && text.contains(",name=\"\","), "{text}");
+        assert!(text.ends_with("node_os_version{id=\"a\",id_like=\"\",name=\"\"} 9\n"), "{text}");
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("os-release:2: bad quote: \"\\\"b\""), "{error}");
+        let machine = machine.with("root/etc/os-release", "ID=a\nSUPPORT_END=2027-1-1\n");
+        let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
+        assert!(error.ends_with("bad SUPPORT_END: \"2027-1-1\""), "{error}");
     }
 }

@@ -1,6 +1,9 @@
 //! The format of os-release(5).
 
-use crate::error::{Malformed, Result};
+use crate::{
+    error::{Malformed, Result},
+    parse::rows,
+};
 use jiff::{civil::Date, tz::TimeZone};
 use std::borrow::Cow;
 
@@ -22,7 +25,49 @@ pub(super) struct Release<'a> {
     pub(super) version_id: Cow<'a, str>,
 }
 
-impl Release<'_> {
+impl<'a> Release<'a> {
+    /// Takes the assignments of a file; of two to one name, the last counts. What is malformed is
+    /// left out.
+    pub(super) fn parse(&mut self, text: &'a str) -> Result<(), Malformed> {
+        rows(text, |line| {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                return Ok(());
+            }
+            let (name, rest) =
+                line.split_once('=').ok_or_else(|| Malformed::new("assignment", line))?;
+            let name = name.trim();
+            let name = name.strip_prefix("export ").unwrap_or(name);
+            if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                return Err(Malformed::new("name", line));
+            }
+            if let Some(field) = self.field(name) {
+                *field = unquote(rest.trim())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The field that an assignment to this name sets.
+    fn field(&mut self, name: &str) -> Option<&mut Cow<'a, str>> {
+        Some(match name {
+            "BUILD_ID" => &mut self.build_id,
+            "ID" => &mut self.id,
+            "ID_LIKE" => &mut self.id_like,
+            "IMAGE_ID" => &mut self.image_id,
+            "IMAGE_VERSION" => &mut self.image_version,
+            "NAME" => &mut self.name,
+            "PRETTY_NAME" => &mut self.pretty_name,
+            "SUPPORT_END" => &mut self.support_end,
+            "VARIANT" => &mut self.variant,
+            "VARIANT_ID" => &mut self.variant_id,
+            "VERSION" => &mut self.version,
+            "VERSION_CODENAME" => &mut self.version_codename,
+            "VERSION_ID" => &mut self.version_id,
+            _ => return None,
+        })
+    }
+
     /// The version as a number, such as 24.04; 0 where it does not begin with one.
     pub(super) fn major_minor(&self) -> f64 {
         let mut dots = 0;
@@ -50,42 +95,6 @@ impl Release<'_> {
             None => Err(Malformed::new("SUPPORT_END", &self.support_end)),
         }
     }
-}
-
-/// Reads the assignments; of two to one name, the last counts.
-pub(super) fn parse(text: &str) -> Result<Release<'_>, Malformed> {
-    let mut release = Release::default();
-    for line in text.lines().map(str::trim) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (name, rest) =
-            line.split_once('=').ok_or_else(|| Malformed::new("assignment", line))?;
-        let name = name.trim();
-        let name = name.strip_prefix("export ").unwrap_or(name);
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            return Err(Malformed::new("name", line));
-        }
-        let value = unquote(rest.trim())?;
-        let field = match name {
-            "BUILD_ID" => &mut release.build_id,
-            "ID" => &mut release.id,
-            "ID_LIKE" => &mut release.id_like,
-            "IMAGE_ID" => &mut release.image_id,
-            "IMAGE_VERSION" => &mut release.image_version,
-            "NAME" => &mut release.name,
-            "PRETTY_NAME" => &mut release.pretty_name,
-            "SUPPORT_END" => &mut release.support_end,
-            "VARIANT" => &mut release.variant,
-            "VARIANT_ID" => &mut release.variant_id,
-            "VERSION" => &mut release.version,
-            "VERSION_CODENAME" => &mut release.version_codename,
-            "VERSION_ID" => &mut release.version_id,
-            _ => continue,
-        };
-        *field = value;
-    }
-    Ok(release)
 }
 
 /// The value without its quotes, its escapes and what comes after `#`. Copied only where that
@@ -158,7 +167,9 @@ mod tests {
 
     #[test]
     fn lines_are_assignments_or_comments() {
-        let release = parse("# x\n\n export ID = a\nNOVEL=1\nID=b\n").unwrap();
+        let parse = |text| Release::default().parse(text);
+        let mut release = Release::default();
+        release.parse("# x\n\n export ID = a\nNOVEL='\nID=b\n").unwrap();
         assert_eq!(release, Release { id: "b".into(), ..Release::default() });
         assert_eq!(malformed(parse("ID")), "bad assignment: \"ID\"");
         assert_eq!(malformed(parse("1D=a")), "bad name: \"1D=a\"");

@@ -10,6 +10,7 @@ use crate::{exposition::Kind, prelude::*};
 use files::{clean, expand, read, text_files};
 use hashbrown::{HashMap, HashSet};
 use parse::{Family, Sample};
+use std::cmp::Ordering;
 use tracing::error;
 
 static DIRECTORY: Flag<Vec<String>> = texts(
@@ -194,12 +195,8 @@ fn put(out: &mut Sink, family: &Family, help: &str) {
             (name, value)
         }));
         match kind {
-            Kind::Histogram => {
-                let buckets: Vec<(f64, u64)> =
-                    points(sample).into_iter().map(|(bound, n)| (bound, whole(n))).collect();
-                out.histogram(&labels, &buckets, sample.sum, whole(sample.count));
-            }
-            Kind::Summary => out.summary(&labels, &points(sample), sample.sum, whole(sample.count)),
+            Kind::Histogram => out.histogram(&labels, &points(sample), sample.sum, sample.count),
+            Kind::Summary => out.summary(&labels, &points(sample), sample.sum, sample.count),
             Kind::Counter | Kind::Gauge | Kind::Untyped => out.sample(&labels, sample.value),
         }
     }
@@ -209,21 +206,12 @@ fn put(out: &mut Sink, family: &Family, help: &str) {
 fn points(sample: &Sample) -> Vec<(f64, f64)> {
     let mut points = sample.points.clone();
     points.reverse();
-    points.sort_by(|(a, _), (b, _)| a.total_cmp(b)); // stable; there is no NaN among them
+    // Stable; there is no NaN among the bounds, and 0 is the same as -0.
+    points.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     #[expect(clippy::float_cmp, reason = "bounds are the same only where they are equal")]
     points.dedup_by(|(a, _), (b, _)| a == b);
     points
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count that is none becomes the nearest"
-)]
-const fn whole(count: f64) -> u64 {
-    count as u64
-}
-
-#[cfg(test)]
 #[cfg(test)]
 mod tests;

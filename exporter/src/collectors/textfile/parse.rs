@@ -20,9 +20,9 @@ pub struct Family {
 }
 
 impl Family {
-    /// The type. A name in braces (`{"name"} 1`) without `# TYPE` makes a counter, as upstream.
+    /// The type; untyped where no line of the file gives one.
     pub fn kind(&self) -> Kind {
-        self.kind.unwrap_or(Kind::Counter)
+        self.kind.unwrap_or(Kind::Untyped)
     }
 }
 
@@ -219,6 +219,8 @@ impl<'a> Parser<'a> {
             _ if family.kind.is_some() || !family.samples.is_empty() => {
                 Some("TYPE line, second or after samples")
             }
+            // The numbers of a gauge histogram are exposed as they are, one by one.
+            _ if is_gauge_histogram(text) => None,
             _ => {
                 family.kind = kind(text);
                 family.kind.is_none().then_some("metric type")
@@ -271,12 +273,6 @@ impl<'a> Parser<'a> {
     /// The rest of a sample's line, from its labels on; the name is among them where `of` is none.
     fn sample(&mut self, mut of: Option<(usize, Part)>) -> Result<(), Malformed> {
         let begin = self.seen();
-        if let Some((i, _)) = of
-            && let Some(family) = self.content.families.get_mut(i)
-        {
-            // In braces alone the type stays open, as upstream.
-            family.kind.get_or_insert(Kind::Untyped);
-        }
         let mut labels = Vec::new();
         if self.peek()? == b'{' {
             self.at += 1;
@@ -311,6 +307,10 @@ impl<'a> Parser<'a> {
         }
         let word = self.word()?;
         let value = float(word).ok_or_else(|| Malformed::new("value", word))?;
+        let is_bucket = part == Part::Point && !point.is_nan();
+        if kind == Kind::Histogram && value < 0.0 && (is_bucket || part == Part::Count) {
+            return Err(Malformed::new("count of a histogram, negative", word));
+        }
         if self.peek()? != b'\n' {
             self.skip_blanks();
             let word = self.word()?;
@@ -375,7 +375,10 @@ impl<'a> Parser<'a> {
                     labels.push((name, value));
                     self.skip_blanks();
                 }
-                b',' | b'}' if name_within => *of = Some(self.family(&name)?),
+                b',' | b'}' if name_within && of.is_none() => *of = Some(self.family(&name)?),
+                b',' | b'}' if name_within => {
+                    return Err(Malformed::new("sample, with two metric names", begin));
+                }
                 _ => return Err(Malformed::new("label without =", begin)),
             }
             match self.peek()? {
@@ -441,6 +444,11 @@ fn kind(text: &str) -> Option<Kind> {
     [Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Summary, Kind::Untyped]
         .into_iter()
         .find(|kind| text.eq_ignore_ascii_case(kind.name()))
+}
+
+/// A type that the exposition has no lines for.
+fn is_gauge_histogram(text: &str) -> bool {
+    ["gauge_histogram", "gaugehistogram"].iter().any(|kind| text.eq_ignore_ascii_case(kind))
 }
 
 /// A number as Go reads it, without hexadecimal exponents and underscores: what is too large is

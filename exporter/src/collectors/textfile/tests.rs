@@ -179,6 +179,42 @@ fn names_that_a_histogram_uses_are_taken() {
 }
 
 #[test]
+fn counts_are_exposed_as_they_are() {
+    check(
+        &[
+            (
+                "a/h.prom",
+                "# TYPE h histogram\nh_bucket{le=\"-0\"} 1\nh_bucket{le=\"0\"} 1.5\nh_count 1e30\n",
+            ),
+            ("a/s.prom", "# TYPE s summary\ns{quantile=\"0.5\"} NaN\ns_count -2\n"),
+            ("a/wrong.prom", "# TYPE w histogram\nw_bucket{le=\"1\"} -1\n"),
+            ("a/x.prom", "{\"x\",l=\"y\"} 1\n"),
+        ],
+        &["a"],
+        expect![[r##"
+            # HELP h Metric read from a/h.prom
+            # TYPE h histogram
+            h_bucket{le="0"} 1.5
+            h_bucket{le="+Inf"} 1e+30
+            h_sum 0
+            h_count 1e+30
+            node_textfile_mtime_seconds{file="a/h.prom"} 1
+            node_textfile_mtime_seconds{file="a/s.prom"} 1
+            node_textfile_mtime_seconds{file="a/x.prom"} 1
+            node_textfile_scrape_error 1
+            # HELP s Metric read from a/s.prom
+            # TYPE s summary
+            s{quantile="0.5"} NaN
+            s_sum 0
+            s_count -2
+            # HELP x Metric read from a/x.prom
+            # TYPE x untyped
+            x{l="y"} 1
+        "##]],
+    );
+}
+
+#[test]
 fn paths_are_cleaned_and_patterns_are_gos() {
     assert_eq!(clean("./a//b/../c/./x.prom"), "a/c/x.prom");
     assert_eq!(clean("/../a/x.prom"), "/a/x.prom");

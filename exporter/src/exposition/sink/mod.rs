@@ -223,20 +223,20 @@ impl Family {
     pub fn histogram(
         &mut self,
         labels: &[(&str, &str)],
-        buckets: &[(f64, u64)],
+        buckets: &[(f64, f64)],
         sum: f64,
-        count: u64,
+        count: f64,
     ) {
         let mut first = true;
         for &(bound, n) in buckets {
-            self.line("_bucket", labels, Some(("le", bound)), n as f64, first);
+            self.line("_bucket", labels, Some(("le", bound)), n, first);
             first = false;
         }
         if buckets.last().is_none_or(|&(bound, _)| bound != f64::INFINITY) {
-            self.line("_bucket", labels, Some(("le", f64::INFINITY)), count as f64, first);
+            self.line("_bucket", labels, Some(("le", f64::INFINITY)), count, first);
         }
         self.line("_sum", labels, None, sum, false);
-        self.line("_count", labels, None, count as f64, false);
+        self.line("_count", labels, None, count, false);
         self.end_sample(labels.len());
     }
 
@@ -246,7 +246,7 @@ impl Family {
         labels: &[(&str, &str)],
         quantiles: &[(f64, f64)],
         sum: f64,
-        count: u64,
+        count: f64,
     ) {
         let mut first = true;
         for &(quantile, value) in quantiles {
@@ -254,7 +254,7 @@ impl Family {
             first = false;
         }
         self.line("_sum", labels, None, sum, first);
-        self.line("_count", labels, None, count as f64, false);
+        self.line("_count", labels, None, count, false);
         self.end_sample(labels.len());
     }
 

@@ -95,8 +95,8 @@ fn histograms_and_summaries_have_their_lines_in_order() {
     let mut sink = Sink::default();
     sink.begin(1);
     let labels = [("x", "y\"")];
-    sink.family("h", "H.", Kind::Histogram).histogram(&labels, &[(0.5, 1), (1.0, 3)], 2.5, 4);
-    sink.family("s", "S.", Kind::Summary).summary(&[], &[(0.9, 7.0)], 8.0, 9);
+    sink.family("h", "H.", Kind::Histogram).histogram(&labels, &[(0.5, 1.0), (1.0, 3.0)], 2.5, 4.0);
+    sink.family("s", "S.", Kind::Summary).summary(&[], &[(0.9, 7.0)], 8.0, 9.0);
     assert_eq!(
         rendered(&sink),
         "# HELP h H.\n# TYPE h histogram\n\

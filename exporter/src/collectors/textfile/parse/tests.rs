@@ -53,7 +53,8 @@ fn odd_but_right() {
     ] {
         assert_eq!(one(text).name, "x", "{text:?}");
     }
-    assert_eq!(one("{\"x\"} 1\n").kind(), Kind::Counter);
+    assert_eq!(one("{\"x\"} 1\n").kind(), Kind::Untyped);
+    assert_eq!(one("# TYPE x gauge\n{\"x\"} 1\n").kind(), Kind::Gauge);
     assert_eq!(one("x 1\n").kind(), Kind::Untyped);
     assert_eq!(one("# HELP x a\\\\b\\nc\\\"d \nx 1\n").help.unwrap(), "a\\b\nc\"d ");
     assert_eq!(
@@ -100,7 +101,9 @@ fn wrong() {
         ),
         ("x 1\n# TYPE x gauge\n", "line 2: bad TYPE line, second or after samples: \"x\""),
         ("# TYPE x gauge \n", "line 1: bad metric type: \"gauge \""),
-        ("# TYPE x gauge_histogram\n", "line 1: bad metric type: \"gauge_histogram\""),
+        ("# TYPE x unknown\n", "line 1: bad metric type: \"unknown\""),
+        ("{\"x\"} 1\n# TYPE x gauge\n", "line 2: bad TYPE line, second or after samples: \"x\""),
+        ("{\"x\",\"y\"} 1\n", "line 1: bad sample, with two metric names: \"\\\"y\\\"} 1\""),
         ("# HELP x.y a\n", "line 1: bad metric name in a comment: \"x.y a\""),
         ("# TYPE s summary\ns{quantile=\"a\"} 1\n", "line 2: bad le or quantile: \"a\""),
     ] {
@@ -119,6 +122,29 @@ fn histograms_and_summaries_are_assembled() {
     let content = parse("# TYPE s summary\ns_bucket 1\ns_count 2\n_sum 3\n").unwrap();
     let names: Vec<&str> = content.families.iter().map(|family| family.name.as_str()).collect();
     assert_eq!(names, ["s", "s_bucket", "_sum"]);
+}
+
+#[test]
+fn counts_of_a_histogram_are_not_negative() {
+    for sample in ["h_bucket{le=\"1\"} -1", "h_count -0.5", "h{le=\"1\"} -Inf"] {
+        let value = sample.rsplit(' ').next().unwrap();
+        assert_eq!(
+            refused(&format!("# TYPE h histogram\n{sample}\n")),
+            format!("line 2: bad count of a histogram, negative: {value:?}")
+        );
+    }
+    let odd = "# TYPE h histogram\nh_bucket{le=\"1\"} -0\nh_sum -3\nh -4\n\
+        # TYPE s summary\ns{quantile=\"0.5\"} -1\ns_sum -2\ns_count -3\n";
+    assert_eq!(parse(odd).unwrap().families.len(), 2);
+}
+
+#[test]
+fn a_gauge_histogram_is_taken_number_by_number() {
+    let content = parse("# TYPE g gaugehistogram\ng_bucket{le=\"1\"} 2\ng_gcount 3\n").unwrap();
+    let families: Vec<_> = (content.families.iter())
+        .map(|family| (family.name.as_str(), family.kind(), family.samples[0].value))
+        .collect();
+    assert_eq!(families, [("g_bucket", Kind::Untyped, 2.0), ("g_gcount", Kind::Untyped, 3.0)]);
 }
 
 #[test]
