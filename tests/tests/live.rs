@@ -146,7 +146,8 @@ fn rearrange(mut at: Namespace) {
 fn start(entries: u32) -> Option<Neighbours> {
     let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
     let netns = u32::try_from(netns).unwrap();
-    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries };
+    let btf = Path::new("/sys/kernel/btf/vmlinux");
+    let options = Options { btf, netns, entries, interfaces: 0 };
     Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 

@@ -71,7 +71,10 @@ impl Host {
                 0 => room(&proc),
                 given => u32::try_from(given).unwrap_or(u32::MAX),
             };
-            Bpf::new(sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"), entries)
+            let interfaces = flags.get(&bpf::INTERFACE_MAP_ENTRIES);
+            let interfaces = u32::try_from(interfaces).unwrap_or(u32::MAX);
+            let (btf, netns) = (sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"));
+            Bpf::new(btf, netns, entries, interfaces)
         } else {
             Bpf::off()
         };

@@ -7,6 +7,7 @@
 
 mod btf;
 mod health;
+mod mapped;
 mod neighbour;
 mod sys;
 
@@ -100,6 +101,29 @@ pub enum Error {
         /// Entries there is room for.
         room: u32,
     },
+    /// The map has no room for the interfaces that have neighbours.
+    #[error("more than {room} interfaces, each family one: see --bpf.interface-map-entries")]
+    Crowded {
+        /// Interfaces there is room for.
+        room: usize,
+    },
+    /// The counts contradict themselves.
+    #[error("a count of neighbours is below zero")]
+    BelowZero,
+    /// What an earlier attempt has found.
+    #[error(transparent)]
+    Before(Arc<Self>),
+}
+
+impl Error {
+    /// Whether the counts cannot be trusted for the time being, and nothing else is wrong.
+    fn is_doubt(&self) -> bool {
+        match self {
+            Self::Unsettled | Self::Full { .. } | Self::Crowded { .. } | Self::BelowZero => true,
+            Self::Before(error) => error.is_doubt(),
+            _ => false,
+        }
+    }
 }
 
 impl From<Error> for crate::error::Error {
@@ -121,8 +145,16 @@ pub const NEIGHBOUR_MAP_ENTRIES: Flag<u64> = Flag::value(
     "Neighbours of all network namespaces that eBPF has room for; 0 goes by the thresholds of the kernel's tables.",
 );
 
+/// `--bpf.interface-map-entries`.
+pub const INTERFACE_MAP_ENTRIES: Flag<u64> = Flag::value(
+    "bpf.interface-map-entries",
+    &["0"],
+    "Interfaces of all network namespaces, each family one, whose neighbours eBPF has room for; 0 goes by the interfaces there are.",
+);
+
 /// The flags of this module.
-pub static FLAGS: &[&dyn AnyFlag] = &[&ENABLED, &REQUIRED, &NEIGHBOUR_MAP_ENTRIES];
+pub static FLAGS: &[&dyn AnyFlag] =
+    &[&ENABLED, &REQUIRED, &NEIGHBOUR_MAP_ENTRIES, &INTERFACE_MAP_ENTRIES];
 
 /// The programs, for all that want them: each subject is loaded by the first that asks.
 #[derive(Clone, Debug)]
@@ -136,24 +168,32 @@ struct Shared {
     netns: PathBuf,
     /// Room for entries of the neighbour tables.
     entries: u32,
+    /// Room for interfaces.
+    interfaces: u32,
     neighbours: OnceLock<Result<Mutex<Neighbours>, Error>>,
 }
 
 impl Bpf {
     /// Programs for the kernel that describes its types in the file `btf`; they report on the
     /// network namespace of the file `netns`, which must be this process's, and have room for so
-    /// many `entries` of the neighbour tables. Nothing is loaded yet.
+    /// many `entries` of the neighbour tables and `interfaces`, 0 going by those there are. Nothing
+    /// is loaded yet.
     #[must_use]
-    pub fn new(btf: PathBuf, netns: PathBuf, entries: u32) -> Self {
-        Self(Arc::new(Shared { btf: Some(btf), netns, entries, neighbours: OnceLock::new() }))
+    pub fn new(btf: PathBuf, netns: PathBuf, entries: u32, interfaces: u32) -> Self {
+        let btf = Some(btf);
+        Self(Arc::new(Shared { btf, netns, entries, interfaces, neighbours: OnceLock::new() }))
     }
 
     /// No programs: who asks is told [`Error::Off`].
     #[must_use]
     pub fn off() -> Self {
-        let shared =
-            Shared { btf: None, netns: PathBuf::new(), entries: 0, neighbours: OnceLock::new() };
-        Self(Arc::new(shared))
+        Self(Arc::new(Shared {
+            btf: None,
+            netns: PathBuf::new(),
+            entries: 0,
+            interfaces: 0,
+            neighbours: OnceLock::new(),
+        }))
     }
 
     /// The names of the programs that are to be attached.
@@ -195,7 +235,8 @@ impl Shared {
         })?;
         // The number of a namespace has 32 bits.
         let netns = u32::try_from(netns.st_ino).unwrap_or_default();
-        Neighbours::start(&Options { btf, netns, entries: self.entries })
+        let Self { entries, interfaces, .. } = *self;
+        Neighbours::start(&Options { btf, netns, entries, interfaces })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
-use exporter_common::neighbour::{Offsets, STEPS};
+use exporter_common::neighbour::{Offsets, STEPS, WAYS};
 
 use super::{Error, HOOKS};
 use crate::host::{
@@ -12,12 +12,17 @@ use crate::host::{
 };
 
 /// How many interfaces are counted at most, for each family one: sixteen times those there are
-/// here, since other namespaces have some, too. To read the map takes the longer the larger it is.
+/// here, since other namespaces have some, too.
 pub(super) fn interfaces() -> Result<u32, Error> {
     let mut links = Links::new();
     Socket::open()?.links(&mut links)?;
-    let wanted = links.iter().count().saturating_mul(16).clamp(1 << 13, 1 << 18);
-    Ok(u32::try_from(wanted.next_power_of_two()).unwrap_or(1 << 18))
+    let wanted = links.iter().count().saturating_mul(16).clamp(1 << 11, 1 << 18);
+    Ok(u32::try_from(wanted).unwrap_or(1 << 18))
+}
+
+/// How many groups of tags have room for so many interfaces.
+pub(super) fn groups(interfaces: u32) -> u32 {
+    interfaces.clamp(WAYS, 1 << 20).div_ceil(WAYS).next_power_of_two()
 }
 
 /// The structures that the programs read.
@@ -59,7 +64,9 @@ pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, E
         .btf(None)
         .override_global("OFFSETS", &offsets, true)
         .override_global("SLOT_MASK", &(slots(entries) - 1), true)
-        .map_max_entries("COUNTS", interfaces)
+        .override_global("GROUP_MASK", &(groups(interfaces) - 1), true)
+        .map_max_entries("TAGS", groups(interfaces))
+        .map_max_entries("COUNTS", groups(interfaces) * WAYS)
         .map_max_entries("ENTRIES", entries)
         .map_max_entries("SLOTS", slots(entries))
         .load(OBJECT)
@@ -96,11 +103,13 @@ fn offsets(btf: &btf::Btf<'_>) -> Result<Offsets, Error> {
         neighbour_pprev: pprev,
         table_family: of("neigh_table", &["family"])?,
         table_entries: of("neigh_table", &["entries"])?,
+        table_most: of("neigh_table", &["gc_thresh3"])?,
         table_nht: of("neigh_table", &["nht"])?,
         hash_heads: heads,
         hash_shift: of("neigh_hash_table", &["hash_shift"])?,
         device_ifindex: of("net_device", &["ifindex"])?,
         device_net: of("net_device", &["nd_net", "net"])?,
+        device_state: of("net_device", &["reg_state"])?,
         device_addr_len: of("net_device", &["addr_len"])?,
         device_ip: of("net_device", &["ip_ptr"])?,
         device_ip6: of("net_device", &["ip6_ptr"])?,
