@@ -104,7 +104,7 @@ impl Sink {
         self.scrape
     }
 
-    /// Sets when the scrape's answer is due.
+    /// Sets when the samples are due: at the last deadline of the scrapes that they are for.
     pub const fn due(&mut self, at: Option<Instant>) {
         self.deadline = at;
     }

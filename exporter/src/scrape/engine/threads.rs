@@ -49,21 +49,20 @@ impl Engine {
             let now = Instant::now();
             match state.machine.next(thread, now) {
                 Job::Run(run) => {
-                    let seat = state.seats.get_mut(run.slot).and_then(Option::take);
-                    let reading = Some(state.kept.reading(run.slot));
-                    let since = now;
                     return Some(Task::Collect(Collecting {
                         engine: self,
                         run,
-                        since,
-                        seat,
-                        reading,
+                        since: now,
+                        seat: state.seats.get_mut(run.slot).and_then(Option::take),
+                        reading: Some(state.kept.reading(run.slot)),
                     }));
                 }
                 Job::Render(scrape) => {
-                    let renderer = state.kept.renderer.take();
-                    let scrape = Some(scrape);
-                    return Some(Task::Render(Rendering { engine: self, scrape, renderer }));
+                    return Some(Task::Render(Rendering {
+                        engine: self,
+                        scrape: Some(scrape),
+                        renderer: state.kept.renderer.take(),
+                    }));
                 }
                 Job::Wait => {
                     state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);

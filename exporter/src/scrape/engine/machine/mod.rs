@@ -59,8 +59,8 @@ pub(super) const STALLED: Duration = Duration::from_millis(250);
 pub(super) const URGENT: Duration = Duration::from_millis(100);
 /// A run that took less is never said to be late, however little time a scrape has.
 const SLOW: Duration = Duration::from_millis(100);
-/// A run that takes so long hangs, also where no scrape has a deadline.
-const HUNG: Duration = Duration::from_secs(30);
+/// What a scrape without a deadline is thought to have, when it is said which runs are late.
+const HUNG: Duration = Duration::from_secs(60);
 
 /// The slots, the scrapes and the threads. `T` comes with a scrape and goes with it; `R` is a
 /// handle of what a run has read.
@@ -167,12 +167,17 @@ fn later(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 impl Slot {
-    /// Whether it is news that a run of this age was too slow for a scrape that had `time`.
-    fn is_late(&mut self, age: Duration, time: Duration) -> bool {
-        // Half of it, so that a run that is about as long as a scrape has time is not now late
-        // and now back.
+    /// How long the run under way has taken.
+    fn age(&self, now: Instant) -> Option<Duration> {
+        self.running.as_ref().map(|run| now.saturating_duration_since(run.since))
+    }
+
+    /// Whether it is news that the run under way is too slow for a scrape that had `time`.
+    fn turns_late(&mut self, now: Instant, time: Duration) -> bool {
+        // Half of it, so that a run which takes about as long as scrapes have is not in turn
+        // late and back.
         let limit = (time / 2).max(SLOW);
-        let news = self.late.is_none() && age >= limit;
+        let news = self.late.is_none() && self.age(now).is_some_and(|age| age >= limit);
         if news {
             self.late = Some(limit);
         }
@@ -210,7 +215,8 @@ impl Slot {
 }
 
 impl<T, R> Scrape<T, R> {
-    fn misses(&mut self, slot: usize) -> Option<&mut Part<R>> {
+    /// The part of this slot, where it is missing.
+    fn missing(&mut self, slot: usize) -> Option<&mut Part<R>> {
         let i = self.parts.binary_search_by_key(&slot, |part| part.slot).ok()?;
         self.parts.get_mut(i).filter(|part| matches!(part.state, Share::Missing))
     }
@@ -251,10 +257,9 @@ impl<T, R: Clone> Machine<T, R> {
         let mut missing = 0;
         for i in slots {
             let Some(slot) = self.slots.get_mut(i) else { continue };
-            let age = slot.running.as_ref().map(|run| now.saturating_duration_since(run.since));
-            let state = match (age, time) {
+            let state = match (slot.age(now), time) {
                 (Some(age), Some(time)) if age >= time => {
-                    if slot.is_late(age, time) {
+                    if slot.turns_late(now, time) {
                         news.push(News::Late(i));
                     }
                     Share::Late(Duration::ZERO)
@@ -312,8 +317,7 @@ impl<T, R: Clone> Machine<T, R> {
                 part.state = Share::Late(waited);
                 let Some(slot) = self.slots.get_mut(part.slot) else { continue };
                 slot.forgo(scrape.number);
-                let age = slot.running.as_ref().map(|run| now.saturating_duration_since(run.since));
-                if age.is_some_and(|age| slot.is_late(age, waited)) {
+                if slot.turns_late(now, waited) {
                     news.push(News::Late(part.slot));
                 }
             }
@@ -322,8 +326,7 @@ impl<T, R: Clone> Machine<T, R> {
         }
         self.drop_empty();
         for (i, slot) in self.slots.iter_mut().enumerate() {
-            let age = slot.running.as_ref().map(|run| now.saturating_duration_since(run.since));
-            if age.is_some_and(|age| age >= HUNG && slot.is_late(age, HUNG)) {
+            if slot.turns_late(now, HUNG) {
                 news.push(News::Late(i));
             }
         }
@@ -387,7 +390,7 @@ impl<T, R: Clone> Machine<T, R> {
             self.queue.push_back(slot);
         }
         for scrape in self.scrapes.iter_mut().take_while(|scrape| scrape.number <= number) {
-            let Some(part) = scrape.misses(slot) else { continue };
+            let Some(part) = scrape.missing(slot) else { continue };
             part.state = Share::Read(read.clone());
             scrape.missing -= 1;
             if scrape.missing == 0 {

@@ -421,5 +421,5 @@ fn threads_that_unwind_are_replaced() {
 
 #[test]
 fn a_slot_that_hangs_is_skipped_and_comes_back() {
-    holds(&[(ONE, Some(1)), (ONE, Some(2)), (ONE, Some(1))], 1, 2, 0);
+    holds(&[(ONE, Some(1)), (ONE, Some(2))], 1, 3, 1);
 }
