@@ -149,13 +149,16 @@ impl System<'_> {
         parsers: [fn(&str) -> Result<f64, Malformed>; 2],
     ) {
         let uuid = self.uuid;
-        let mut is_head = true;
+        let mut is_first = true;
         self.rows(dir, file, |line, out| {
             let mut words = line.split_ascii_whitespace();
-            let (false, Some(kind)) = (std::mem::take(&mut is_head), words.next()) else {
-                return Ok(());
-            };
+            let Some(kind) = words.next() else { return Ok(()) };
             if words.clone().count() < metrics.len() {
+                return Ok(());
+            }
+            // The head is the first line that has no number.
+            let is_number = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+            if std::mem::take(&mut is_first) && !words.clone().any(is_number) {
                 return Ok(());
             }
             let kind = kind.trim_end_matches(':');

@@ -105,10 +105,10 @@ impl Collector for Ipvs {
         let Self { stats, table, wanted, key, sums } = self;
         let mut faults = Faults::default();
         let read = stats.parse(|text| totals(text, |metric, value| out.put(metric, [], value)));
-        faults.keep(match read {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            read => read,
-        });
+        if read.as_ref().is_err_and(Error::is_absent) && !table.exists() {
+            return Err(Error::NoData);
+        }
+        faults.keep(read);
         for sum in sums.values_mut() {
             *sum = None;
         }
@@ -211,7 +211,7 @@ fn each<'a>(text: &'a str, mut backend: impl FnMut(&Backend<'a>)) -> Result<(), 
     rows_after(HEAD, text, |line| {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
-            None => {}
+            None => service = None,
             Some("->") => {
                 // The backends of a service that cannot be read are nobody's.
                 let Some(service) = service else { return Ok(()) };

@@ -366,17 +366,17 @@ mod tests {
                 })
                 .collect();
             update(&mut times, &mut fresh);
-            times.iter().map(|(cpu, t)| (*cpu, t[0] as u32, t[3] as u32)).collect::<Vec<_>>()
+            times.iter().map(|(cpu, ticks)| (*cpu, ticks[0], ticks[3])).collect::<Vec<_>>()
         };
-        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6, 1000), (9, 5, 1000)]);
-        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7, 700), (9, 5, 1000)]);
+        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6.0, 1000.0), (9, 5.0, 1000.0)]);
+        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7.0, 700.0), (9, 5.0, 1000.0)]);
         assert_eq!(
             see(&[(9, 6, 1001), (10, 1, 1)]),
-            [(10, 1, 1), (9, 6, 1001)],
+            [(10, 1.0, 1.0), (9, 6.0, 1001.0)],
             "a jump resets all"
         );
-        assert_eq!(see(&[(10, 1, 1)]), [(10, 1, 1)], "offline");
-        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1, 1), (9, 0, 5)], "and back");
+        assert_eq!(see(&[(10, 1, 1)]), [(10, 1.0, 1.0)], "offline");
+        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1.0, 1.0), (9, 0.0, 5.0)], "and back");
     }
 
     #[test]
@@ -407,7 +407,9 @@ mod tests {
         let mut now = [4.0; 10];
         now[0] = f64::NAN;
         update(&mut times, &mut vec![(0, now)]);
-        assert!(times[0].1[0].is_nan() && times[0].1[1] == 5.0);
+        let (cpu, [user, rest @ ..]) = times[0];
+        assert!(user.is_nan());
+        assert_eq!((cpu, rest), (0, [5.0; 9]));
         update(&mut times, &mut vec![(0, [6.0; 10])]);
         assert_eq!(times, [(0, [6.0; 10])]);
     }
