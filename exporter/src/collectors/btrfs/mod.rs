@@ -287,7 +287,7 @@ fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
         let name = device.name();
         write_uuid(&device.uuid, id);
         out.put(&DEVICE_SIZE, [id, &name, &uuid], device.total);
-        out.put(&DEVICE_UNUSED, [id, &name, &uuid], device.total.wrapping_sub(device.used));
+        out.put(&DEVICE_UNUSED, [id, &name, &uuid], unused(device.total, device.used));
         match device_stats(&open.fd, number) {
             Ok(stats) => {
                 for (kind, errors) in ERRORS.iter().zip(stats.errors) {
@@ -297,6 +297,11 @@ fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
             Err(error) => tracing::debug!("btrfs: errors of device {number}: {error}"),
         }
     }
+}
+
+/// Negative where more is used than there is, as while a device is made smaller.
+const fn unused(total: u64, used: u64) -> f64 {
+    (total as i128 - used as i128) as f64
 }
 
 #[cfg(test)]
@@ -318,6 +323,11 @@ mod tests {
         assert_eq!(parse("commits\n"), (wrong(""), [None, zero, zero, zero]));
         let text = "commits x\nlast_commit_ms 1\n";
         assert_eq!(parse(text), (wrong("x"), [None, Some(1.0), zero, zero]));
+    }
+
+    #[test]
+    fn more_may_be_used_than_there_is() {
+        assert_eq!([unused(5, 3), unused(3, 5)].map(|bytes| bytes.to_string()), ["2", "-2"]);
     }
 
     #[test]

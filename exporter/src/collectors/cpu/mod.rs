@@ -114,15 +114,13 @@ struct Cpu {
 
 impl Cpu {
     fn new(host: &Host, flags: &Flags) -> Self {
-        let isolated = match host.sys.file("devices/system/cpu/isolated").parse(list) {
-            Ok(isolated) => isolated,
-            Err(error) => {
-                if !error.is_absent() {
-                    tracing::warn!("node_cpu_isolated is left out: {error}");
-                }
-                Vec::new()
-            }
-        };
+        let mut isolated = Vec::new();
+        let mut file = host.sys.file("devices/system/cpu/isolated");
+        if let Err(error) = file.parse(|text| list(text, &mut isolated))
+            && !error.is_absent()
+        {
+            tracing::warn!("node_cpu_isolated lacks processors: {error}");
+        }
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();
         Self {
@@ -320,12 +318,12 @@ fn as_labels(a: u32, b: u32) -> Ordering {
 }
 
 /// The kernel's lists of processors, such as `1,4-6`.
-fn list(text: &str) -> Result<Vec<u16>, Malformed> {
-    let mut cpus = Vec::new();
+fn list(text: &str, cpus: &mut Vec<u16>) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
     for range in ranges::<u16>("list of processors", text) {
-        cpus.extend(range?);
+        cpus.extend(faults.keep(range).into_iter().flatten());
     }
-    Ok(cpus)
+    faults.end()
 }
 
 #[cfg(test)]
@@ -412,6 +410,17 @@ mod tests {
         assert_eq!((cpu, rest), (0, [5.0; 9]));
         update(&mut times, &mut vec![(0, [6.0; 10])]);
         assert_eq!(times, [(0, [6.0; 10])]);
+    }
+
+    #[test]
+    fn an_odd_part_of_a_list_hides_no_other() {
+        let machine = Machine::new()
+            .with("proc/stat", "")
+            .with("sys/devices/system/cpu/isolated", "1,x,4-5,70000\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        let cpus: Vec<_> = sample_lines(&text).filter_map(|line| line.split('"').nth(1)).collect();
+        assert_eq!(cpus, ["1", "4", "5"]);
     }
 
     #[test]
