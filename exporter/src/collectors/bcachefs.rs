@@ -253,7 +253,7 @@ impl System<'_> {
     }
 }
 
-/// The sides of a colon, unless the right one is empty.
+/// The texts before and after a colon; `None` where no text comes after it.
 fn pair(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
     Some((name.trim(), value.trim())).filter(|(_, value)| !value.is_empty())
@@ -275,7 +275,8 @@ fn amount(text: &str) -> Result<f64, Malformed> {
     Ok((value * 1024_f64.powi(power)).trunc())
 }
 
-/// A counter's value since the file system was made; 0 where only that since the mount is told.
+/// A counter's value since the file system was made; 0 where the file has only the value since
+/// the mount.
 fn parse_counter(text: &str) -> Result<f64, Malformed> {
     let value = |prefix| text.lines().find_map(|line| line.strip_prefix(prefix));
     match (value("since filesystem creation:"), value("since mount:")) {

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn without_bonds_there_is_nothing_and_without_the_module_no_data() {
+    fn without_bonds_nothing_is_exposed_and_without_the_module_no_data() {
         let machine = Machine::new();
         let (_, result) = machine.collect(&SPEC, &[]);
         assert!(matches!(result, Err(Error::NoData)));

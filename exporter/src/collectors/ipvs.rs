@@ -69,7 +69,7 @@ const BACKEND: [(&str, &str); 3] = [
 const NAMES: [&str; 6] =
     ["local_address", "local_mark", "local_port", "proto", "remote_address", "remote_port"];
 
-/// Ends a label's value in a key: sorts before whatever a value has.
+/// Ends a label's value in a key, and sorts before all characters of values.
 const END: char = '\0';
 
 /// Which of [`NAMES`] are wanted.
@@ -85,7 +85,8 @@ struct Ipvs {
     wanted: Wanted,
     /// Room for the wanted labels of one backend.
     key: String,
-    /// By the values of the wanted labels, kept between scrapes; none where no backend has them.
+    /// The sums by the values of the wanted labels; `None` for values that no backend has at this
+    /// scrape.
     sums: BTreeMap<Box<str>, Option<Sum>>,
 }
 
@@ -261,7 +262,7 @@ mod tests {
     use crate::testing::{Machine, check, expect, malformed, sample_lines};
 
     #[test]
-    fn what_cannot_be_told_apart_is_added_up() {
+    fn backends_with_the_same_labels_are_added_up() {
         check(
             &SPEC,
             &["--collector.ipvs.backend-labels=proto,,local_port"],

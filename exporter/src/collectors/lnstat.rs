@@ -27,7 +27,7 @@ pub const SPEC: Spec = Spec {
 struct LnStat {
     folder: Folder,
     proc: Tree,
-    /// One for each file, in the order of their names.
+    /// A table for each file, in the order of their names.
     tables: Vec<Table>,
 }
 
@@ -36,7 +36,7 @@ struct Table {
     file: File,
     /// The line of names as it was last seen …
     head: Box<str>,
-    /// … and the metric of each.
+    /// … and the metric of each name.
     metrics: Vec<Metric<2>>,
 }
 
@@ -52,7 +52,7 @@ impl Collector for LnStat {
 }
 
 impl LnStat {
-    /// Makes `tables` those of the files that there are.
+    /// Adds tables for new files, and drops those of files that are gone.
     fn refresh(&mut self) -> Result {
         let Self { folder, proc, tables } = self;
         let Some(entries) = folder.list().unless_absent()? else {

@@ -87,7 +87,7 @@ static ONLINE: Metric<1> =
 
 /// `USER_HZ`, the same on all architectures of Linux that matter here.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Three seconds.
+/// Where idle time falls by so many ticks, three seconds, the numbers begin anew.
 const JUMP_BACK: f64 = 300.0;
 
 /// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
@@ -104,7 +104,8 @@ struct Cpu {
     cpuinfo: Option<File>,
     flags: Option<Pattern>,
     bugs: Option<Pattern>,
-    /// Whether `/proc/cpuinfo` gives frequencies: not where cpufreq is not wanted.
+    /// Whether frequencies of `/proc/cpuinfo` are exposed: only while the collector `cpufreq` is
+    /// enabled, as in `node_exporter`.
     frequency: bool,
     isolated: Vec<u16>,
     folder: Folder,
@@ -294,8 +295,8 @@ fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
     })
 }
 
-/// Replaces `times` by `fresh`, whose numbers do not fall save at a jump. A number that is not
-/// known stays unknown.
+/// Replaces `times` by `fresh`, in which a number that is a little lower than before is raised to
+/// its old value; see [`JUMP_BACK`]. A number that is NaN stays so.
 fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
     for (cpu, ticks) in &mut *fresh {
         let Ok(i) = times.binary_search_by(|(old, _)| as_labels(*old, *cpu)) else { continue };
@@ -312,7 +313,7 @@ fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
     std::mem::swap(times, fresh);
 }
 
-/// `10` comes before `9`.
+/// The order of two numbers as texts of a label: `10` comes before `9`.
 fn as_labels(a: u32, b: u32) -> Ordering {
     itoa::Buffer::new().format(a).cmp(itoa::Buffer::new().format(b))
 }
