@@ -222,6 +222,11 @@ impl<E> Faults<E> {
 }
 
 impl Faults {
+    /// As [`Faults::read`], with `absent` for an attribute that the device does not have.
+    pub fn read_or<T>(&mut self, absent: T, result: Result<Option<T>>) -> Option<T> {
+        self.read(result.map(|value| value.or(Some(absent))))
+    }
+
     /// The value of one device's attribute; `None` where the device does not have it, where it
     /// cannot be read (see [`Unreadable`]) and where it is malformed. Only the last is a fault.
     pub fn read<T>(&mut self, result: Result<Option<T>>) -> Option<T> {

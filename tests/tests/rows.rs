@@ -340,8 +340,10 @@ impl Trial<'_> {
                 }
             }
             for range in words(row, &numbers) {
-                let other = replaced(row, &range, &format!("{}q", &row[range.clone()]));
-                of_row.append(&mut self.depend(&rows, i, &[other]).0);
+                let word = &row[range.clone()];
+                let others = [format!("{word}q"), format!("q{word}")];
+                let others = others.map(|other| replaced(row, &range, &other));
+                of_row.append(&mut self.depend(&rows, i, &others).0);
             }
             of_file.extend(of_row.iter().cloned());
             if decides[i] {
@@ -362,7 +364,8 @@ impl Trial<'_> {
                 self.hold((i + 1, "a row more"), &now, &BTreeSet::new());
             }
         }
-        if chosen.len() == rows.len() && !decides.contains(&true) {
+        let is_told = !good.trim().is_empty();
+        if is_told && chosen.len() == rows.len() && !decides.contains(&true) {
             let now = self.with("");
             self.hold((0, "empty file"), &now, &of_file);
             self.machine.remove(self.file);

@@ -4,7 +4,10 @@
 //! `drivers/md/bcache/util.c`), which is of 1024 parts in older kernels: `1.1M` is read as
 //! `node_exporter` reads it. `priority_stats` costs a walk over all buckets.
 
-use crate::{parse::number, prelude::*};
+use crate::{
+    parse::{self, decimal, is_digits},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "bcache",
@@ -116,65 +119,80 @@ impl Collector for Bcache {
             Err(error) if error.is_absent() => return Ok(()),
             entries => entries?,
         };
-        entries
-            .filter(|entry| entry.bytes().contains(&b'-'))
-            .map(|entry| put_set(&entry, names, *priority_stats, out))
-            .fold(Ok(()), Result::and)
+        let mut faults = Faults::default();
+        for entry in entries.filter(|entry| entry.bytes().contains(&b'-')) {
+            put_set(&entry, names, *priority_stats, &mut faults, out);
+        }
+        faults.end()
     }
 }
 
-fn put_set(entry: &Entry<'_>, names: &mut Names, priority_stats: bool, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
+fn put_set(
+    entry: &Entry<'_>,
+    names: &mut Names,
+    priority_stats: bool,
+    faults: &mut Faults,
+    out: &mut Sink,
+) {
+    let Some(dir) = faults.read(entry.dir()) else { return };
     let uuid = entry.name();
     for (file, metric) in &SET {
-        out.put(metric, [&uuid], value(&dir, file)?);
+        if let Some(value) = value(&dir, file, faults) {
+            out.put(metric, [&uuid], value);
+        }
     }
-    // Called microseconds, but nanoseconds.
-    let duration = value(&dir, "internal/btree_read_average_duration_us")? * 1e-9;
-    out.put(&READ_DURATION, [&uuid], duration);
-    let mut result = Ok(());
-    for entry in dir.list(names)? {
+    // The name says microseconds, the kernel counts nanoseconds.
+    if let Some(duration) = value(&dir, "internal/btree_read_average_duration_us", faults) {
+        out.put(&READ_DURATION, [&uuid], duration * 1e-9);
+    }
+    let Some(entries) = faults.read(dir.list(names).map(Some)) else { return };
+    for entry in entries {
         let name = entry.name();
         let is = |kind| name.strip_prefix(kind).is_some_and(|n: &str| n.starts_with(digit));
-        let put = if is("bdev") {
-            put_backing(&entry, &uuid, out)
+        if is("bdev") {
+            put_backing(&entry, &uuid, faults, out);
         } else if is("cache") {
-            put_cache(&entry, &uuid, priority_stats, out)
-        } else {
-            Ok(())
-        };
-        result = result.and(put);
+            put_cache(&entry, &uuid, priority_stats, faults, out);
+        }
     }
-    result
 }
 
 const fn digit(c: char) -> bool {
     c.is_ascii_digit()
 }
 
-fn put_backing(entry: &Entry<'_>, uuid: &str, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
+fn put_backing(entry: &Entry<'_>, uuid: &str, faults: &mut Faults, out: &mut Sink) {
+    let Some(dir) = faults.read(entry.dir()) else { return };
     let device = entry.name();
     for (file, metric) in &BACKING {
-        out.put(metric, [&device, &uuid], value(&dir, file)?);
+        if let Some(value) = value(&dir, file, faults) {
+            out.put(metric, [&device, &uuid], value);
+        }
     }
-    let readaheads = value(&dir, "stats_total/cache_readaheads")?;
-    if readaheads > 0.0 {
+    let readaheads = value(&dir, "stats_total/cache_readaheads", faults);
+    if let Some(readaheads) = readaheads.filter(|readaheads| *readaheads != 0.0) {
         out.put(&READAHEADS, [&device, &uuid], readaheads);
     }
-    put_lines(&dir, "writeback_rate_debug", &WRITEBACK, [&device, uuid], out)
+    put_lines(&dir, "writeback_rate_debug", &WRITEBACK, [&device, uuid], (faults, out));
 }
 
-fn put_cache(entry: &Entry<'_>, uuid: &str, priority_stats: bool, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
+fn put_cache(
+    entry: &Entry<'_>,
+    uuid: &str,
+    priority_stats: bool,
+    faults: &mut Faults,
+    out: &mut Sink,
+) {
+    let Some(dir) = faults.read(entry.dir()) else { return };
     let device = entry.name();
     for (file, metric) in &CACHE {
-        out.put(metric, [&device, &uuid], value(&dir, file)?);
+        if let Some(value) = value(&dir, file, faults) {
+            out.put(metric, [&device, &uuid], value);
+        }
     }
     if priority_stats {
-        put_lines(&dir, "priority_stats", &PRIORITY, [&device, uuid], out)?;
+        put_lines(&dir, "priority_stats", &PRIORITY, [&device, uuid], (faults, out));
     }
-    Ok(())
 }
 
 /// Exposes lines of a keyword and an amount.
@@ -183,30 +201,31 @@ fn put_lines(
     file: &str,
     rows: &[(&str, Metric<2>)],
     [device, uuid]: [&str; 2],
-    out: &mut Sink,
-) -> Result {
-    let Some(text) = dir.text(file)? else { return Ok(()) };
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(key), Some(last)) = (words.next(), words.next_back()) else { continue };
-        let Some((_, metric)) = rows.iter().find(|(name, _)| *name == key) else { continue };
-        let last = last.trim_end_matches("/sec").trim_end_matches('%');
-        let value = amount(last).map_err(|source| Error::Parse { path: dir.path(file), source })?;
-        out.put(metric, [&device, &uuid], value);
-    }
-    Ok(())
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    faults.read(dir.parse(file, |text| {
+        parse::rows(text, |line| {
+            let mut words = line.split_ascii_whitespace();
+            let (Some(key), Some(last)) = (words.next(), words.next_back()) else { return Ok(()) };
+            if let Some((_, metric)) = rows.iter().find(|(name, _)| *name == key) {
+                let last = last.trim_end_matches("/sec").trim_end_matches('%');
+                out.put(metric, [&device, &uuid], amount(last)?);
+            }
+            Ok(())
+        })
+    }));
 }
 
-/// The amount in a file; 0 where it is not there.
-fn value(dir: &Dir<'_>, file: &str) -> Result<f64> {
-    let Some(text) = dir.text(file)? else { return Ok(0.0) };
-    amount(&text).map_err(|source| Error::Parse { path: dir.path(file), source })
+/// The amount in a file; 0 where the device does not have the file.
+fn value(dir: &Dir<'_>, file: &str, faults: &mut Faults) -> Option<f64> {
+    faults.read_or(0.0, dir.parse(file, amount))
 }
 
-/// An amount with a unit or none, in whole numbers. The digits after the point count as of 1024,
-/// in tenths: `.9` of an older kernel is less than its `.10`.
+/// An amount with a unit or none, in whole numbers. The digits after the point are a number of
+/// 1024th parts times ten: `.9` of an older kernel is less than its `.10`.
 fn amount(text: &str) -> Result<f64, Malformed> {
     let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) if digits.starts_with('-') => return Err(Malformed::new("amount", text)),
         Some(digits) => (true, digits),
         None => (false, text),
     };
@@ -217,14 +236,14 @@ fn amount(text: &str) -> Result<f64, Malformed> {
             let digits = units.get(unit).and_then(|unit| digits.strip_suffix(unit));
             let digits = digits.unwrap_or_default();
             let (whole, parts) = digits.split_once('.').unwrap_or((digits, "0"));
-            let (whole, parts): (u64, u64) = (number("amount", whole)?, number("amount", parts)?);
-            (whole as f64 + parts as f64 / 10.24) * 1024_f64.powi(power)
+            if !is_digits(whole) || !is_digits(parts) {
+                return Err(Malformed::new("amount", text));
+            }
+            let (whole, parts) = (decimal("amount", whole)?, decimal("amount", parts)?);
+            (whole + parts / 10.24) * 1024_f64.powi(power)
         }
-        None => number("amount", digits)?,
+        None => decimal("amount", digits)?,
     };
-    if !value.is_finite() {
-        return Err(Malformed::new("amount", text));
-    }
     let value = value.trunc();
     Ok(if negative && value > 0.0 { -value } else { value })
 }
@@ -242,7 +261,7 @@ mod tests {
         assert_eq!(of("1.1M").unwrap(), "1150976");
         assert_eq!(of("-12.5k").unwrap(), "-12788");
         assert_eq!(of("-0").unwrap(), "0");
-        for wrong in ["", "k", "-", "1.k", "1.x", "1.5.5k", "1x", "inf", "NaN"] {
+        for wrong in ["", "k", "-", "--1", "1.k", "1.x", "1.5.5k", "1x", "inf", "NaN"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
     }
@@ -253,6 +272,8 @@ mod tests {
             .with("sys/fs/bcache/register", "")
             .with("sys/fs/bcache/a-b/tree_depth", "1\n")
             .with("sys/fs/bcache/a-b/bdev0/dirty_data", "x\n")
+            .with("sys/fs/bcache/a-b/bdev0/stats_total/bypassed", "-1\n")
+            .with("sys/fs/bcache/a-b/bdev0/writeback_rate_debug", "rate:\tx/sec\ntarget:\t1k\n")
             .with("sys/fs/bcache/a-b/bdev1/dirty_data", "2k\n")
             .with("sys/fs/bcache/a-b/cache0/priority_stats", "Unused:\t99%\nQuantiles:\t[0 0]\n")
             .with("sys/fs/bcache/a-b/cache_available_percent", "7\n");
@@ -261,6 +282,8 @@ mod tests {
         assert!(error.ends_with("a-b/bdev0/dirty_data: bad amount: \"x\""), "{error}");
         for line in [
             "node_bcache_dirty_data_bytes{backing_device=\"bdev1\",uuid=\"a-b\"} 2048",
+            "node_bcache_bypassed_bytes_total{backing_device=\"bdev0\",uuid=\"a-b\"} -1",
+            "node_bcache_dirty_target_bytes{backing_device=\"bdev0\",uuid=\"a-b\"} 1024",
             "node_bcache_priority_stats_unused_percent{cache_device=\"cache0\",uuid=\"a-b\"} 99",
             "node_bcache_cache_available_percent{uuid=\"a-b\"} 7",
         ] {

@@ -1,10 +1,14 @@
 //! Statistics of mounted bcachefs, from `/sys/fs/bcachefs/<uuid>`.
 //!
-//! Tables and pairs meant to be read by people: most amounts have three digits and a unit of
-//! 1024 (`62.5k`), so that they are not exact. Files differ from release to release; what is not
-//! there is left out. A counter's name is its file's.
+//! The files are tables and pairs that people are meant to read: most amounts have three digits
+//! and a unit of 1024 (`62.5k`), so that they are not exact. Files differ from release to release;
+//! an absent file is left out. Each file of `counters` gives its name to a metric.
 
-use crate::{exposition::Kind, parse::number, prelude::*};
+use crate::{
+    exposition::Kind,
+    parse::{decimal, rows},
+    prelude::*,
+};
 use hashbrown::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -71,123 +75,179 @@ impl Collector for Bcachefs {
             Err(error) if error.is_absent() => return Err(Error::NoData),
             entries => entries?,
         };
-        let mut result = Err(Error::NoData);
+        let mut faults = Faults::default();
+        let mut any = false;
         for entry in entries {
-            let Some(dir) = entry.dir()? else { continue };
-            let before = if matches!(result, Err(Error::NoData)) { Ok(()) } else { result };
-            result = before.and(put(&dir, &entry.name(), names, counters, out));
+            let Some(dir) = faults.read(entry.dir()) else { continue };
+            any = true;
+            let mut system = System { uuid: &entry.name(), faults: &mut faults, out };
+            system.put(&dir, names, counters);
         }
-        result
+        faults.end()?;
+        if any { Ok(()) } else { Err(Error::NoData) }
     }
 }
 
-/// Exposes one file system; a file that cannot be read is an error that hides no other.
-fn put(
-    dir: &Dir<'_>,
-    uuid: &str,
-    names: &mut Names,
-    counters: &mut HashMap<String, Metric<1>>,
-    out: &mut Sink,
-) -> Result {
-    out.put(&INFO, [&uuid], 1);
-    let size = amount_in(dir, "btree_cache_size")
-        .map(|size| out.put(&BTREE_CACHE, [&uuid], size.unwrap_or_default()));
-    let compression = table(dir, "compression_stats", |kind, mut words| {
-        let compressed = amount(words.word("compressed size")?)?;
-        out.put(&COMPRESSED, [&kind, &uuid], compressed);
-        out.put(&UNCOMPRESSED, [&kind, &uuid], amount(words.word("uncompressed size")?)?);
-        Ok(())
-    });
-    let errors = lines(dir, "errors", |line| {
-        let mut words = line.split_ascii_whitespace();
-        if let (Some(kind), Some(count)) = (words.next(), words.next()) {
-            out.put(&ERRORS, [&kind, &uuid], number::<u64>("number of errors", count)?);
+/// One file system while it is read. A file, line or column that is malformed hides no other.
+struct System<'a> {
+    uuid: &'a str,
+    faults: &'a mut Faults,
+    out: &'a mut Sink,
+}
+
+impl System<'_> {
+    fn put(&mut self, dir: &Dir<'_>, names: &mut Names, counters: &mut HashMap<String, Metric<1>>) {
+        let uuid = self.uuid;
+        self.out.put(&INFO, [&uuid], 1);
+        if let Some(size) = self.faults.read_or(0.0, amount_in(dir, "btree_cache_size")) {
+            self.out.put(&BTREE_CACHE, [&uuid], size);
         }
-        Ok(())
-    });
-    let writes = table(dir, "btree_write_stats", |kind, mut words| {
-        out.put(&BTREE_WRITES, [&kind, &uuid], words.number::<u64>("number of writes")?);
-        out.put(&BTREE_WRITE_SIZE, [&kind, &uuid], amount(words.word("size of writes")?)?);
-        Ok(())
-    });
-    let counted = match dir.dir("counters")? {
-        Some(dir) => (dir.list(names)?)
-            .map(|entry| put_counter(&dir, &entry.name(), uuid, counters, out))
-            .fold(Ok(()), Result::and),
-        None => Ok(()),
-    };
-    let mut devices = Ok(());
-    for entry in dir.list(names)? {
-        let name = entry.name();
-        let Some(name) = name.strip_prefix("dev-") else { continue };
-        let Some(device) = entry.dir()? else { continue };
-        devices = devices.and(put_device(&device, name, uuid, out));
-    }
-    size.and(compression).and(errors).and(writes).and(counted).and(devices)
-}
-
-fn put_counter(
-    dir: &Dir<'_>,
-    name: &str,
-    uuid: &str,
-    counters: &mut HashMap<String, Metric<1>>,
-    out: &mut Sink,
-) -> Result {
-    let Some(text) = dir.text(name)? else { return Ok(()) };
-    let value =
-        parse_counter(&text).map_err(|source| Error::Parse { path: dir.path(name), source })?;
-    let metric = counters.entry_ref(name).or_insert_with(|| {
-        let valid = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
-        Metric::named(
-            Kind::Counter,
-            format!("node_bcachefs_{valid}_total"),
-            format!("Bcachefs counter {name} since filesystem creation."),
-            ["uuid"],
-        )
-    });
-    out.put(metric, [&uuid], value);
-    Ok(())
-}
-
-fn put_device(dir: &Dir<'_>, device: &str, uuid: &str, out: &mut Sink) -> Result {
-    let (label, state) = (dir.text("label")?, dir.text("state")?);
-    let (label, state) =
-        (label.as_deref().unwrap_or_default(), state.as_deref().unwrap_or_default());
-    out.put(&DEVICE, [&device, &label, &state, &uuid], 1);
-    let bucket = amount_in(dir, "bucket_size")
-        .map(|size| out.put(&BUCKET_SIZE, [&device, &uuid], size.unwrap_or_default()));
-    let buckets = dir
-        .number::<u64>("nbuckets")
-        .map(|n| out.put(&BUCKETS, [&device, &uuid], n.unwrap_or_default()));
-    let durability = dir
-        .number::<u64>("durability")
-        .map(|n| out.put(&DURABILITY, [&device, &uuid], n.unwrap_or_default()));
-    let mut operation = None;
-    let done = lines(dir, "io_done", |line| {
-        operation = match line.trim() {
-            "read:" => Some("read"),
-            "write:" => Some("write"),
-            _ => operation,
-        };
-        if let Some(operation) = operation
-            && let Some((kind, bytes)) = pair(line)
+        self.put_table(dir, "compression_stats", [&COMPRESSED, &UNCOMPRESSED], [amount, amount]);
+        self.put_errors(dir);
+        let writes: fn(&str) -> _ = |text| decimal("number of writes", text);
+        self.put_table(
+            dir,
+            "btree_write_stats",
+            [&BTREE_WRITES, &BTREE_WRITE_SIZE],
+            [writes, amount],
+        );
+        if let Some(folder) = self.faults.read(dir.dir("counters"))
+            && let Some(entries) = self.faults.read(folder.list(names).map(Some))
         {
-            let bytes: u64 = number("number of bytes", bytes)?;
-            out.put(&IO_DONE, [&kind, &device, &operation, &uuid], bytes);
+            for entry in entries {
+                self.put_counter(&folder, &entry.name(), counters);
+            }
         }
-        Ok(())
-    });
-    let mut is_wanted = false;
-    let errors = lines(dir, "io_errors", |line| {
-        if let Some(since) = line.strip_prefix("IO errors since ") {
-            is_wanted = since.starts_with("filesystem creation");
-        } else if is_wanted && let Some((kind, count)) = pair(line) {
-            let count: u64 = number("number of errors", count)?;
-            out.put(&IO_ERRORS, [&device, &kind, &uuid], count);
+        let Some(entries) = self.faults.read(dir.list(names).map(Some)) else { return };
+        for entry in entries {
+            let name = entry.name();
+            let Some(name) = name.strip_prefix("dev-") else { continue };
+            let Some(device) = self.faults.read(entry.dir()) else { continue };
+            self.put_device(&device, name);
+            self.put_io_done(&device, name);
+            self.put_io_errors(&device, name);
         }
-        Ok(())
-    });
-    bucket.and(buckets).and(durability).and(done).and(errors)
+    }
+
+    /// Gives `row` each line of a file.
+    fn rows(
+        &mut self,
+        dir: &Dir<'_>,
+        file: &str,
+        mut row: impl FnMut(&str, &mut Sink) -> Result<(), Malformed>,
+    ) {
+        let out = &mut *self.out;
+        self.faults.read(dir.parse(file, |text| rows(text, |line| row(line, out))));
+    }
+
+    /// Exposes a table: below its head, each line has a name and one word for each of `metrics`.
+    fn put_table(
+        &mut self,
+        dir: &Dir<'_>,
+        file: &str,
+        metrics: [&Metric<2>; 2],
+        parsers: [fn(&str) -> Result<f64, Malformed>; 2],
+    ) {
+        let uuid = self.uuid;
+        let mut is_head = true;
+        self.rows(dir, file, |line, out| {
+            let mut words = line.split_ascii_whitespace();
+            let (false, Some(kind)) = (std::mem::take(&mut is_head), words.next()) else {
+                return Ok(());
+            };
+            if words.clone().count() < metrics.len() {
+                return Ok(());
+            }
+            let kind = kind.trim_end_matches(':');
+            let mut faults = Faults::default();
+            for ((metric, parse), word) in metrics.into_iter().zip(parsers).zip(words) {
+                if let Some(value) = faults.keep(parse(word)) {
+                    out.put(metric, [&kind, &uuid], value);
+                }
+            }
+            faults.end()
+        });
+    }
+
+    fn put_errors(&mut self, dir: &Dir<'_>) {
+        let uuid = self.uuid;
+        self.rows(dir, "errors", |line, out| {
+            let mut words = line.split_ascii_whitespace();
+            if let (Some(kind), Some(count)) = (words.next(), words.next()) {
+                out.put(&ERRORS, [&kind, &uuid], decimal("number of errors", count)?);
+            }
+            Ok(())
+        });
+    }
+
+    fn put_counter(
+        &mut self,
+        dir: &Dir<'_>,
+        name: &str,
+        counters: &mut HashMap<String, Metric<1>>,
+    ) {
+        let Some(value) = self.faults.read(dir.parse(name, parse_counter)) else { return };
+        let metric = counters.entry_ref(name).or_insert_with(|| {
+            let valid = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
+            Metric::named(
+                Kind::Counter,
+                format!("node_bcachefs_{valid}_total"),
+                format!("Bcachefs counter {name} since filesystem creation."),
+                ["uuid"],
+            )
+        });
+        self.out.put(metric, [&self.uuid], value);
+    }
+
+    fn put_device(&mut self, dir: &Dir<'_>, device: &str) {
+        let Self { uuid, faults, out } = self;
+        let [label, state] = ["label", "state"].map(|file| faults.read(dir.text(file)));
+        let (label, state) =
+            (label.as_deref().unwrap_or_default(), state.as_deref().unwrap_or_default());
+        out.put(&DEVICE, [&device, &label, &state, uuid], 1);
+        for (metric, value) in [
+            (&BUCKET_SIZE, amount_in(dir, "bucket_size")),
+            (&BUCKETS, dir.decimal("nbuckets")),
+            (&DURABILITY, dir.decimal("durability")),
+        ] {
+            if let Some(value) = faults.read_or(0.0, value) {
+                out.put(metric, [&device, uuid], value);
+            }
+        }
+    }
+
+    fn put_io_done(&mut self, dir: &Dir<'_>, device: &str) {
+        let uuid = self.uuid;
+        let mut operation = None;
+        self.rows(dir, "io_done", |line, out| {
+            operation = match line.trim() {
+                "read:" => Some("read"),
+                "write:" => Some("write"),
+                _ => operation,
+            };
+            if let Some(operation) = operation
+                && let Some((kind, bytes)) = pair(line)
+            {
+                let bytes = decimal("number of bytes", bytes)?;
+                out.put(&IO_DONE, [&kind, &device, &operation, &uuid], bytes);
+            }
+            Ok(())
+        });
+    }
+
+    fn put_io_errors(&mut self, dir: &Dir<'_>, device: &str) {
+        let uuid = self.uuid;
+        let mut is_wanted = false;
+        self.rows(dir, "io_errors", |line, out| {
+            if let Some(since) = line.strip_prefix("IO errors since ") {
+                is_wanted = since.starts_with("filesystem creation");
+            } else if is_wanted && let Some((kind, count)) = pair(line) {
+                let count = decimal("number of errors", count)?;
+                out.put(&IO_ERRORS, [&device, &kind, &uuid], count);
+            }
+            Ok(())
+        });
+    }
 }
 
 /// The sides of a colon, unless the right one is empty.
@@ -196,35 +256,9 @@ fn pair(line: &str) -> Option<(&str, &str)> {
     Some((name.trim(), value.trim())).filter(|(_, value)| !value.is_empty())
 }
 
-/// Gives `line` each line of a file.
-fn lines(dir: &Dir<'_>, name: &str, mut line: impl FnMut(&str) -> Result<(), Malformed>) -> Result {
-    let Some(text) = dir.text(name)? else { return Ok(()) };
-    (text.lines().map(&mut line).fold(Ok(()), Result::and))
-        .map_err(|source| Error::Parse { path: dir.path(name), source })
-}
-
-/// Gives `row` the first word and the others of each line of a table but the head.
-fn table(
-    dir: &Dir<'_>,
-    name: &str,
-    mut row: impl FnMut(&str, std::str::SplitAsciiWhitespace<'_>) -> Result<(), Malformed>,
-) -> Result {
-    let mut head = true;
-    lines(dir, name, |line| {
-        let mut words = line.split_ascii_whitespace();
-        match (std::mem::take(&mut head), words.next()) {
-            (false, Some(name)) if words.clone().count() >= 2 => {
-                row(name.trim_end_matches(':'), words)
-            }
-            _ => Ok(()),
-        }
-    })
-}
-
 fn amount_in(dir: &Dir<'_>, name: &str) -> Result<Option<f64>> {
     let Some(text) = dir.text(name)?.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let bytes = amount(&text).map_err(|source| Error::Parse { path: dir.path(name), source })?;
-    Ok(Some(bytes))
+    amount(&text).map(Some).map_err(|source| Error::Parse { path: dir.path(name), source })
 }
 
 /// A number with a unit of 1024 or none, in whole bytes.
@@ -234,10 +268,7 @@ fn amount(text: &str) -> Result<f64, Malformed> {
     let power = units.iter().position(|name| unit.is_some_and(|unit| name.starts_with(unit)));
     let digits = text.strip_suffix(|_| power.is_some()).unwrap_or(text);
     let power = power.and_then(|power| i32::try_from(power + 1).ok()).unwrap_or(0);
-    let value: f64 = number("amount", digits.trim())?;
-    if !value.is_finite() || value < 0.0 {
-        return Err(Malformed::new("amount", text));
-    }
+    let value = decimal("amount", digits.trim())?;
     Ok((value * 1024_f64.powi(power)).trunc())
 }
 
@@ -264,7 +295,7 @@ mod tests {
         assert_eq!(of("2.00M").unwrap(), "2097152");
         assert_eq!(of("1.01k").unwrap(), "1034");
         assert_eq!(of("1P").unwrap(), 1024_u64.pow(5).to_string());
-        for wrong in ["", "k", "x", "-1", "inf", "1kk", "1 x"] {
+        for wrong in ["", "k", "x", "--1", "inf", "1kk", "1 x"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
     }
@@ -281,19 +312,23 @@ mod tests {
     fn what_cannot_be_read_hides_nothing_else() {
         let machine = Machine::new()
             .with("sys/fs/bcachefs/a/errors", "one 1\ntwo x\nthree 3 4\n")
-            .with("sys/fs/bcachefs/a/btree_write_stats", "nr size\ninitial: 4\njournal: 2 1k\n")
+            .with(
+                "sys/fs/bcachefs/a/btree_write_stats",
+                "nr size\ninitial: 4\njournal: 2 1k\nother: y -1\n",
+            )
             .with("sys/fs/bcachefs/a/dev-0/nbuckets", "x\n")
             .with("sys/fs/bcachefs/a/dev-0/io_done", "user: 9\nread:\nuser : 7\nwrite:\nuser:\n")
             .with("sys/fs/bcachefs/a/dev-0/io_errors", "IO errors since 8 y ago\n  read: 4\n")
             .with("sys/fs/bcachefs/version", "1\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
-        assert!(error.ends_with("bcachefs/a/errors: bad number of errors: \"x\""), "{error}");
+        assert!(error.ends_with("bcachefs/a/errors:2: bad number of errors: \"x\""), "{error}");
         let lines: String =
             (text.split_inclusive('\n')).filter(|line| !line.starts_with('#')).collect();
         expect![[r#"
             node_bcachefs_btree_cache_size_bytes{uuid="a"} 0
             node_bcachefs_btree_write_average_size_bytes{type="journal",uuid="a"} 1024
+            node_bcachefs_btree_write_average_size_bytes{type="other",uuid="a"} -1
             node_bcachefs_btree_writes_total{type="journal",uuid="a"} 2
             node_bcachefs_device_bucket_size_bytes{device="0",uuid="a"} 0
             node_bcachefs_device_durability{device="0",uuid="a"} 0

@@ -1,9 +1,12 @@
 //! Free blocks of the page allocator by size, from `/proc/buddyinfo`.
 //!
-//! A zone a line, as `Node 0, zone Normal 2833 5790 …` (`mm/vmstat.c`): the column `size` counts
-//! blocks of 2^`size` pages. All lines have as many.
+//! Each line tells of one zone, as `Node 0, zone Normal 2833 5790 …` does (`mm/vmstat.c`): the
+//! column `size`, counted from 0, has the number of free blocks of 2^`size` pages.
 
-use crate::prelude::*;
+use crate::{
+    parse::{decimal, rows},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "buddyinfo",
@@ -28,40 +31,38 @@ impl Collector for BuddyInfo {
 }
 
 /// Calls `block` with node, size, zone and count.
-fn parse(text: &str, mut block: impl FnMut(&str, usize, &str, u64)) -> Result<(), Malformed> {
-    let mut sizes = None;
-    for line in text.lines() {
+fn parse(text: &str, mut block: impl FnMut(&str, usize, &str, f64)) -> Result<(), Malformed> {
+    rows(text, |line| {
         let mut words = line.split_ascii_whitespace();
-        let (_, node) = (words.word("buddyinfo line")?, words.word("node")?);
-        let (_, zone) = (words.word("buddyinfo line")?, words.word("zone")?);
+        if words.next().is_none() {
+            return Ok(());
+        }
+        let node = words.word("node")?;
+        words.word("word `zone`")?;
+        let zone = words.word("zone")?;
         let (node, zone) = (node.trim_end_matches(','), zone.trim_end_matches(','));
-        let mut size = 0;
-        for count in words {
-            block(node, size, zone, crate::parse::number("blocks", count)?);
-            size += 1;
+        let mut faults = Faults::default();
+        for (size, count) in words.enumerate() {
+            if let Some(count) = faults.keep(decimal("blocks", count)) {
+                block(node, size, zone, count);
+            }
         }
-        if *sizes.get_or_insert(size) != size {
-            return Err(Malformed::new("number of sizes", line));
-        }
-    }
-    Ok(())
+        faults.end()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
 
     #[test]
-    fn refuses_what_is_no_table() {
-        let parse = |text| parse(text, |_, _, _, _| ());
-        assert_eq!(parse("Node 0, zone DMA\n"), Ok(()));
-        assert_eq!(malformed(parse("Node 0, zone")), "bad zone: \"\"");
-        assert_eq!(malformed(parse("\n")), "bad buddyinfo line: \"\"");
-        assert_eq!(malformed(parse("Node 0, zone DMA 1 -1")), "bad blocks: \"-1\"");
-        assert_eq!(
-            malformed(parse("Node 0, zone DMA 1 2\nNode 0, zone Normal 1")),
-            "bad number of sizes: \"Node 0, zone Normal 1\""
-        );
+    fn a_zone_or_count_that_is_malformed_hides_no_other() {
+        let mut seen = Vec::new();
+        let text =
+            "Node 0, zone DMA\n\nNode 0, zone\nNode 0, zone DMA32 1 x -1\nNode 1, zone Normal 7\n";
+        let result =
+            parse(text, |node, size, zone, n| seen.push(format!("{node} {zone} {size} {n}")));
+        assert_eq!(result, Err(Malformed::new("zone", "").in_line(3)));
+        assert_eq!(seen, ["0 DMA32 0 1", "0 DMA32 2 -1", "1 Normal 0 7"]);
     }
 }

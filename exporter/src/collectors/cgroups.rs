@@ -1,9 +1,10 @@
 //! Number of control groups by controller, from `/proc/cgroups`.
 //!
-//! A controller a line: name, hierarchy, groups and whether it is enabled
-//! (`kernel/cgroup/cgroup-v1.c`). Controllers that only version 2 has are not in it.
+//! Each line tells of one controller: its name, its hierarchy, its number of groups and whether
+//! it is enabled (`kernel/cgroup/cgroup-v1.c`). The file leaves out controllers that only version
+//! 2 has.
 
-use crate::prelude::*;
+use crate::{parse::rows, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "cgroups",
@@ -23,33 +24,45 @@ struct Cgroups(File);
 impl Collector for Cgroups {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.0.parse(|text| {
-            for line in text.lines().filter(|line| !line.starts_with('#')) {
-                let (name, cgroups, enabled) = parse(line)?;
-                out.put(&CGROUPS, [&name], cgroups);
-                out.put(&ENABLED, [&name], enabled);
-            }
-            Ok(())
+            rows(text, |line| parse(line, |metric, name, n| out.put(metric, [&name], n)))
         })
     }
 }
 
-fn parse(line: &str) -> Result<(&str, i64, i64), Malformed> {
+fn parse(line: &str, mut put: impl FnMut(&Metric<1>, &str, f64)) -> Result<(), Malformed> {
     let mut words = line.split_ascii_whitespace();
-    let name = words.word("controller")?;
-    let _hierarchy: i64 = words.number("hierarchy")?;
-    Ok((name, words.number("number of cgroups")?, words.number("enabled")?))
+    let Some(name) = words.next().filter(|name| !name.starts_with('#')) else { return Ok(()) };
+    words.word("hierarchy")?;
+    let mut faults = Faults::default();
+    for (metric, what) in [(&CGROUPS, "number of cgroups"), (&ENABLED, "enabled")] {
+        if let Some(number) = faults.keep(words.decimal(what)) {
+            put(metric, name, number);
+        }
+    }
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
-    fn refuses_what_is_no_controller() {
-        assert_eq!(parse("cpu 1 2 0 x"), Ok(("cpu", 2, 0)));
-        assert_eq!(malformed(parse("")), "bad controller: \"\"");
-        assert_eq!(malformed(parse("cpu x 2 0")), "bad hierarchy: \"x\"");
-        assert_eq!(malformed(parse("cpu 1 2")), "bad enabled: \"\"");
+    fn a_controller_or_column_that_is_malformed_hides_no_other() {
+        let table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n\n\
+            cpuset x 2 1\ncpu 1 y 1\nio 1\nmemory -1 99999999999999999999999 1 x\n";
+        let (text, result) = Machine::new().with("proc/cgroups", table).collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/cgroups:4: bad number of cgroups: \"y\""), "{error}");
+        assert_eq!(
+            sample_lines(&text).collect::<Vec<_>>(),
+            [
+                "node_cgroups_cgroups{subsys_name=\"cpuset\"} 2",
+                "node_cgroups_cgroups{subsys_name=\"memory\"} 1e+23",
+                "node_cgroups_enabled{subsys_name=\"cpu\"} 1",
+                "node_cgroups_enabled{subsys_name=\"cpuset\"} 1",
+                "node_cgroups_enabled{subsys_name=\"memory\"} 1",
+            ]
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! Connection tracking: how full its table is, from `/proc/sys/net/netfilter`, and what became
-//! of lookups, from `/proc/net/stat/nf_conntrack` or over netlink.
+//! Connection tracking: size and limit of its table, from `/proc/sys/net/netfilter`, and counts of
+//! lookups by outcome, from `/proc/net/stat/nf_conntrack` or over netlink.
 //!
 //! The file has a line of hexadecimal numbers for each processor (`ct_cpu_seq_show()` in
 //! `net/netfilter/nf_conntrack_standalone.c`). Kernels without `CONFIG_NF_CONNTRACK_PROCFS` do
-//! not have it: those are asked over netlink (ctnetlink), which takes `CAP_NET_ADMIN`. Nothing
-//! at all is there where the module is not loaded.
+//! not have the file: they are asked over netlink (ctnetlink), which takes `CAP_NET_ADMIN`. None
+//! of the files is there where the module is not loaded.
 
 use crate::{
     host::netlink::{Protocol, Socket, Step},
-    parse::{hex, number},
+    parse::{hexadecimal, rows_after},
     prelude::*,
 };
 
@@ -59,14 +59,18 @@ static SEARCH_RESTART: Metric = gauge(
     "Number of conntrack table lookups which had to be restarted due to hashtable resizes.",
 );
 
-/// What is exposed of the counters.
+/// The counters that are exposed.
 const COUNTERS: [&Metric; 8] =
     [&FOUND, &INVALID, &IGNORE, &INSERT, &INSERT_FAILED, &DROP, &EARLY_DROP, &SEARCH_RESTART];
 
 /// Their columns in the file. The titles above them were changed, the columns never moved.
 const COLUMNS: [usize; COUNTERS.len()] = [2, 4, 5, 8, 9, 10, 11, 16];
 
-type Counters = [u64; COUNTERS.len()];
+/// Sums over the processors; `None` where one processor's value is malformed: a sum without it
+/// would be wrong.
+type Counters = [Option<f64>; COUNTERS.len()];
+
+const ZERO: Counters = [Some(0.0); COUNTERS.len()];
 
 struct Conntrack {
     count: SingleFile,
@@ -80,59 +84,74 @@ struct Conntrack {
 
 impl Collector for Conntrack {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        // Without the module, there is nothing to tell.
-        out.put(&ENTRIES, [], self.count.parse(parse).or_no_data()?);
-        out.put(&LIMIT, [], self.max.parse(parse).or_no_data()?);
-        let (source, counters) = match self.stat.parse(sum) {
+        let mut faults = Faults::default();
+        let mut absent = 0;
+        for (metric, file) in [(&ENTRIES, &mut self.count), (&LIMIT, &mut self.max)] {
+            match faults.keep(file.decimal().unless_absent()) {
+                Some(Some(number)) => out.put(metric, [], number),
+                Some(None) => absent += 1,
+                None => {}
+            }
+        }
+        if absent == 2 {
+            return Err(Error::NoData); // the module is not loaded
+        }
+        let mut counters = ZERO;
+        let source = match self.stat.parse(|text| sum(text, &mut counters)) {
             Err(error) if error.is_absent() && self.running => {
-                let counters = self.ask().map_err(|error| {
+                self.ask(&mut counters).map_err(|error| {
                     tracing::debug!("conntrack: neither a file nor netlink: {error}");
                     Error::NoData
-                });
-                ("netlink", counters?)
+                })?;
+                "netlink"
             }
-            sum => ("procfs", sum.or_no_data()?),
+            Err(error) if error.is_absent() => return faults.end().and(Err(Error::NoData)),
+            Err(error @ Error::Read { .. }) => return faults.end().and(Err(error)),
+            sum => {
+                faults.keep(sum);
+                "procfs"
+            }
         };
         out.served_by(source);
-        for (metric, value) in COUNTERS.into_iter().zip(counters) {
-            out.put(metric, [], value);
+        for (metric, sum) in COUNTERS.into_iter().zip(counters) {
+            if let Some(sum) = sum {
+                out.put(metric, [], sum);
+            }
         }
-        Ok(())
+        faults.end()
     }
 }
 
-fn parse(text: &str) -> Result<u64, Malformed> {
-    number("number", text.trim())
-}
-
 /// Adds up the processors.
-fn sum(text: &str) -> Result<Counters, Malformed> {
+fn sum(text: &str, sums: &mut Counters) -> Result<(), Malformed> {
     /// Linux before 2.6.35 had no restarted lookups.
     const LEAST: usize = 16;
-    let mut counters = Counters::default();
-    for line in text.lines().skip(1) {
-        let mut columns = [0; LEAST + 1];
+    rows_after(1, text, |line| {
+        if line.is_empty() {
+            return Ok(());
+        }
+        let mut faults = Faults::default();
+        let mut values = [Some(0.0); LEAST + 1];
         let mut count = 0;
-        for (word, column) in line.split_ascii_whitespace().zip(&mut columns) {
-            *column = hex("counter", word)?;
+        for (word, value) in line.split_ascii_whitespace().zip(&mut values) {
+            *value = faults.keep(hexadecimal("counter", word));
             count += 1;
         }
         if count < LEAST {
             return Err(Malformed::new("line", line));
         }
-        for (counter, place) in counters.iter_mut().zip(COLUMNS) {
-            *counter = counter.wrapping_add(columns.get(place).copied().unwrap_or_default());
+        for (sum, place) in sums.iter_mut().zip(COLUMNS) {
+            *sum = sum.zip(values.get(place).copied().flatten()).map(|(sum, value)| sum + value);
         }
-    }
-    Ok(counters)
+        faults.end()
+    })
 }
 
 impl Conntrack {
     /// Adds up the processors, as the kernel tells of them over netlink.
-    fn ask(&mut self) -> Result<Counters> {
-        let mut counters = Counters::default();
+    fn ask(&mut self, counters: &mut Counters) -> Result {
         self.socket.conntrack_stats(|step| match step {
-            Step::Start => counters = Counters::default(),
+            Step::Start => *counters = ZERO,
             Step::Item(stats) => {
                 let values = [
                     stats.found,
@@ -145,27 +164,36 @@ impl Conntrack {
                     stats.search_restart,
                 ];
                 for (counter, value) in counters.iter_mut().zip(values) {
-                    *counter += u64::from(value);
+                    *counter = counter.map(|sum| sum + f64::from(value));
                 }
             }
         })?;
-        Ok(counters)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::Machine;
 
     #[test]
     fn columns_are_known_by_their_place() {
         let line = "0 1 2 3 4 5 6 7 8 9 a b c d e f";
-        assert_eq!(sum(&format!("head\n{line}\n")), Ok([2, 4, 5, 8, 9, 10, 11, 0]));
-        let newer = format!("head\n{line} 10\n{line} 11 99 new\n");
-        assert_eq!(sum(&newer), Ok([4, 8, 10, 16, 18, 20, 22, 0x21]));
-        assert_eq!(malformed(sum("head\n1 2 3\n")), "bad line: \"1 2 3\"");
-        assert_eq!(malformed(sum("head\n1 x 3\n")), "bad counter: \"x\"");
+        let sums = |text: &str| {
+            let mut sums = ZERO;
+            (sum(text, &mut sums).map_err(|error| error.to_string()), sums)
+        };
+        let all = |sums: [u32; 8]| sums.map(|sum| Some(f64::from(sum)));
+        let old = format!("head\n{line}\n");
+        assert_eq!(sums(&old), (Ok(()), all([2, 4, 5, 8, 9, 10, 11, 0])));
+        let newer = format!("head\n{line} 10\n\n{line} 11 99 new\n");
+        assert_eq!(sums(&newer), (Ok(()), all([4, 8, 10, 16, 18, 20, 22, 0x21])));
+
+        let mut without_found = all([0, 8, 10, 16, 18, 20, 22, 0]);
+        without_found[0] = None;
+        let odd = format!("head\n{line}\nnovel 7\n{}\n", line.replace('2', "x"));
+        assert_eq!(sums(&odd), (Err("bad line: \"novel 7\"".into()), without_found));
     }
 
     #[test]
@@ -183,8 +211,10 @@ mod tests {
     #[test]
     fn names_the_file() {
         let machine = Machine::new().with("proc/sys/net/netfilter/nf_conntrack_count", "x\n");
-        let (_, result) = machine.collect(&SPEC, &[]);
+        let machine = machine.with("proc/sys/net/netfilter/nf_conntrack_max", "-1\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("netfilter/nf_conntrack_count: bad number: \"x\""), "{error}");
+        assert!(text.ends_with("\nnode_nf_conntrack_entries_limit -1\n"), "{text}");
     }
 }

@@ -1,16 +1,17 @@
-//! Frequencies of processors and who governs them, from
+//! Frequencies and governors of processors, from
 //! `/sys/devices/system/cpu/cpu<n>/cpufreq` (`drivers/cpufreq/cpufreq.c`), in kHz.
 //!
 //! On x86 with Linux 4.15 to 5.18 `scaling_cur_freq` sleeps 10 ms for each processor that was
 //! not sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large
 //! machine. Opening `/proc/cpuinfo` has all of them sampled at once.
 //!
-//! Only root may read `cpuinfo_cur_freq`, which asks the hardware: where it is forbidden for one
-//! processor, the others are not tried.
+//! Only root may read `cpuinfo_cur_freq`, which asks the hardware: where the kernel forbids that
+//! for one processor, the file of the others is not tried. `offline` is absent on kernels that
+//! cannot switch processors off.
 
 use crate::{
     host::tree::{Dir, Entry},
-    parse::{number, ranges},
+    parse::{decimal, ranges},
     prelude::*,
 };
 use std::ops::RangeInclusive;
@@ -78,7 +79,7 @@ struct CpuFreq {
     cpuinfo: File,
     processors: Folder,
     offline: File,
-    /// What is offline; between scrapes, room for it.
+    /// Room for the numbers of the processors that are offline.
     absent: Vec<RangeInclusive<u32>>,
 }
 
@@ -86,15 +87,15 @@ impl Collector for CpuFreq {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { cpuinfo, processors, offline, absent } = self;
         absent.clear();
-        offline.parse(|text| {
-            for range in ranges("processor", text) {
-                absent.push(range?);
-            }
-            Ok(())
-        })?;
+        let mut faults = Faults::default();
+        let listed = offline.parse(|text| {
+            let mut faults = Faults::default();
+            absent.extend(ranges("processor", text).filter_map(|range| faults.keep(range)));
+            faults.end()
+        });
+        faults.read(listed.map(Some));
         cpuinfo.touch();
         let mut forbidden = [false; FREQUENCIES.len()];
-        let mut result = Ok(());
         for entry in processors.list()? {
             let name = entry.name();
             let Some((cpu, number)) =
@@ -103,49 +104,50 @@ impl Collector for CpuFreq {
                 continue;
             };
             if !absent.iter().any(|range| range.contains(&number)) {
-                let put = put_processor(&entry, cpu, &mut forbidden, out);
-                result = result.and(put);
+                put_processor(&entry, cpu, &mut forbidden, &mut faults, out);
             }
         }
-        result
+        faults.end()
     }
 }
 
-fn put_processor(entry: &Entry<'_>, cpu: &str, forbidden: &mut [bool], out: &mut Sink) -> Result {
-    let Some(processor) = entry.dir().unless_unreadable()? else { return Ok(()) };
-    let Some(dir) = processor.dir("cpufreq").unless_unreadable()? else { return Ok(()) };
-    let mut result = Ok(());
+fn put_processor(
+    entry: &Entry<'_>,
+    cpu: &str,
+    forbidden: &mut [bool],
+    faults: &mut Faults,
+    out: &mut Sink,
+) {
+    let Some(processor) = faults.read(entry.dir()) else { return };
+    let Some(dir) = faults.read(processor.dir("cpufreq")) else { return };
     for ((file, metric), forbidden) in FREQUENCIES.iter().zip(forbidden) {
         if *forbidden {
             continue;
         }
         match dir.parse(file, kilohertz) {
-            Ok(Some(Some(khz))) => out.put(metric, [&cpu], khz as f64 * 1000.0),
             Err(error) if error.is_forbidden() => *forbidden = true,
-            Ok(_) | Err(Error::Read { .. }) => {}
-            Err(error) => result = result.and(Err(error)),
+            read => {
+                if let Some(khz) = faults.read(read).flatten() {
+                    out.put(metric, [&cpu], khz * 1000.0);
+                }
+            }
         }
     }
-    result.and(put_governors(&dir, cpu, out))
+    put_governors(&dir, cpu, faults, out);
 }
 
-fn put_governors(dir: &Dir<'_>, cpu: &str, out: &mut Sink) -> Result {
-    let Some(governor) = dir.text("scaling_governor").unless_unreadable()? else { return Ok(()) };
-    if governor.is_empty() {
-        return Ok(());
-    }
-    let Some(available) = dir.text("scaling_available_governors").unless_unreadable()? else {
-        return Ok(());
-    };
-    for name in available.split(' ') {
+fn put_governors(dir: &Dir<'_>, cpu: &str, faults: &mut Faults, out: &mut Sink) {
+    let governor = faults.read(dir.text("scaling_governor"));
+    let Some(governor) = governor.filter(|governor| !governor.is_empty()) else { return };
+    let Some(available) = faults.read(dir.text("scaling_available_governors")) else { return };
+    for name in available.split_ascii_whitespace() {
         out.put(&GOVERNOR, [&cpu, &name], *name == *governor);
     }
-    Ok(())
 }
 
-/// A frequency; none where the driver does not know it now.
-fn kilohertz(text: &str) -> Result<Option<u64>, Malformed> {
-    if text == "<unknown>" { Ok(None) } else { number("frequency", text).map(Some) }
+/// A frequency; `None` where the driver does not know it at this moment.
+fn kilohertz(text: &str) -> Result<Option<f64>, Malformed> {
+    if text == "<unknown>" { Ok(None) } else { decimal("frequency", text).map(Some) }
 }
 
 #[cfg(test)]
@@ -159,6 +161,7 @@ mod tests {
         let machine = Machine::new()
             .with("sys/devices/system/cpu/offline", "1\n")
             .with("sys/devices/system/cpu/cpufreq/boost", "1\n")
+            .with(&cpu(0, "cpufreq/scaling_min_freq"), "-1\n")
             .with(&cpu(0, "cpufreq/scaling_cur_freq"), "fast\n")
             .with(&cpu(0, "cpufreq/scaling_governor"), "schedutil\n")
             .with(&cpu(1, "cpufreq/scaling_cur_freq"), "1000\n")
@@ -178,8 +181,22 @@ mod tests {
             samples,
             [
                 "node_cpu_frequency_hertz{cpu=\"11\"} 2.1e+09",
-                "node_cpu_scaling_frequency_max_hertz{cpu=\"10\"} 3.5e+09"
+                "node_cpu_scaling_frequency_max_hertz{cpu=\"10\"} 3.5e+09",
+                "node_cpu_scaling_frequency_min_hertz{cpu=\"0\"} -1000",
             ]
         );
+    }
+
+    #[test]
+    fn a_kernel_without_offline_or_with_an_odd_one_has_frequencies() {
+        let cpu = |n| format!("sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq");
+        let machine = Machine::new().with(&cpu(0), "1000\n").with(&cpu(1), "1000\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(sample_lines(&text).count() == 2 && result.is_ok(), "{text}");
+        let machine = machine.with("sys/devices/system/cpu/offline", "x,1\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(sample_lines(&text).count() == 1, "{text}");
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/cpu/offline: bad processor: \"x\""), "{error}");
     }
 }

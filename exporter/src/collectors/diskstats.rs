@@ -1,12 +1,15 @@
-//! Counters of block devices, from `/proc/diskstats`, and what udev knows about them.
+//! Counters of block devices, from `/proc/diskstats`, and their properties, from udev's database.
 //!
-//! One device a line (`diskstats_show()` in block/genhd.c): its numbers and name, then 11
-//! counters, 15 since Linux 4.18 (discards), 17 since 5.5 (flushes); partitions of Linux 2.6 have
-//! fewer and are left out. Sectors are of 512 bytes whatever the device says. The properties are
-//! those of udev's database, which need not be there (containers, machines without udev).
+//! Each line tells of one device (`diskstats_show()` in block/genhd.c): its numbers and name, then
+//! 11 counters, 15 since Linux 4.18 (discards), 17 since 5.5 (flushes); partitions of Linux 2.6
+//! have fewer and are left out. Sectors are of 512 bytes whatever the device's own sector is.
+//! udev's database need not be there (containers, machines without udev).
 
-use crate::prelude::*;
-use std::fmt::Write as _;
+use crate::{
+    parse::{decimal, is_digits, rows},
+    prelude::*,
+};
+use std::{fmt::Write as _, str::SplitAsciiWhitespace};
 
 pub const SPEC: Spec = Spec {
     name: "diskstats",
@@ -68,7 +71,7 @@ static ATA_ROTATION_RATE: Metric<1> =
         .by(["device"]);
 
 const COUNTERS: usize = 17;
-/// Those that every kernel since 2.6 gives for a disk.
+/// The number of counters that every kernel since 2.6 gives for a disk.
 const ALWAYS: usize = 11;
 
 const SECTORS: f64 = 512.0;
@@ -80,7 +83,7 @@ macro_rules! columns {
     };
 }
 
-/// The counters in the order of the file, each with what one unit of it is.
+/// The counters in the order of the file, each with the factor from the kernel's unit to ours.
 static COLUMNS: [(Metric<1>, f64); COUNTERS] = columns! {
     counter "reads_completed_total" 1.0, "The total number of reads completed successfully.";
     counter "reads_merged_total" 1.0, "The total number of reads merged.";
@@ -116,7 +119,7 @@ struct DiskStats {
     udev: Folder,
     /// Room for a file's name.
     name: String,
-    /// Room for what udev knows about a device.
+    /// Room for udev's file about a device.
     database: Vec<u8>,
 }
 
@@ -126,10 +129,8 @@ impl Collector for DiskStats {
         let block = block.dir().ok().flatten();
         let udev = udev.dir().ok().flatten();
         file.parse(|text| {
-            each(text, |disk| {
-                if !filter.keeps(disk.name) {
-                    return;
-                }
+            rows(text, |line| {
+                let Some(disk) = Disk::parse(line, filter)? else { return Ok(()) };
                 name.clear();
                 // In sysfs, `etherd/e0.0` is `etherd!e0.0`.
                 name.extend(disk.name.chars().map(|c| if c == '/' { '!' } else { c }));
@@ -147,15 +148,17 @@ impl Collector for DiskStats {
                         .ok()
                         .flatten()
                 });
-                put(disk, rotational, &Properties::parse(known.unwrap_or_default()), out);
+                let known = Properties::parse(known.unwrap_or_default());
+                put_info(&disk, rotational, &known, out);
+                put_properties(disk.name, &known, out);
+                put_counters(&disk, out)
             })
         })
     }
 }
 
-fn put(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut Sink) {
-    let device = disk.name;
-    // The serial number on the label, or what udev made up; virtio has only the last.
+fn put_info(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut Sink) {
+    // The serial number on the label, or the one that udev made up; virtio has only the last.
     let serial = [known.scsi_serial, known.serial_short, known.serial]
         .into_iter()
         .find(|serial| !serial.is_empty())
@@ -163,7 +166,7 @@ fn put(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut Sink
     out.put(
         &INFO,
         [
-            &device,
+            &disk.name,
             &disk.major,
             &disk.minor,
             &known.model,
@@ -175,9 +178,20 @@ fn put(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut Sink
         ],
         1,
     );
-    for ((metric, unit), &n) in COLUMNS.iter().zip(disk.counters()) {
-        out.put(metric, [&device], n as f64 * unit);
+}
+
+/// Exposes the counters that the line has; one that is malformed hides no other.
+fn put_counters(disk: &Disk<'_>, out: &mut Sink) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
+    for ((metric, unit), word) in COLUMNS.iter().zip(disk.counters.clone()) {
+        if let Some(n) = faults.keep(decimal("disk counter", word)) {
+            out.put(metric, [&disk.name], n * unit);
+        }
     }
+    faults.end()
+}
+
+fn put_properties(device: &str, known: &Properties<'_>, out: &mut Sink) {
     if !known.fs_type.is_empty() {
         out.put(
             &FILESYSTEM,
@@ -213,48 +227,35 @@ fn put(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut Sink
     }
 }
 
-/// A line of the file.
-#[derive(Debug, PartialEq)]
+/// A line of the file, its counters unread.
 struct Disk<'a> {
-    major: u32,
-    minor: u32,
+    major: &'a str,
+    minor: &'a str,
     name: &'a str,
-    columns: [u64; COUNTERS],
-    /// How many columns there are.
-    count: usize,
+    counters: SplitAsciiWhitespace<'a>,
 }
 
-impl Disk<'_> {
-    fn counters(&self) -> &[u64] {
-        self.columns.get(..self.count).unwrap_or_default()
+impl<'a> Disk<'a> {
+    /// `None` for a line that is empty, excluded, or of a partition of Linux 2.6.
+    fn parse(line: &'a str, filter: &Filter) -> Result<Option<Self>, Malformed> {
+        let mut words = line.split_ascii_whitespace();
+        let Some(major) = words.next() else { return Ok(None) };
+        let minor = words.word("minor number")?;
+        let name = words.word("device")?;
+        if !filter.keeps(name) {
+            return Ok(None);
+        }
+        for (what, number) in [("major number", major), ("minor number", minor)] {
+            if !is_digits(number) {
+                return Err(Malformed::new(what, number));
+            }
+        }
+        let is_disk = words.clone().nth(ALWAYS - 1).is_some();
+        Ok(is_disk.then_some(Self { major, minor, name, counters: words }))
     }
 }
 
-fn each(text: &str, mut disk: impl FnMut(&Disk<'_>)) -> Result<(), Malformed> {
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace().peekable();
-        if words.peek().is_none() {
-            continue;
-        }
-        let mut found = Disk {
-            major: words.number("major number")?,
-            minor: words.number("minor number")?,
-            name: words.word("device")?,
-            columns: [0; COUNTERS],
-            count: 0,
-        };
-        for (column, word) in found.columns.iter_mut().zip(words) {
-            *column = crate::parse::number("disk counter", word)?;
-            found.count += 1;
-        }
-        if found.count >= ALWAYS {
-            disk(&found);
-        }
-    }
-    Ok(())
-}
-
-/// What udev knows about a device; what it does not know is empty.
+/// The properties of a device in udev's database; one that udev does not know is empty.
 macro_rules! properties {
     ($($field:ident $name:literal,)*) => {
         #[derive(Debug, Default, PartialEq)]
@@ -308,31 +309,40 @@ properties! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, expect, malformed};
-
-    fn parse(text: &str) -> Result<Vec<(String, usize)>, Malformed> {
-        let mut disks = Vec::new();
-        each(text, |disk| disks.push((disk.name.to_owned(), disk.count)))?;
-        Ok(disks)
-    }
+    use crate::testing::{Machine, expect, sample_lines};
 
     #[test]
     fn older_kernels_give_fewer_counters_and_newer_ones_more() {
-        let disks = parse(
-            "8 1 sda1 1 2 3 4\n\n\
+        let machine = Machine::new().with(
+            "proc/diskstats",
+            "8 1 sdx 1 2 3 4\n\n\
              8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n\
              8 16 sdb 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n\
              8 32 sdc 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 nineteen\n",
         );
-        let want = [("sda", 11), ("sdb", 15), ("sdc", 17)];
-        assert_eq!(disks.unwrap(), want.map(|(name, count)| (name.to_owned(), count)));
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        for (device, series) in [("sdx", 0), ("sda", 1 + 11), ("sdb", 1 + 15), ("sdc", 1 + 17)] {
+            let device = format!("{{device=\"{device}\"");
+            assert_eq!(sample_lines(&text).filter(|l| l.contains(&device)).count(), series);
+        }
     }
 
     #[test]
-    fn refuses_what_is_no_number() {
-        assert_eq!(malformed(parse("8 x sda 1")), "bad minor number: \"x\"");
-        assert_eq!(malformed(parse("8 0")), "bad device: \"\"");
-        assert_eq!(malformed(parse("8 0 sda 1 -2")), "bad disk counter: \"-2\"");
+    fn an_odd_counter_or_line_costs_itself_alone() {
+        let machine = Machine::new().with(
+            "proc/diskstats",
+            "7 x loop0 1 excluded\n\
+             8 x sda 1 2 3 4 5 6 7 8 9 10 11\n\
+             8 0\n\
+             8 16 sdb 1 y -3 4 5 6 7 8 99999999999999999999999 10 11\n",
+        );
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/diskstats:2: bad minor number: \"x\""), "{error}");
+        assert_eq!(sample_lines(&text).count(), 1 + 10, "{text}");
+        assert!(text.contains("node_disk_read_bytes_total{device=\"sdb\"} -1536\n"), "{text}");
+        assert!(text.contains("node_disk_io_now{device=\"sdb\"} 1e+23\n"), "{text}");
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert_eq!(text, "");
         assert!(result.unwrap_err().is_absent());

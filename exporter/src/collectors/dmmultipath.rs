@@ -1,7 +1,7 @@
 //! Multipath devices of the device mapper and the state of their paths, from `/sys/block/dm-*`.
 //!
-//! Whether a path is used is the mapper's to know; its state here is that of the disk
-//! (`/sys/block/<path>/device/state`): `running` for SCSI, `live` for `NVMe`.
+//! A path's state is that of its disk (`/sys/block/<path>/device/state`): `running` for SCSI,
+//! `live` for `NVMe`. Only the device mapper knows whether it uses the path.
 
 use crate::prelude::*;
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ static STATE: Metric<3> = gauge(
 
 struct DmMultipath {
     folder: Folder,
-    /// The same folder, where the paths' states are.
+    /// The same folder: the states of the paths are read in it while `folder` is listed.
     block: Folder,
     /// Room for the names of paths, and for that of a file.
     names: Names,
@@ -70,10 +70,11 @@ impl Collector for DmMultipath {
             entries => entries?,
         };
         let Some(block) = block.dir()? else { return Err(Error::NoData) };
-        entries
-            .filter(|entry| entry.bytes().starts_with(b"dm-"))
-            .map(|entry| put(&entry, &block, (names, file), out))
-            .fold(Ok(()), Result::and)
+        let mut faults = Faults::default();
+        for entry in entries.filter(|entry| entry.bytes().starts_with(b"dm-")) {
+            put(&entry, &block, (names, file), (&mut faults, out));
+        }
+        faults.end()
     }
 }
 
@@ -81,30 +82,24 @@ fn put(
     entry: &Entry<'_>,
     block: &Dir<'_>,
     (names, file): (&mut Names, &mut String),
-    out: &mut Sink,
-) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
-    let Some(uuid) = dir.text("dm/uuid")? else { return Ok(()) };
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    let Some(dir) = faults.read(entry.dir()) else { return };
+    let Some(uuid) = faults.read(dir.text("dm/uuid")) else { return };
     if !uuid.starts_with("mpath-") {
-        return Ok(());
+        return;
     }
-    let Some(device) = dir.text("dm/name")? else { return Ok(()) };
+    let Some(device) = faults.read(dir.text("dm/name")) else { return };
     let (device, sysfs_name) = (&*device, entry.name());
     let (mut active, mut failed) = (0_u64, 0_u64);
-    let mut result = Ok(());
-    if let Some(paths) = dir.dir("slaves")? {
-        for path in paths.list(names)? {
+    if let Some(paths) = faults.read(dir.dir("slaves"))
+        && let Some(paths) = faults.read(paths.list(names).map(Some))
+    {
+        for path in paths {
             let path = path.name();
             file.clear();
             let _ = write!(file, "{path}/device/state");
-            let state = match block.text(file) {
-                Ok(Some(state)) => state,
-                Ok(None) => continue,
-                Err(error) => {
-                    result = result.and(Err(error));
-                    continue;
-                }
-            };
+            let Some(state) = faults.read(block.text(file)) else { continue };
             let is_active = matches!(&*state, "running" | "live");
             active += u64::from(is_active);
             failed += u64::from(!is_active);
@@ -112,16 +107,15 @@ fn put(
         }
     }
     out.put(&INFO, [&device, &sysfs_name, &&*uuid], 1);
-    if let Some(suspended) = dir.number::<u64>("dm/suspended")? {
-        out.put(&ACTIVE, [&device, &sysfs_name], suspended != 1);
+    if let Some(suspended) = faults.read(dir.decimal("dm/suspended")) {
+        out.put(&ACTIVE, [&device, &sysfs_name], suspended != 1.0);
     }
-    if let Some(sectors) = dir.number::<u64>("size")? {
-        out.put(&SIZE, [&device, &sysfs_name], sectors.wrapping_mul(512));
+    if let Some(sectors) = faults.read(dir.decimal("size")) {
+        out.put(&SIZE, [&device, &sysfs_name], sectors * 512.0);
     }
     out.put(&PATHS, [&device, &sysfs_name], active + failed);
     out.put(&PATHS_ACTIVE, [&device, &sysfs_name], active);
     out.put(&PATHS_FAILED, [&device, &sysfs_name], failed);
-    result
 }
 
 #[cfg(test)]
@@ -152,8 +146,11 @@ mod tests {
             node_dmmultipath_device_active{device="mpathb",sysfs_name="dm-2"} 0
             node_dmmultipath_device_info{device="mpatha",sysfs_name="dm-1",uuid="mpath-3600"} 1
             node_dmmultipath_device_info{device="mpathb",sysfs_name="dm-2",uuid="mpath-3601"} 1
+            node_dmmultipath_device_paths{device="mpatha",sysfs_name="dm-1"} 1
             node_dmmultipath_device_paths{device="mpathb",sysfs_name="dm-2"} 0
+            node_dmmultipath_device_paths_active{device="mpatha",sysfs_name="dm-1"} 0
             node_dmmultipath_device_paths_active{device="mpathb",sysfs_name="dm-2"} 0
+            node_dmmultipath_device_paths_failed{device="mpatha",sysfs_name="dm-1"} 1
             node_dmmultipath_device_paths_failed{device="mpathb",sysfs_name="dm-2"} 0
             node_dmmultipath_path_state{device="mpatha",path="sda",state="transport-offline"} 1
         "#]]

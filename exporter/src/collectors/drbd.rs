@@ -1,11 +1,14 @@
 //! Replicated block devices, from `/proc/drbd` of DRBD 8 (`drbd_seq_show()` in
 //! `drivers/block/drbd/drbd_proc.c`).
 //!
-//! A device is a number with a colon and pairs such as `cs:Connected`; the pairs after it are
-//! its own. Amounts are in kB, but what was received is exposed as it is, as in `node_exporter`.
-//! DRBD 9 writes its version there and nothing else.
+//! A number with a colon begins a device, and the pairs up to the next (`cs:Connected`) belong to
+//! it. Amounts are in kB, but the amount received is exposed without conversion, as in
+//! `node_exporter`. DRBD 9 writes its version there and nothing else.
 
-use crate::{parse::number, prelude::*};
+use crate::{
+    parse::{decimal, rows},
+    prelude::*,
+};
 use std::fmt::Write as _;
 
 pub const SPEC: Spec = Spec {
@@ -24,7 +27,7 @@ macro_rules! numbers {
     };
 }
 
-/// Key, metric and what one unit of the value is.
+/// Key, metric and the factor from the kernel's unit to ours.
 static NUMBERS: [(&str, Metric<1>, f64); 12] = numbers! {
     "ns" => counter "network_sent_bytes_total" KILOBYTES,
         "Total number of bytes sent via the network.";
@@ -73,10 +76,13 @@ impl Collector for Drbd {
         device.clear();
         device.push_str("unknown");
         let parsed = file.parse(|text| {
-            for (key, value) in text.split_ascii_whitespace().filter_map(pair) {
-                put(key, value, device, out)?;
-            }
-            Ok(())
+            rows(text, |line| {
+                let mut faults = Faults::default();
+                for (key, value) in line.split_ascii_whitespace().filter_map(pair) {
+                    faults.keep(put(key, value, device, out));
+                }
+                faults.end()
+            })
         });
         parsed.or_no_data()
     }
@@ -96,7 +102,7 @@ fn put(key: &str, value: &str, device: &mut String, out: &mut Sink) -> Result<()
         return Ok(());
     }
     if let Some((_, metric, unit)) = NUMBERS.iter().find(|(name, ..)| *name == key) {
-        out.put(metric, [device], number::<f64>("drbd value", value)? * unit);
+        out.put(metric, [device], decimal("drbd value", value)? * unit);
         return Ok(());
     }
     let (metric, good) = match key {
@@ -142,10 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_number() {
-        let (_, result) = collect(" 0: ns:x");
+    fn a_value_that_is_no_number_hides_no_other() {
+        let (text, result) = collect("version: 8\n 0: ns:x nr:-7 dw:y\n 1: ns:1\n");
         let error = result.unwrap_err().to_string();
-        assert!(error.ends_with("proc/drbd: bad drbd value: \"x\""), "{error}");
+        assert!(error.ends_with("proc/drbd:2: bad drbd value: \"x\""), "{error}");
+        expect![[r#"
+            node_drbd_network_received_bytes_total{device="drbd0"} -7
+            node_drbd_network_sent_bytes_total{device="drbd1"} 1024
+        "#]]
+        .assert_eq(&text);
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
     }
 }

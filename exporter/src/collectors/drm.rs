@@ -1,11 +1,11 @@
 //! Load and memory of AMD's graphics cards, from `/sys/class/drm`
 //! (`drivers/gpu/drm/amd/amdgpu/amdgpu_ttm.c` and its neighbours, `Documentation/gpu/amdgpu`).
 //!
-//! What a card does not tell is exposed as 0, so that each card has each series.
+//! A number that a card does not tell is exposed as 0, so that each card has each series.
 
 use crate::{
     host::tree::{Dir, Entry},
-    parse::{is_digits, unsigned},
+    parse::{any_base, is_digits},
     prelude::*,
 };
 
@@ -70,36 +70,32 @@ struct Drm(Folder);
 impl Collector for Drm {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Some(entries) = self.0.list().unless_absent()? else { return Ok(()) };
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
             let name = entry.name();
             let Some(number) = name.strip_prefix("card") else { continue };
             if is_digits(number) {
-                let put = put_card(&entry, &name, out);
-                result = result.and(put);
+                put_card(&entry, &name, &mut faults, out);
             }
         }
-        result
+        faults.end()
     }
 }
 
 /// Puts a card, if it is one of AMD's.
-fn put_card(entry: &Entry<'_>, card: &str, out: &mut Sink) -> Result {
-    let Some(card_dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
-    let Some(device) = card_dir.dir("device").unless_unreadable()? else { return Ok(()) };
+fn put_card(entry: &Entry<'_>, card: &str, faults: &mut Faults, out: &mut Sink) {
+    let Some(card_dir) = faults.read(entry.dir()) else { return };
+    let Some(device) = faults.read(card_dir.dir("device")) else { return };
     let is_amd = |event: &[u8]| event.split(|b| *b == b'\n').any(|line| line == b"DRIVER=amdgpu");
-    if !device.bytes("uevent").unless_unreadable()?.is_some_and(|event| is_amd(&event)) {
-        return Ok(());
+    if !faults.read(device.bytes("uevent")).is_some_and(|event| is_amd(&event)) {
+        return;
     }
     put_info(&device, card, out);
-    let mut result = Ok(());
     for (file, metric) in &NUMBERS {
-        match device.parse(file, unsigned).unless_unreadable() {
-            Ok(value) => out.put(metric, [&card], value.unwrap_or(0)),
-            Err(error) => result = result.and(Err(error)),
+        if let Some(value) = faults.keep(device.parse(file, any_base).unless_unreadable()) {
+            out.put(metric, [&card], value.unwrap_or(0.0));
         }
     }
-    result
 }
 
 fn put_info(device: &Dir<'_>, card: &str, out: &mut Sink) {
@@ -120,6 +116,7 @@ mod tests {
             .with("sys/class/drm/card1/device/uevent", "DRIVER=i915\n")
             .with("sys/class/drm/card10/device/uevent", "DRIVER=amdgpu\nPCI_CLASS=30000\n")
             .with("sys/class/drm/card10/device/gpu_busy_percent", "much\n")
+            .with("sys/class/drm/card10/device/mem_info_gtt_used", "-1\n")
             .with("sys/class/drm/card10/device/mem_info_vram_used/is_a_directory", "");
         let link = machine.path().join("sys/class/drm/card2");
         std::os::unix::fs::symlink("gone", link).unwrap();
@@ -127,6 +124,7 @@ mod tests {
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("/gpu_busy_percent: bad number: \"much\""), "{error}");
         assert!(text.contains("node_drm_memory_vram_used_bytes{card=\"card10\"} 0\n"));
+        assert!(text.contains("node_drm_memory_gtt_used_bytes{card=\"card10\"} -1\n"));
         assert_eq!(sample_lines(&text).count(), 7, "{text}");
     }
 

@@ -1,8 +1,9 @@
 //! Memory errors, from `/sys/devices/system/edac/mc`.
 //!
-//! A folder for each memory controller, in it one for each csrow, with counts for each channel
-//! and the label of its module (`drivers/edac/edac_mc_sysfs.c`). Errors of a controller that no
-//! csrow can be told for are those of csrow `unknown`. What a driver lacks is left out.
+//! Each memory controller has a folder, in which each csrow has one, with counts for each channel
+//! and the label of its module (`drivers/edac/edac_mc_sysfs.c`). Errors that the controller cannot
+//! attribute to a csrow are exposed as those of csrow `unknown`. A file that a driver does not
+//! have is left out.
 
 use crate::{
     exposition::Label,
@@ -64,23 +65,24 @@ struct Room {
     files: Names,
     /// A file's name.
     file: String,
-    /// What a module is called.
+    /// The label of a channel's module …
     label: String,
+    /// … and the number of that channel.
+    labeled: String,
 }
 
 impl Collector for Edac {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { controllers, csrows, room } = self;
         let Some(controllers) = controllers.list().unless_absent()? else { return Ok(()) };
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in controllers {
             let name = entry.name();
             let Some(controller) = numbered(&name, "mc", "") else { continue };
-            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
-            let put = put_controller(controller, &dir, csrows, room, out);
-            result = result.and(put);
+            let Some(dir) = faults.read(entry.dir()) else { continue };
+            put_controller(controller, &dir, csrows, room, (&mut faults, out));
         }
-        result
+        faults.end()
     }
 }
 
@@ -89,56 +91,68 @@ fn put_controller(
     dir: &Dir<'_>,
     csrows: &mut Names,
     room: &mut Room,
-    out: &mut Sink,
-) -> Result {
-    let ce = read(dir, "ce_count", |n| out.put(&CORRECTABLE, [&controller], n));
-    let ue = read(dir, "ue_count", |n| out.put(&UNCORRECTABLE, [&controller], n));
-    let labels: [&dyn Label; 2] = [&controller, &"unknown"];
-    let ce_noinfo = read(dir, "ce_noinfo_count", |n| out.put(&CSROW_CORRECTABLE, labels, n));
-    let ue_noinfo = read(dir, "ue_noinfo_count", |n| out.put(&CSROW_UNCORRECTABLE, labels, n));
-    let mut result = ce.and(ue).and(ce_noinfo).and(ue_noinfo);
-    for entry in dir.list(csrows)? {
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    for (file, metric) in [("ce_count", &CORRECTABLE), ("ue_count", &UNCORRECTABLE)] {
+        if let Some(n) = faults.read(dir.decimal(file)) {
+            out.put(metric, [&controller], n);
+        }
+    }
+    let unknown: [&dyn Label; 2] = [&controller, &"unknown"];
+    put_counts(dir, ["ce_noinfo_count", "ue_noinfo_count"], unknown, (faults, out));
+    let Some(entries) = faults.read(dir.list(csrows).map(Some)) else { return };
+    for entry in entries {
         let name = entry.name();
         let Some(csrow) = numbered(&name, "csrow", "") else { continue };
-        let Some(dir) = entry.dir().unless_unreadable()? else { continue };
-        let put = put_csrow(controller, csrow, &dir, room, out);
-        result = result.and(put);
+        let Some(dir) = faults.read(entry.dir()) else { continue };
+        put_counts(&dir, ["ce_count", "ue_count"], [&controller, &csrow], (faults, out));
+        put_channels(&dir, [controller, csrow], room, (faults, out));
     }
-    result
 }
 
-/// Puts the number in a file; what cannot be read is left out.
-fn read(dir: &Dir<'_>, file: &str, put: impl FnOnce(u64)) -> Result {
-    dir.number(file).unless_unreadable().map(|number| number.map_or((), put))
-}
-
-fn put_csrow(
-    controller: &str,
-    csrow: &str,
+/// Exposes a csrow's correctable and uncorrectable errors, which are in these files.
+fn put_counts(
     dir: &Dir<'_>,
-    room: &mut Room,
-    out: &mut Sink,
-) -> Result {
-    let labels: [&dyn Label; 2] = [&controller, &csrow];
-    let ce = read(dir, "ce_count", |n| out.put(&CSROW_CORRECTABLE, labels, n));
-    let ue = read(dir, "ue_count", |n| out.put(&CSROW_UNCORRECTABLE, labels, n));
-    let mut result = ce.and(ue);
-    let Room { files, file, label } = room;
-    for entry in dir.list(files)? {
-        let name = entry.name();
-        let Some(channel) = numbered(&name, "ch", "_ce_count") else { continue };
-        match dir.text(of_channel(channel, "_dimm_label", file)) {
-            Ok(Some(text)) => clean(&text, label),
-            _ => "unknown".clone_into(label),
-        }
-        let labels: [&dyn Label; 4] = [&channel, &controller, &csrow, label];
-        let put = read(dir, &name, |n| out.put(&CHANNEL_CORRECTABLE, labels, n));
-        result = result.and(put);
-        if let Ok(Some(n)) = dir.number::<u64>(of_channel(channel, "_ue_count", file)) {
-            out.put(&CHANNEL_UNCORRECTABLE, labels, n);
+    files: [&str; 2],
+    labels: [&dyn Label; 2],
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    for (file, metric) in files.into_iter().zip([&CSROW_CORRECTABLE, &CSROW_UNCORRECTABLE]) {
+        if let Some(n) = faults.read(dir.decimal(file)) {
+            out.put(metric, labels, n);
         }
     }
-    result
+}
+
+fn put_channels(
+    dir: &Dir<'_>,
+    [controller, csrow]: [&str; 2],
+    room: &mut Room,
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    let Room { files, file, label, labeled } = room;
+    labeled.clear();
+    let Some(entries) = faults.read(dir.list(files).map(Some)) else { return };
+    for entry in entries {
+        let name = entry.name();
+        let (metric, channel) = match numbered(&name, "ch", "_ce_count") {
+            Some(channel) => (&CHANNEL_CORRECTABLE, channel),
+            None => match numbered(&name, "ch", "_ue_count") {
+                Some(channel) => (&CHANNEL_UNCORRECTABLE, channel),
+                None => continue,
+            },
+        };
+        if labeled != channel {
+            match dir.text(of_channel(channel, "_dimm_label", file)) {
+                Ok(Some(text)) => clean(&text, label),
+                _ => "unknown".clone_into(label),
+            }
+            channel.clone_into(labeled);
+        }
+        if let Some(n) = faults.read(dir.decimal(&name)) {
+            out.put(metric, [&channel, &controller, &csrow, label], n);
+        }
+    }
 }
 
 fn of_channel<'a>(channel: &str, what: &str, file: &'a mut String) -> &'a str {
@@ -149,7 +163,7 @@ fn of_channel<'a>(channel: &str, what: &str, file: &'a mut String) -> &'a str {
     file
 }
 
-/// The number between the two.
+/// The number between `before` and `after`, if that is all of `name`.
 fn numbered<'a>(name: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let number = name.strip_prefix(before)?.strip_suffix(after)?;
     is_digits(number).then_some(number)
@@ -197,6 +211,8 @@ mod tests {
             .with("sys/devices/system/edac/mc/power", "")
             .with("sys/devices/system/edac/mc/mc0/ce_count", "1\n")
             .with("sys/devices/system/edac/mc/mc0/csrow2/ch1_ce_count", "2\n")
+            .with("sys/devices/system/edac/mc/mc0/csrow2/ch2_ue_count", "-3\n")
+            .with("sys/devices/system/edac/mc/mc0/csrow2/ch2_dimm_label", "A#2\n")
             .with("sys/devices/system/edac/mc/mc0/csrow2/chx_ce_count", "x\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         result.unwrap();
@@ -205,6 +221,7 @@ mod tests {
             lines,
             [
                 r#"node_edac_channel_correctable_errors_total{channel="1",controller="0",csrow="2",dimm_label="unknown"} 2"#,
+                r#"node_edac_channel_uncorrectable_errors_total{channel="2",controller="0",csrow="2",dimm_label="A2"} -3"#,
                 r#"node_edac_correctable_errors_total{controller="0"} 1"#,
             ]
         );

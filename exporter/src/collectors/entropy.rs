@@ -1,7 +1,7 @@
 //! The kernel's random pool, from `/proc/sys/kernel/random`.
 //!
-//! One number a file (`drivers/char/random.c`). Since Linux 5.18 both are 256 once the pool is
-//! initialized.
+//! Each file has one number (`drivers/char/random.c`). Since Linux 5.18 both numbers are 256 once
+//! the pool is initialized.
 
 use crate::prelude::*;
 
@@ -28,9 +28,14 @@ struct Entropy {
 
 impl Collector for Entropy {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        out.put(&AVAILABLE, [], self.available.number::<u64>()?);
-        out.put(&POOL_SIZE, [], self.pool_size.number::<u64>()?);
-        Ok(())
+        let mut faults = Faults::default();
+        for (metric, file) in [(&AVAILABLE, &mut self.available), (&POOL_SIZE, &mut self.pool_size)]
+        {
+            if let Some(bits) = faults.keep(file.decimal()) {
+                out.put(metric, [], bits);
+            }
+        }
+        faults.end()
     }
 }
 
@@ -40,10 +45,16 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn both_files_must_be_there() {
+    fn each_file_is_exposed_without_the_other() {
         let machine = Machine::new().with("proc/sys/kernel/random/entropy_avail", "256\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(text.ends_with("\nnode_entropy_available_bits 256\n"));
         assert!(result.unwrap_err().to_string().contains("kernel/random/poolsize: "));
+        let machine = Machine::new()
+            .with("proc/sys/kernel/random/entropy_avail", "x\n")
+            .with("proc/sys/kernel/random/poolsize", "-1\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(text.ends_with("\nnode_entropy_pool_size_bits -1\n"), "{text}");
+        assert!(result.unwrap_err().to_string().ends_with("entropy_avail: bad number: \"x\""));
     }
 }

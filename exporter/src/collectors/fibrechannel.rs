@@ -1,10 +1,14 @@
 //! Fibre Channel hosts and their counters, from `/sys/class/fc_host`
 //! (`drivers/scsi/scsi_transport_fc.c`).
 //!
-//! Counters are hexadecimal, all ones where the adapter does not count. A host that is
+//! Counters are hexadecimal; all ones say that the adapter does not count. A host that is
 //! disabled is in the state `Unknown` and counts nothing, which is exposed as 0.
 
-use crate::{host::tree::Entry, parse::unsigned, prelude::*};
+use crate::{
+    host::tree::Entry,
+    parse::{any_base, unsigned},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "fibrechannel",
@@ -66,17 +70,16 @@ struct FibreChannel(Folder);
 impl Collector for FibreChannel {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let entries = self.0.list().or_no_data()?;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
-            let put = put_host(&entry, out);
-            result = result.and(put);
+            put_host(&entry, &mut faults, out);
         }
-        result
+        faults.end()
     }
 }
 
-fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
+fn put_host(entry: &Entry<'_>, faults: &mut Faults, out: &mut Sink) {
+    let Some(dir) = faults.read(entry.dir()) else { return };
     let host = entry.name();
     let [tmo, fabric, id, name, state, kind, speed, classes, speeds, symbolic] = dir.texts([
         "dev_loss_tmo",
@@ -102,18 +105,19 @@ fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
         for (_, metric) in &COUNTERS {
             out.put(metric, [&host], 0);
         }
-        return Ok(());
+        return;
     }
-    let Some(statistics) = dir.dir("statistics").unless_unreadable()? else { return Ok(()) };
-    let mut result = Ok(());
+    let Some(statistics) = faults.read(dir.dir("statistics")) else { return };
     for (file, metric) in &COUNTERS {
-        match statistics.parse(file, unsigned).unless_unreadable() {
-            Ok(None | Some(u64::MAX)) => {}
-            Ok(Some(value)) => out.put(metric, [&host], value),
-            Err(error) => result = result.and(Err(error)),
+        if let Some(value) = faults.read(statistics.parse(file, counter_in)).flatten() {
+            out.put(metric, [&host], value);
         }
     }
-    result
+}
+
+/// A counter; `None` for all ones, which say that the adapter does not count.
+fn counter_in(text: &str) -> Result<Option<f64>, Malformed> {
+    if unsigned(text) == Ok(u64::MAX) { Ok(None) } else { any_base(text).map(Some) }
 }
 
 #[cfg(test)]

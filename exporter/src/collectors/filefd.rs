@@ -1,9 +1,10 @@
 //! Open files of the whole machine, from `/proc/sys/fs/file-nr`.
 //!
-//! One line with three numbers between tabs (`Documentation/admin-guide/sysctl/fs.rst`): handles
-//! in use, handles allocated but free (0 since Linux 2.6), and the most there may be.
+//! The file has one line with three numbers between tabs
+//! (`Documentation/admin-guide/sysctl/fs.rst`): handles in use, handles allocated but free (0
+//! since Linux 2.6), and the highest number of handles that the kernel allows.
 
-use crate::{parse::number, prelude::*};
+use crate::{parse::decimal, prelude::*};
 
 pub const SPEC: Spec = Spec {
     name: "filefd",
@@ -20,37 +21,47 @@ struct FileFd(SingleFile);
 
 impl Collector for FileFd {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let [allocated, maximum] = self.0.parse(parse)?;
-        out.put(&ALLOCATED, [], allocated);
-        out.put(&MAXIMUM, [], maximum);
-        Ok(())
+        self.0.parse(|text| parse(text, |metric, number| out.put(metric, [], number)))
     }
 }
 
-fn parse(text: &str) -> Result<[u64; 2], Malformed> {
-    let mut parts = text.trim().split('\t');
-    let (Some(allocated), Some(_free), Some(maximum)) = (parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Malformed::new("three numbers", text.trim()));
-    };
-    Ok([number("allocated", allocated)?, number("maximum", maximum)?])
+fn parse(text: &str, mut put: impl FnMut(&'static Metric, f64)) -> Result<(), Malformed> {
+    let line = text.trim_end_matches('\n');
+    let mut faults = Faults::default();
+    let mut columns = line.split('\t');
+    for (metric, column) in
+        [(Some(&ALLOCATED), "allocated"), (None, "free"), (Some(&MAXIMUM), "maximum")]
+    {
+        let Some(word) = faults.keep(columns.next().ok_or_else(|| Malformed::new(column, line)))
+        else {
+            break;
+        };
+        let Some(metric) = metric else { continue };
+        if let Some(number) = faults.keep(decimal(column, word.trim_ascii())) {
+            put(metric, number);
+        }
+    }
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::Machine;
 
     #[test]
-    fn refuses_what_is_not_three_numbers() {
-        assert_eq!(parse("1\t0\t9223372036854775807\n"), Ok([1, 9_223_372_036_854_775_807]));
-        assert_eq!(malformed(parse("")), "bad three numbers: \"\"");
-        assert_eq!(malformed(parse("1 0 2\n")), "bad three numbers: \"1 0 2\"");
-        assert_eq!(malformed(parse("x\t0\t2\n")), "bad allocated: \"x\"");
-        assert_eq!(
-            malformed(parse("1\t0\t18446744073709551616\n")),
-            "bad maximum: \"18446744073709551616\""
-        );
+    fn a_column_that_is_malformed_hides_no_other() {
+        let parse = |text| {
+            let mut numbers = Vec::new();
+            let result = parse(text, |_, number| numbers.push(number));
+            (numbers, result.map_err(|error| error.to_string()))
+        };
+        let wrong = |text: &str| Err(text.to_owned());
+        assert_eq!(parse("1\t0\t18446744073709551616\n"), (vec![1.0, 2_f64.powi(64)], Ok(())));
+        assert_eq!(parse("-1\tx\t2\n"), (vec![-1.0, 2.0], Ok(())));
+        assert_eq!(parse("x\t0\t2\n"), (vec![2.0], wrong("bad allocated: \"x\"")));
+        assert_eq!(parse("1\t0\n"), (vec![1.0], wrong("bad maximum: \"1\\t0\"")));
+        assert_eq!(parse(""), (vec![], wrong("bad allocated: \"\"")));
     }
 
     #[test]

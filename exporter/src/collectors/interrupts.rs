@@ -1,13 +1,14 @@
 //! Interrupts by processor, from `/proc/interrupts`.
 //!
-//! A table of `show_interrupts()` in `kernel/irq/proc.c` and of the architecture: the first line
-//! names the processors that are online, the others are `name: count… description`. A numbered
-//! interrupt's description is its chip (`info`), then the rest (`devices`); a named one's is all
-//! `info`. Lines without a description (`ERR`, `MIS`) are no interrupts of a processor.
+//! The table is written by `show_interrupts()` in `kernel/irq/proc.c` and by the architecture: the
+//! first line names the processors that are online, the others are `name: count… description`. The
+//! description of a numbered interrupt is its chip (label `info`), then the rest (label
+//! `devices`); that of a named interrupt is all `info`. Lines without a description (`ERR`,
+//! `MIS`) are no interrupts of a processor.
 
 use crate::{
     exposition::{Label as _, Spaced},
-    parse::number,
+    parse::{decimal, number, rows_after},
     prelude::*,
 };
 
@@ -48,8 +49,8 @@ struct Interrupts {
     filter: Option<Filter>,
     zeros: bool,
     /// The processors of the first line.
-    cpus: Vec<u32>,
-    /// Room for what the filter looks at.
+    cpus: Vec<Option<u32>>,
+    /// Room for the text that the filter looks at.
     name: String,
 }
 
@@ -66,9 +67,10 @@ impl Collector for Interrupts {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, filter, zeros, cpus, name } = self;
         file.parse(|text| {
-            let mut lines = text.lines();
-            processors(lines.next().unwrap_or_default(), cpus)?;
-            for interrupt in lines.filter_map(|line| parse(line, cpus.len())) {
+            let mut faults = Faults::default();
+            faults.keep(processors(text.lines().next().unwrap_or_default(), cpus));
+            faults.keep(rows_after(1, text, |line| {
+                let Some(interrupt) = parse(line, cpus.len()) else { return Ok(()) };
                 let (info, devices) = (Spaced(interrupt.info), Spaced(interrupt.devices));
                 if let Some(filter) = filter {
                     name.clear();
@@ -78,27 +80,38 @@ impl Collector for Interrupts {
                     name.push(';');
                     devices.append(name);
                     if !filter.keeps(name) {
-                        continue;
+                        return Ok(());
                     }
                 }
+                let mut faults = Faults::default();
                 for (cpu, word) in cpus.iter().zip(interrupt.counts.split_ascii_whitespace()) {
-                    let count: u64 = number("count", word)?;
-                    if *zeros || count > 0 {
+                    let (Some(cpu), Some(count)) = (cpu, faults.keep(decimal("count", word)))
+                    else {
+                        continue;
+                    };
+                    if *zeros || count != 0.0 {
                         out.put(&INTERRUPTS, [cpu, &devices, &info, &interrupt.name], count);
                     }
                 }
-            }
-            Ok(())
+                faults.end()
+            }));
+            faults.end()
         })
     }
 }
 
-fn processors(line: &str, cpus: &mut Vec<u32>) -> Result<(), Malformed> {
+/// The processors of the columns; `None` for a column whose head is malformed.
+fn processors(line: &str, cpus: &mut Vec<Option<u32>>) -> Result<(), Malformed> {
     cpus.clear();
+    let mut faults = Faults::default();
     for word in line.split_ascii_whitespace() {
-        cpus.push(number("processor", word.strip_prefix("CPU").unwrap_or(word))?);
+        let cpu = number("processor", word.strip_prefix("CPU").unwrap_or(word));
+        cpus.push(faults.keep(cpu.map_err(|error| error.in_line(1))));
     }
-    if cpus.is_empty() { Err(Malformed::new("list of processors", line)) } else { Ok(()) }
+    if cpus.is_empty() {
+        return Err(Malformed::new("list of processors", line).in_line(1));
+    }
+    faults.end()
 }
 
 /// `None` where the line has not a count for each of `cpus` processors and a description.
@@ -125,7 +138,7 @@ fn word(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, sample_lines};
 
     const TABLE: &str = "      CPU0 CPU3\n\
         \x20 9:   0  7 IO-APIC   9-fasteoi   acpi, thermal\n\
@@ -177,10 +190,21 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(error("CPU0\n 1: x IO-APIC\n").ends_with("/interrupts: bad count: \"x\""));
-        let processors = |line| processors(line, &mut Vec::new());
-        assert_eq!(malformed(processors("CPU0 x")), "bad processor: \"x\"");
-        assert_eq!(malformed(processors("  ")), "bad list of processors: \"  \"");
+        assert!(error("CPU0\n 1: x IO-APIC\n").ends_with("/interrupts:2: bad count: \"x\""));
+        assert!(error("CPU0 x\n").ends_with("/interrupts:1: bad processor: \"x\""));
+        assert!(error("  \n").ends_with("/interrupts:1: bad list of processors: \"  \""));
+    }
+
+    #[test]
+    fn a_count_or_column_that_is_malformed_hides_no_other() {
+        let table = "CPU0 CPUx CPU2\n 1: 1 2 3 IO-APIC a\n 2: x 5 -6 IO-APIC b\n 3: 1\n\
+                     LOC: 99999999999999999999999 7 9 Local\n";
+        let (text, result) = Machine::new().with("proc/interrupts", table).collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/interrupts:1: bad processor: \"x\""), "{error}");
+        let values: Vec<_> =
+            sample_lines(&text).filter_map(|line| Some(line.rsplit_once(' ')?.1)).collect();
+        assert_eq!(values, ["1e+23", "1", "9", "3", "-6"], "{text}");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! The second file (`ip_vs_info_seq_show()` in `net/netfilter/ipvs/ip_vs_ctl.c`) has a line for
 //! each virtual service, by address or by firewall mark, and below it one for each of its real
-//! servers. With fewer labels than all, those that cannot be told apart are added up.
+//! servers. With fewer labels than all, real servers with the same labels are added up.
 
 use crate::{
     exposition::Kind,
-    parse::{hex, number},
+    parse::{hex, number, rows_after},
     prelude::*,
 };
 use std::{
@@ -75,8 +75,9 @@ const END: char = '\0';
 /// Which of [`NAMES`] are wanted.
 type Wanted = [bool; NAMES.len()];
 
-/// Active and inactive connections, and weight.
-type Sum = [u64; BACKEND.len()];
+/// Active and inactive connections, and weight; NaN where the value of one of the backends that
+/// are added up is malformed: a sum without it would be wrong.
+type Sum = [f64; BACKEND.len()];
 
 struct Ipvs {
     stats: File,
@@ -102,14 +103,16 @@ fn wanted(given: &str) -> Result<Wanted> {
 impl Collector for Ipvs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { stats, table, wanted, key, sums } = self;
-        let totals = stats.parse(totals).or_no_data()?;
-        for (metric, value) in TOTALS.into_iter().zip(totals) {
-            out.put(metric, [], value);
-        }
+        let mut faults = Faults::default();
+        let read = stats.parse(|text| totals(text, |metric, value| out.put(metric, [], value)));
+        faults.keep(match read {
+            Err(error) if error.is_absent() => return Err(Error::NoData),
+            read => read,
+        });
         for sum in sums.values_mut() {
             *sum = None;
         }
-        table.parse(|text| {
+        faults.keep(table.parse(|text| {
             each(text, |backend| {
                 backend.write(*wanted, key);
                 if !sums.contains_key(key.as_str()) {
@@ -118,11 +121,11 @@ impl Collector for Ipvs {
                 if let Some(sum) = sums.get_mut(key.as_str()) {
                     let sum = sum.get_or_insert_default();
                     for (sum, value) in sum.iter_mut().zip(backend.values) {
-                        *sum = sum.wrapping_add(value);
+                        *sum += value;
                     }
                 }
             })
-        })?;
+        }));
         sums.retain(|_, sum| sum.is_some());
         for (i, (name, help)) in BACKEND.into_iter().enumerate() {
             let family = out.family(name, help, Kind::Gauge);
@@ -135,23 +138,29 @@ impl Collector for Ipvs {
                     *label = (name, values.next().unwrap_or_default());
                     n += 1;
                 }
-                let value = sum.and_then(|sum| sum.get(i).copied()).unwrap_or_default();
-                family.sample(labels.get(..n).unwrap_or_default(), value as f64);
+                let value = sum.and_then(|sum| sum.get(i).copied());
+                if let Some(value) = value.filter(|value| !value.is_nan()) {
+                    family.sample(labels.get(..n).unwrap_or_default(), value);
+                }
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 
-/// The totals since the module was loaded, which are on the third line.
-fn totals(text: &str) -> Result<[u64; TOTALS.len()], Malformed> {
-    let line = text.lines().nth(2).ok_or_else(|| Malformed::new("third line", ""))?;
+/// Gives `put` the totals since the module was loaded, which are on the third line.
+fn totals(text: &str, mut put: impl FnMut(&'static Metric, f64)) -> Result<(), Malformed> {
+    const LINE: usize = 3;
+    let mut faults = Faults::default();
+    let line = text.lines().nth(LINE - 1).unwrap_or_default();
     let mut words = line.split_ascii_whitespace();
-    let mut totals = [0; TOTALS.len()];
-    for total in &mut totals {
-        *total = words.hex("total")?;
+    for metric in TOTALS {
+        let total = words.hexadecimal("total").map_err(|error| error.in_line(LINE));
+        if let Some(total) = faults.keep(total) {
+            put(metric, total);
+        }
     }
-    if words.next().is_some() { Err(Malformed::new("third line", line)) } else { Ok(totals) }
+    faults.end()
 }
 
 /// A virtual service.
@@ -164,7 +173,7 @@ struct Service<'a> {
 }
 
 /// One of the real servers of a virtual service.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct Backend<'a> {
     service: Service<'a>,
     remote: (IpAddr, u16),
@@ -198,31 +207,37 @@ impl Backend<'_> {
 fn each<'a>(text: &'a str, mut backend: impl FnMut(&Backend<'a>)) -> Result<(), Malformed> {
     /// Three lines of titles; the last begins as those of backends do.
     const HEAD: usize = 3;
-    let mut service = Service::default();
-    for line in text.lines().skip(HEAD) {
+    let mut service = None;
+    rows_after(HEAD, text, |line| {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             None => {}
             Some("->") => {
+                // The backends of a service that cannot be read are nobody's.
+                let Some(service) = service else { return Ok(()) };
                 let remote = address(words.word("remote address")?)?;
-                let _forward = words.word("forwarding method")?;
-                let weight = words.number("weight")?;
-                let active = words.number("active connections")?;
-                let inactive = words.number("inactive connections")?;
-                let values = [active, inactive, weight];
-                backend(&Backend { service, remote, values });
+                words.word("forwarding method")?;
+                let mut faults = Faults::default();
+                let [weight, active, inactive] =
+                    ["weight", "active connections", "inactive connections"]
+                        .map(|what| faults.keep(words.decimal(what)).unwrap_or(f64::NAN));
+                backend(&Backend { service, remote, values: [active, inactive, weight] });
+                return faults.end();
             }
             Some("FWM") => {
-                service =
-                    Service { protocol: "FWM", mark: words.word("firewall mark")?, address: None };
+                service = None;
+                let mark = words.word("firewall mark")?;
+                service = Some(Service { protocol: "FWM", mark, address: None });
             }
-            Some(protocol) => {
+            Some(protocol) if words.clone().any(|word| word.contains(':')) => {
+                service = None;
                 let address = Some(address(words.word("local address")?)?);
-                service = Service { protocol, mark: "", address };
+                service = Some(Service { protocol, mark: "", address });
             }
+            Some(other) => return Err(Malformed::new("service", other)),
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// `C0A80016:0CEA` or `[2001:0db8:…:0001]:0CEA`.
@@ -243,7 +258,7 @@ fn address(text: &str) -> Result<(IpAddr, u16), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, check, expect, malformed};
+    use crate::testing::{Machine, check, expect, malformed, sample_lines};
 
     #[test]
     fn what_cannot_be_told_apart_is_added_up() {
@@ -312,18 +327,56 @@ mod tests {
 
     #[test]
     fn refuses_what_is_cut_short_or_no_number() {
-        assert_eq!(malformed(totals("a\nb\n")), "bad third line: \"\"");
-        assert_eq!(malformed(totals("a\nb\n1 2 3 4\n")), "bad total: \"\"");
-        assert_eq!(malformed(totals("a\nb\n1 2 3 4 5 6")), "bad third line: \"1 2 3 4 5 6\"");
+        let totals = |text| {
+            let mut seen = Vec::new();
+            let result = totals(text, |_, total| seen.push(total));
+            (seen, result.map_err(|error| error.to_string()))
+        };
+        assert_eq!(totals("a\nb\n"), (vec![], Err("bad total: \"\"".into())));
+        let text = "a\nb\n1 x 3 -4 fffffffffffffffff 6";
+        let seen = vec![1.0, 3.0, -4.0, 2_f64.powi(68)];
+        assert_eq!(totals(text), (seen, Err("bad total: \"x\"".into())));
         let parse = |line: &str| each(&format!("a\nb\nc\n{line}"), |_| ());
         assert_eq!(parse("\n"), Ok(()));
-        assert_eq!(malformed(parse("TCP")), "bad local address: \"\"");
+        assert_eq!(malformed(parse("TCP")), "bad service: \"TCP\"");
         assert_eq!(malformed(parse("FWM")), "bad firewall mark: \"\"");
+        let service = "FWM 0000002A rr\n";
+        let parse = |line: &str| parse(&format!("{service}{line}"));
         assert_eq!(malformed(parse("  -> C0A80016:0CEA Masq")), "bad weight: \"\"");
         assert_eq!(
             malformed(parse("  -> C0A80016:0CEA Masq 1 x 2")),
             "bad active connections: \"x\""
         );
+    }
+
+    #[test]
+    fn a_service_backend_or_value_that_is_malformed_hides_no_other() {
+        let table = "a\nb\nc\n\
+            TCP  C0A80001:x rr\n  -> C0A80002:0050 Masq 1 1 1\n\
+            UDP  C0A80001:0035 rr\n  -> C0A80003:0035 Masq -1 x 3\n  -> C0A80004:0035 Masq 1 2 3\n\
+            novel 7\n  -> C0A80005 Masq 1 2 3\n";
+        let machine = Machine::new()
+            .with("proc/net/ip_vs_stats", "a\nb\n1 2 3 4 x\n")
+            .with("proc/net/ip_vs", table);
+        let args = ["--collector.ipvs.backend-labels=proto,remote_address"];
+        let (text, result) = machine.collect(&SPEC, &args);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("net/ip_vs_stats:3: bad total: \"x\""), "{error}");
+        expect![[r#"
+            node_ipvs_backend_connections_active{proto="UDP",remote_address="192.168.0.4"} 2
+            node_ipvs_backend_connections_inactive{proto="UDP",remote_address="192.168.0.3"} 3
+            node_ipvs_backend_connections_inactive{proto="UDP",remote_address="192.168.0.4"} 3
+            node_ipvs_backend_weight{proto="UDP",remote_address="192.168.0.3"} -1
+            node_ipvs_backend_weight{proto="UDP",remote_address="192.168.0.4"} 1
+            node_ipvs_connections_total 1
+            node_ipvs_incoming_bytes_total 4
+            node_ipvs_incoming_packets_total 2
+            node_ipvs_outgoing_packets_total 3
+        "#]]
+        .assert_eq(&sample_lines(&text).flat_map(|line| [line, "\n"]).collect::<String>());
+
+        let (text, _) = machine.collect(&SPEC, &["--collector.ipvs.backend-labels=proto"]);
+        assert!(!text.contains("connections_active{"), "a sum without a part would be wrong");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tasks that were found hung, from `/proc/sys/kernel/hung_task_detect_count`.
 //!
-//! One number (`kernel/hung_task.c`), there since Linux 6.13 with `CONFIG_DETECT_HUNG_TASK`.
+//! The file has one number (`kernel/hung_task.c`). Linux has it since 6.13, with
+//! `CONFIG_DETECT_HUNG_TASK`.
 
 use crate::prelude::*;
 
@@ -23,7 +24,7 @@ struct KernelHung(SingleFile);
 
 impl Collector for KernelHung {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        out.put(&TASKS, [], self.0.number::<u64>().or_no_data()?);
+        out.put(&TASKS, [], self.0.decimal().or_no_data()?);
         Ok(())
     }
 }
@@ -36,8 +37,8 @@ mod tests {
     #[test]
     fn a_kernel_without_the_count_has_no_data() {
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
-        let machine = Machine::new().with("proc/sys/kernel/hung_task_detect_count", "-1\n");
+        let machine = Machine::new().with("proc/sys/kernel/hung_task_detect_count", "x\n");
         let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
-        assert!(error.ends_with("/hung_task_detect_count: bad number: \"-1\""), "{error}");
+        assert!(error.ends_with("/hung_task_detect_count: bad number: \"x\""), "{error}");
     }
 }

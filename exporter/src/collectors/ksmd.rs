@@ -1,7 +1,7 @@
 //! Merging of equal pages, from `/sys/kernel/mm/ksm`.
 //!
-//! One number a file (`mm/ksm.c`); the profit may be negative. Which files there are depends on
-//! the kernel: none without `CONFIG_KSM`, `merge_across_nodes` with `CONFIG_NUMA`,
+//! Each file has one number (`mm/ksm.c`); the profit may be negative. Which files there are
+//! depends on the kernel: none without `CONFIG_KSM`, `merge_across_nodes` with `CONFIG_NUMA`,
 //! `general_profit` since Linux 6.4.
 
 use crate::prelude::*;
@@ -80,20 +80,17 @@ struct Ksmd {
 
 impl Collector for Ksmd {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for (file, metric) in &mut self.files {
-            result = result.and(read(file, |number| out.put(metric, [], number)));
+            if let Some(number) = faults.read(file.decimal().map(Some)) {
+                out.put(metric, [], number);
+            }
         }
-        let put_sleep = |milliseconds| out.put(&SLEEP, [], milliseconds as f64 / 1000.0);
-        result.and(read(&mut self.sleep, put_sleep))
+        if let Some(milliseconds) = faults.read(self.sleep.decimal().map(Some)) {
+            out.put(&SLEEP, [], milliseconds / 1000.0);
+        }
+        faults.end()
     }
-}
-
-fn read(file: &mut File, put: impl FnOnce(i64)) -> Result {
-    if let Some(number) = file.number().unless_absent()? {
-        put(number);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -102,13 +99,15 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn files_that_the_kernel_lacks_are_left_out() {
+    fn files_that_the_kernel_lacks_or_refuses_are_left_out() {
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.is_empty() && result.is_ok());
         let machine = Machine::new().with("sys/kernel/mm/ksm/general_profit", "-4096\n");
         assert!(
             machine.collect(&SPEC, &[]).0.ends_with("\nnode_ksmd_general_profit_bytes -4096\n")
         );
+        let machine = machine.with("sys/kernel/mm/ksm/full_scans/a_directory", "");
+        assert!(machine.collect(&SPEC, &[]).1.is_ok());
         let machine = machine.with("sys/kernel/mm/ksm/run", "x\n");
         let error = machine.collect(&SPEC, &[]).1.unwrap_err().to_string();
         assert!(error.ends_with("/ksm/run: bad number: \"x\""), "{error}");

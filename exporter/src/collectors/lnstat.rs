@@ -2,9 +2,13 @@
 //!
 //! Each file has a line of names, then a line of hexadecimal numbers for each processor that may
 //! exist (for example `neigh_stat_seq_show()` in net/core/neighbour.c). All are exposed as
-//! counters, also what is none and is the same on each line, such as `entries`.
+//! counters, also gauges that are the same on each line, such as `entries`.
 
-use crate::{exposition::Kind, parse::hex, prelude::*};
+use crate::{
+    exposition::Kind,
+    parse::{hexadecimal, rows_after},
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "lnstat",
@@ -39,13 +43,11 @@ struct Table {
 impl Collector for LnStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.refresh()?;
+        let mut faults = Faults::default();
         for table in &mut self.tables {
-            // One file's trouble must not hide the others.
-            if let Err(error) = table.put(out) {
-                tracing::debug!("lnstat: {error}");
-            }
+            faults.read(table.put(out).map(Some));
         }
-        Ok(())
+        faults.end()
     }
 }
 
@@ -82,21 +84,31 @@ impl Table {
     fn put(&mut self, out: &mut Sink) -> Result {
         let Self { name, file, head, metrics } = self;
         file.parse(|text| {
-            let mut lines = text.lines();
-            let names = lines.next().unwrap_or_default();
+            let names = text.lines().next().unwrap_or_default();
             if **head != *names {
                 *metrics = names.split_ascii_whitespace().map(metric).collect();
                 *head = names.into();
             }
-            for (cpu, line) in lines.enumerate() {
-                if line.split_ascii_whitespace().count() > metrics.len() {
+            let mut cpu = 0_u32;
+            rows_after(1, text, |line| {
+                let words = line.split_ascii_whitespace();
+                let (mut faults, count) = (Faults::default(), words.clone().count());
+                let mut any = count == metrics.len();
+                for (metric, word) in metrics.iter().zip(words) {
+                    let value = faults.keep(hexadecimal("value", word));
+                    if let Some(value) = value.filter(|_| count <= metrics.len()) {
+                        out.put(metric, [&cpu, name], value);
+                    }
+                    any |= value.is_some();
+                }
+                // A line that is no processor's does not move those below it to the next.
+                cpu += u32::from(any);
+                faults.end()?;
+                if count > metrics.len() {
                     return Err(Malformed::new("number of values", line));
                 }
-                for (metric, word) in metrics.iter().zip(line.split_ascii_whitespace()) {
-                    out.put(metric, [&cpu, name], hex("value", word)?);
-                }
-            }
-            Ok(())
+                Ok(())
+            })
         })
     }
 }
@@ -119,22 +131,24 @@ mod tests {
     };
 
     #[test]
-    fn a_broken_file_does_not_hide_the_others() {
+    fn a_malformed_file_line_or_value_hides_no_other() {
         let machine = Machine::new()
-            .with("proc/net/stat/a", "hits\n1\nx\n")
+            .with("proc/net/stat/a", "hits\n1\nx\n-3\n")
             .with("proc/net/stat/b", "hits\n1 2\n")
             .with("proc/net/stat/c", b"\xff\n")
             .with("proc/net/stat/d/e", "")
             .with("proc/net/stat/f", "")
             .with("proc/net/stat/g", "hits misses\nff\n");
         let (text, result) = machine.collect(&SPEC, &[]);
-        result.unwrap();
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("net/stat/a:3: bad value: \"x\""), "{error}");
         let samples: Vec<_> = sample_lines(&text).collect();
         assert_eq!(
             samples,
             [
                 "node_lnstat_hits_total{cpu=\"0\",subsystem=\"a\"} 1",
                 "node_lnstat_hits_total{cpu=\"0\",subsystem=\"g\"} 255",
+                "node_lnstat_hits_total{cpu=\"2\",subsystem=\"a\"} -3",
             ]
         );
     }

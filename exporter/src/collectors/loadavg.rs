@@ -1,7 +1,7 @@
 //! Load averages, from `/proc/loadavg`.
 //!
-//! The first three words of the file (`fs/proc/loadavg.c`): runnable and uninterruptible tasks,
-//! averaged over 1, 5 and 15 minutes.
+//! The first three words of the file (`fs/proc/loadavg.c`) are the number of runnable and
+//! uninterruptible tasks, averaged over 1, 5 and 15 minutes.
 
 use crate::prelude::*;
 
@@ -21,27 +21,35 @@ struct LoadAvg(SingleFile);
 
 impl Collector for LoadAvg {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let [load1, load5, load15] = self.0.parse(parse)?;
-        out.put(&LOAD1, [], load1);
-        out.put(&LOAD5, [], load5);
-        out.put(&LOAD15, [], load15);
-        Ok(())
+        self.0.parse(|text| parse(text, |metric, load| out.put(metric, [], load)))
     }
 }
 
-fn parse(text: &str) -> Result<[f64; 3], Malformed> {
+fn parse(text: &str, mut put: impl FnMut(&'static Metric, f64)) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
     let mut words = text.split_ascii_whitespace();
-    Ok([words.number("1m")?, words.number("5m")?, words.number("15m")?])
+    for (metric, column) in [(&LOAD1, "1m"), (&LOAD5, "5m"), (&LOAD15, "15m")] {
+        if let Some(load) = faults.keep(words.decimal(column)) {
+            put(metric, load);
+        }
+    }
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
 
     #[test]
-    fn refuses_what_is_not_three_numbers() {
-        assert_eq!(malformed(parse("")), "bad 1m: \"\"");
-        assert_eq!(malformed(parse("0.1 x 0.3")), "bad 5m: \"x\"");
+    fn a_word_that_is_no_number_hides_no_other() {
+        let parse = |text| {
+            let mut loads = Vec::new();
+            let result = parse(text, |_, load| loads.push(load));
+            (loads, result.map_err(|error| error.to_string()))
+        };
+        let wrong = |text: &str| Err(text.to_owned());
+        assert_eq!(parse("0.1 0.2 0.3 1/719 5"), (vec![0.1, 0.2, 0.3], Ok(())));
+        assert_eq!(parse("0.1 x 0.3"), (vec![0.1, 0.3], wrong("bad 5m: \"x\"")));
+        assert_eq!(parse(""), (vec![], wrong("bad 1m: \"\"")));
     }
 }

@@ -59,25 +59,28 @@ impl Shared<Mounts> {
 /// One mount, as a line says it.
 #[derive(Debug, PartialEq)]
 pub struct Line<'a> {
-    /// Of the mount; a number is used again once the mount is gone.
+    /// The number of the mount, which is used again once the mount is gone; 0 where it is odd.
     pub id: u64,
-    /// Of the file system's device.
-    pub major: u32,
-    /// Of the file system's device.
-    pub minor: u32,
+    /// The numbers of the file system's device, major and minor.
+    pub device: Result<(u32, u32), Malformed>,
     /// The mount point, escaped.
     pub point: &'a [u8],
     /// The type, escaped.
     pub kind: &'a [u8],
-    /// What is mounted, escaped.
+    /// The device or the export that is mounted, escaped.
     pub source: &'a [u8],
-    /// Whether the mount or the file system is, for whatever reason.
+    /// Whether the mount or the file system is read-only, for whatever reason.
     pub read_only: bool,
 }
 
-/// The mounts, the first that was made first.
+/// The mounts in the order in which they were made.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
-    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(Line::parse)
+    let lines = (1..).zip(text.split(|&byte| byte == b'\n'));
+    lines.filter(|(_, line)| !line.is_empty()).map(|(number, line)| {
+        let mut line = Line::parse(line).map_err(|malformed| malformed.in_line(number))?;
+        line.device = line.device.map_err(|malformed| malformed.in_line(number));
+        Ok(line)
+    })
 }
 
 impl<'a> Line<'a> {
@@ -85,12 +88,13 @@ impl<'a> Line<'a> {
         let wrong = |what| Malformed::new(what, &String::from_utf8_lossy(line));
         let mut fields = line.splitn(7, |&byte| byte == b' ');
         let mut field = |what| fields.next().ok_or_else(|| wrong(what));
-        let id = number(field("mount ID")?).ok_or_else(|| wrong("mount ID"))?;
+        let id = number(field("mount ID")?).unwrap_or(0);
         field("parent's mount ID")?;
         let device = field("device numbers")?;
         let mut numbers = device.splitn(2, |&byte| byte == b':').map(number);
-        let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
-            return Err(wrong("device numbers"));
+        let device = match (numbers.next(), numbers.next()) {
+            (Some(Some(major)), Some(Some(minor))) => Ok((major, minor)),
+            _ => Err(wrong("device numbers")),
         };
         field("root")?;
         let point = field("mount point")?;
@@ -112,7 +116,7 @@ impl<'a> Line<'a> {
         let read_only = has(options, b"ro".as_slice())
             || has(super_options, b"ro")
             || has(super_options, b"emergency_ro");
-        Ok(Self { id, major, minor, point, kind, source, read_only })
+        Ok(Self { id, device, point, kind, source, read_only })
     }
 }
 
@@ -153,7 +157,7 @@ pub fn strip<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
     }
 }
 
-/// Where that is for the exporter.
+/// Where the mount point is for the exporter.
 #[must_use]
 pub fn join(root: &Path, point: &[u8]) -> Vec<u8> {
     [trim(root), point].concat()
@@ -205,7 +209,7 @@ mod tests {
         for optional in ["", "shared:1 ", "shared:1 master:2 propagate_from:3 unbindable - "] {
             let line = format!("27 1 254:0 / / rw,relatime {optional}- {rest}");
             let line = parse(&line).unwrap();
-            assert_eq!((line.id, line.major, line.minor, line.point), (27, 254, 0, &b"/"[..]));
+            assert_eq!((line.id, &line.device, line.point), (27, &Ok((254, 0)), &b"/"[..]));
             if !optional.contains('-') {
                 assert_eq!((line.kind, line.source), (&b"ext4"[..], &b"/dev/sda1"[..]));
             }
@@ -228,15 +232,17 @@ mod tests {
     #[test]
     fn refuses_what_is_no_mount() {
         for (line, what) in [
-            ("x 1 0:1 / / rw - a b c", "mount ID"),
-            ("1 1 0 / / rw - a b c", "device numbers"),
-            ("1 1 0:x / / rw - a b c", "device numbers"),
             ("1 1 0:1 / /", "mount options"),
             ("1 1 0:1 / / rw", "file system"),
             ("1 1 0:1 / / rw shared:1 a b c", "file system"),
             ("1 1 0:1 / / rw - a b", "file system"),
         ] {
             assert_eq!(malformed(parse(line)), format!("bad {what}: {line:?}"));
+        }
+        for line in ["x 1 0 / / rw - a b c", "-1 1 0:x / / rw - a b c"] {
+            let Line { id, device, kind, .. } = parse(line).unwrap();
+            assert_eq!((id, kind), (0, &b"a"[..]), "odd numbers cost themselves alone");
+            assert_eq!(malformed(device), format!("bad device numbers: {line:?}"));
         }
     }
 

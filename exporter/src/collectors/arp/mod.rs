@@ -46,7 +46,7 @@ struct Arp {
 pub(super) trait Source: Send {
     /// Gives `each` the devices that have neighbours, in the order of their names, and how many.
     ///
-    /// Nothing is given before an error.
+    /// Nothing is given before an error, save by a source that is asked last.
     fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result;
 }
 

@@ -1,9 +1,13 @@
-//! `/proc/net/arp`: a line for each entry, the device last.
+//! Number of entries by device, from `/proc/net/arp`.
+//!
+//! Below a line of titles, each line tells of one entry (`arp_format_neigh_entry()` in
+//! net/ipv4/arp.c); the device is its last word. This source is asked last, so that it gives the
+//! devices that it could count also where a line is malformed.
 
 use std::collections::BTreeMap;
 
 use super::Source;
-use crate::prelude::*;
+use crate::{parse::rows_after, prelude::*};
 
 pub(in crate::collectors) struct Procfs {
     arp: File,
@@ -23,50 +27,50 @@ impl Source for Procfs {
         for n in counts.values_mut() {
             *n = 0;
         }
-        self.arp.parse(|text| parse(text, counts))?;
-        // What is gone is forgotten, lest the names of short-lived devices pile up.
+        let parsed = self.arp.parse(|text| parse(text, counts));
+        // Forgotten, lest the names of short-lived devices pile up.
         counts.retain(|_, n| *n > 0);
         for (device, &n) in counts.iter() {
             each(device, n);
         }
-        Ok(())
+        parsed
     }
 }
 
 fn parse(text: &str, counts: &mut BTreeMap<Box<str>, u64>) -> Result<(), Malformed> {
-    /// Columns of the head line, whose titles are of two words.
-    const HEAD: usize = 9;
-    /// Address, type, flags, link-layer address, mask, device.
-    const ENTRY: usize = 6;
-    for line in text.lines() {
-        match line.split_ascii_whitespace().count() {
-            0 | HEAD => {}
-            ENTRY => {
-                let device = line.split_ascii_whitespace().skip(ENTRY - 1).word("device")?;
-                match counts.get_mut(device) {
-                    Some(n) => *n += 1,
-                    None => drop(counts.insert(device.into(), 1)),
-                }
-            }
-            _ => return Err(Malformed::new("entry", line)),
+    /// Columns that are never empty: address, type, flags, mask, device. The link-layer address
+    /// of an entry of a tunnel is.
+    const LEAST: usize = 5;
+    rows_after(1, text, |line| {
+        let mut words = line.split_ascii_whitespace();
+        let Some(device) = words.next_back() else { return Ok(()) };
+        if words.count() < LEAST - 1 {
+            return Err(Malformed::new("entry", line));
         }
-    }
-    Ok(())
+        match counts.get_mut(device) {
+            Some(n) => *n += 1,
+            None => drop(counts.insert(device.into(), 1)),
+        }
+        Ok(())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
 
     #[test]
-    fn what_is_no_entry_is_refused() {
-        let parse = |text| parse(text, &mut BTreeMap::new());
-        assert_eq!(parse(""), Ok(()));
-        assert_eq!(
-            malformed(parse("10.0.0.1 0x1 0x2 aa:bb *")),
-            "bad entry: \"10.0.0.1 0x1 0x2 aa:bb *\""
-        );
-        assert_eq!(malformed(parse("1 2 3 4 5 6 7")), "bad entry: \"1 2 3 4 5 6 7\"");
+    fn an_address_may_be_empty_and_a_malformed_line_hides_no_other() {
+        let mut counts = BTreeMap::new();
+        let text = "IP address  HW type  Flags  HW address  Mask  Device\n\
+                    10.0.0.1  0x300  0x2                    *  tunl0\n\
+                    10.0.0.2  0x1\n\
+                    \n\
+                    10.0.0.3  0x1    0x2  aa:bb:cc:dd:ee:ff  *  eth0\n\
+                    10.0.0.4  0x1    0x2  aa:bb:cc:dd:ee:fe  *  eth0\n";
+        let result = parse(text, &mut counts);
+        assert_eq!(result, Err(Malformed::new("entry", "10.0.0.2  0x1").in_line(3)));
+        assert_eq!(counts, BTreeMap::from([("eth0".into(), 2), ("tunl0".into(), 1)]));
+        assert_eq!(parse("", &mut counts), Ok(()));
     }
 }

@@ -7,7 +7,7 @@
 mod ioctl;
 mod mounted;
 
-use crate::prelude::*;
+use crate::{parse::rows, prelude::*};
 use ioctl::{device_info, device_stats};
 use mounted::{Mounted, Open};
 use rustix::io::Errno;
@@ -113,16 +113,16 @@ impl Collector for Btrfs {
             tracing::debug!("btrfs: {error}");
             &[]
         });
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in systems {
             let ioctl = open.iter().find(|open| {
                 write_uuid(&open.info.fsid, id);
                 entry.bytes() == id.as_bytes()
             });
-            result = result.and(put(&entry, ioctl, (&mut *names, &mut *id), out));
+            put(&entry, ioctl, (&mut *names, &mut *id), (&mut faults, out));
         }
         mounted.close();
-        result
+        faults.end()
     }
 }
 
@@ -145,71 +145,80 @@ fn put(
     entry: &Entry<'_>,
     ioctl: Option<&Open>,
     (names, id): (&mut Names, &mut String),
-    out: &mut Sink,
-) -> Result {
-    let Some(dir) = entry.dir()? else { return Ok(()) };
-    let devices = match dir.dir("devices")? {
-        Some(devices) => devices.list(names)?.count(),
-        None => 0,
-    };
-    let uuid = dir.text("metadata_uuid")?;
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    let Some(dir) = faults.read(entry.dir()) else { return };
+    let devices = faults.read(dir.dir("devices"));
+    let count = devices.as_ref().and_then(|devices| faults.read(devices.list(names).map(Some)));
+    let count = count.map_or(0, Iterator::count);
+    let uuid = faults.read(dir.text("metadata_uuid"));
     let name = entry.name();
     let uuid = uuid.as_deref().filter(|uuid| !uuid.is_empty()).unwrap_or(&name);
-    let label = dir.bytes("label").unless_unreadable()?; // any bytes
+    let label = faults.read(dir.bytes("label")); // any bytes
     out.put(&INFO, [&label.as_deref().unwrap_or_default().trim_ascii(), &uuid], 1);
-    out.put(&GLOBAL_RESERVE, [&uuid], number(&dir, "allocation/global_rsv_size")?);
-    put_commits(&dir, uuid, out)?;
-    for kind in ["data", "metadata", "system"] {
-        if let Some(allocation) = dir.dir("allocation")?
-            && let Some(allocation) = allocation.dir(kind)?
-        {
-            put_allocation(&allocation, (uuid, kind, devices), names, out)?;
+    if let Some(bytes) = number(&dir, "allocation/global_rsv_size", faults) {
+        out.put(&GLOBAL_RESERVE, [&uuid], bytes);
+    }
+    faults.keep(put_commits(&dir, uuid, out));
+    if let Some(allocation) = faults.read(dir.dir("allocation")) {
+        // `mixed` where data and metadata share their block groups (`mkfs.btrfs --mixed`).
+        for kind in ["data", "metadata", "mixed", "system"] {
+            if let Some(allocation) = faults.read(allocation.dir(kind)) {
+                put_allocation(&allocation, (uuid, kind, count), names, (faults, out));
+            }
         }
     }
     if let Some(open) = ioctl {
         put_devices(open, uuid, id, out);
-    } else if let Some(devices) = dir.dir("devices")? {
-        for entry in devices.list(names)? {
-            let Some(device) = entry.dir()? else { continue };
-            let sectors = number(&device, "size")?;
-            out.put(&SYSFS_DEVICE_SIZE, [&entry.name(), &uuid], sectors as f64 * 512.0);
+    } else if let Some(devices) = devices
+        && let Some(entries) = faults.read(devices.list(names).map(Some))
+    {
+        for entry in entries {
+            let Some(device) = faults.read(entry.dir()) else { continue };
+            if let Some(sectors) = number(&device, "size", faults) {
+                out.put(&SYSFS_DEVICE_SIZE, [&entry.name(), &uuid], sectors * 512.0);
+            }
         }
     }
-    Ok(())
 }
 
-/// A number that counts as 0 where there is none.
-fn number(dir: &Dir<'_>, name: &str) -> Result<u64> {
-    Ok(dir.number(name)?.unwrap_or_default())
+/// A number that counts as 0 where the kernel does not have its file.
+fn number(dir: &Dir<'_>, name: &str, faults: &mut Faults) -> Option<f64> {
+    faults.read_or(0.0, dir.decimal(name))
 }
 
 fn put_allocation(
     dir: &Dir<'_>,
     (uuid, kind, devices): (&str, &str, usize),
     names: &mut Names,
-    out: &mut Sink,
-) -> Result {
-    out.put(&RESERVED, [&kind, &uuid], number(dir, "bytes_reserved")?);
-    for entry in dir.list(names)? {
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    if let Some(bytes) = number(dir, "bytes_reserved", faults) {
+        out.put(&RESERVED, [&kind, &uuid], bytes);
+    }
+    let Some(entries) = faults.read(dir.list(names).map(Some)) else { return };
+    for entry in entries {
         // Numbers are files, and there are many; a profile is a directory.
         if is_number(entry.bytes()) {
             continue;
         }
-        let Some(profile) = entry.dir()? else { continue };
+        let Some(profile) = faults.read(entry.dir()) else { continue };
         let mode = entry.name();
-        out.put(&USED, [&kind, &mode, &uuid], number(&profile, "used_bytes")?);
-        out.put(&SIZE, [&kind, &mode, &uuid], number(&profile, "total_bytes")?);
+        for (metric, file) in [(&USED, "used_bytes"), (&SIZE, "total_bytes")] {
+            if let Some(bytes) = number(&profile, file, faults) {
+                out.put(metric, [&kind, &mode, &uuid], bytes);
+            }
+        }
         out.put(&RATIO, [&kind, &mode, &uuid], ratio(&mode, devices));
     }
-    Ok(())
 }
 
-/// Whether an allocation's directory has a number of that name.
+/// Whether the name is that of a number in an allocation's directory.
 fn is_number(name: &[u8]) -> bool {
     name.contains(&b'_') || name == b"flags"
 }
 
-/// How much disk one byte takes; by the number of devices where there is parity.
+/// How many bytes of disk one byte takes. With parity, that depends on the number of devices.
 fn ratio(mode: &str, devices: usize) -> f64 {
     let devices = devices as f64;
     match mode {
@@ -223,35 +232,43 @@ fn ratio(mode: &str, devices: usize) -> f64 {
     }
 }
 
-/// Since Linux 6.0; zeros before.
+/// The kernel tells commits since Linux 6.0; before, they are exposed as zeros.
 fn put_commits(dir: &Dir<'_>, uuid: &str, out: &mut Sink) -> Result {
-    let text = dir.text("commit_stats")?;
-    let [commits, last, max, all] = parse_commits(text.as_deref().unwrap_or_default())
-        .map_err(|source| Error::Parse { path: dir.path("commit_stats"), source })?;
-    out.put(&COMMITS, [&uuid], commits);
-    out.put(&LAST_COMMIT, [&uuid], last as f64 / 1000.0);
-    out.put(&MAX_COMMIT, [&uuid], max as f64 / 1000.0);
-    out.put(&ALL_COMMITS, [&uuid], all as f64 / 1000.0);
-    Ok(())
-}
-
-fn parse_commits(text: &str) -> Result<[u64; 4], Malformed> {
-    const NAMES: [&str; 4] = ["commits", "last_commit_ms", "max_commit_ms", "total_commit_ms"];
-    let mut values = [0; NAMES.len()];
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let name = words.next();
-        let value = words.number("commit_stats")?;
-        for (known, slot) in NAMES.iter().zip(&mut values) {
-            if Some(*known) == name {
-                *slot = value;
-            }
+    let mut values = [Some(0.0); COMMIT_STATS.len()];
+    let parsed = dir.parse("commit_stats", |text| parse_commits(text, &mut values));
+    for (value, (_, metric, unit)) in values.into_iter().zip(&COMMIT_STATS) {
+        if let Some(value) = value {
+            out.put(metric, [&uuid], value / unit);
         }
     }
-    Ok(values)
+    parsed.unless_unreadable().map(drop)
 }
 
-/// What the file system says itself; a device that fails is left out.
+/// Lines of `commit_stats`, their metrics and how many of the kernel's units one of ours is.
+const COMMIT_STATS: [(&str, &Metric<1>, f64); 4] = [
+    ("commits", &COMMITS, 1.0),
+    ("last_commit_ms", &LAST_COMMIT, 1000.0),
+    ("max_commit_ms", &MAX_COMMIT, 1000.0),
+    ("total_commit_ms", &ALL_COMMITS, 1000.0),
+];
+
+/// Sets the values of the lines that there are: `None` where a value is malformed.
+fn parse_commits(
+    text: &str,
+    values: &mut [Option<f64>; COMMIT_STATS.len()],
+) -> Result<(), Malformed> {
+    rows(text, |line| {
+        let mut words = line.split_ascii_whitespace();
+        let Some(name) = words.next() else { return Ok(()) };
+        let known = COMMIT_STATS.iter().position(|(known, ..)| *known == name);
+        let Some(value) = known.and_then(|known| values.get_mut(known)) else { return Ok(()) };
+        *value = None;
+        *value = Some(words.decimal("commit_stats")?);
+        Ok(())
+    })
+}
+
+/// Exposes the devices that the file system itself tells of; a device that fails is left out.
 fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
     let mut left = open.info.devices;
     for number in 0..=open.info.max_id.min(MOST_IDS) {
@@ -285,14 +302,22 @@ fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::Machine;
 
     #[test]
-    fn commit_stats_may_be_missing_or_novel() {
-        assert_eq!(parse_commits(""), Ok([0; 4]));
-        assert_eq!(parse_commits("novel 1\nmax_commit_ms 3\ncommits 2\n"), Ok([2, 0, 3, 0]));
-        assert_eq!(malformed(parse_commits("commits")), "bad commit_stats: \"\"");
-        assert_eq!(malformed(parse_commits("commits x")), "bad commit_stats: \"x\"");
+    fn commit_stats_may_be_missing_novel_or_malformed() {
+        let parse = |text| {
+            let mut values = [Some(0.0); 4];
+            (parse_commits(text, &mut values).map_err(|error| error.to_string()), values)
+        };
+        let zero = Some(0.0);
+        assert_eq!(parse(""), (Ok(()), [zero; 4]));
+        let text = "novel x\n\nmax_commit_ms -3\ncommits 2\n";
+        assert_eq!(parse(text), (Ok(()), [Some(2.0), zero, Some(-3.0), zero]));
+        let wrong = |text: &str| Err(format!("bad commit_stats: \"{text}\""));
+        assert_eq!(parse("commits\n"), (wrong(""), [None, zero, zero, zero]));
+        let text = "commits x\nlast_commit_ms 1\n";
+        assert_eq!(parse(text), (wrong("x"), [None, Some(1.0), zero, zero]));
     }
 
     #[test]
@@ -320,12 +345,35 @@ mod tests {
             .with("sys/fs/btrfs/b-2/metadata_uuid", "c-3\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
-        assert!(error.ends_with("btrfs/a-1/commit_stats: bad commit_stats: \"x\""), "{error}");
+        assert!(error.ends_with("btrfs/a-1/commit_stats:1: bad commit_stats: \"x\""), "{error}");
         let size = "\nnode_btrfs_device_size_bytes{device=\"sda\",uuid=\"c-3\"} 1024\n";
         assert!(text.contains(size), "{text}");
         assert!(!text.contains("features"), "{text}");
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.is_empty() && result.is_ok());
+    }
+
+    #[test]
+    fn mixed_block_groups_are_exposed_and_a_malformed_number_hides_no_other() {
+        let at = |file: &str| format!("sys/fs/btrfs/a-1/allocation/{file}");
+        let machine = Machine::new()
+            .with(&at("global_rsv_size"), "x\n")
+            .with(&at("mixed/bytes_reserved"), "y\n")
+            .with(&at("mixed/single/used_bytes"), "-1\n")
+            .with(&at("mixed/single/total_bytes"), "99999999999999999999999\n")
+            .with(&at("system/single/used_bytes"), "5\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("/global_rsv_size: bad number: \"x\""), "{error}");
+        for line in [
+            "node_btrfs_used_bytes{block_group_type=\"mixed\",mode=\"single\",uuid=\"a-1\"} -1\n",
+            "node_btrfs_size_bytes{block_group_type=\"mixed\",mode=\"single\",uuid=\"a-1\"} 1e+23\n",
+            "node_btrfs_used_bytes{block_group_type=\"system\",mode=\"single\",uuid=\"a-1\"} 5\n",
+            "node_btrfs_commits_total{uuid=\"a-1\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        assert!(!text.contains("block_group_type=\"data\"") && !text.contains("global_rsv"));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `/proc/cpuinfo`, which each architecture writes in its own way (`arch/*/kernel`).
 
-use crate::{parse::number, prelude::*};
+use crate::{
+    parse::{decimal, number},
+    prelude::*,
+};
 
-/// What is known of one processor; empty where the kernel does not say.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// One processor; an attribute is empty where the kernel does not tell it.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Info<'a> {
     pub processor: u32,
     pub package: &'a str,
@@ -15,11 +18,31 @@ pub(super) struct Info<'a> {
     pub microcode: &'a str,
     pub stepping: &'a str,
     pub cache_size: &'a str,
-    pub mhz: f64,
-    /// Words.
+    /// 0 where the kernel has no such line, `None` where the frequency is unknown or malformed.
+    pub mhz: Option<f64>,
+    /// Names of flags with spaces between them.
     pub flags: &'a str,
-    /// Words.
+    /// Names of bugs with spaces between them.
     pub bugs: &'a str,
+}
+
+impl Info<'_> {
+    /// A processor of which nothing is told.
+    const NONE: Self = Self {
+        processor: 0,
+        package: "",
+        core: "",
+        vendor: "",
+        family: "",
+        model: "",
+        model_name: "",
+        microcode: "",
+        stepping: "",
+        cache_size: "",
+        mhz: Some(0.0),
+        flags: "",
+        bugs: "",
+    };
 }
 
 /// An architecture whose form is known.
@@ -35,7 +58,7 @@ pub(super) enum Arch {
 }
 
 impl Arch {
-    /// The one this program is built for.
+    /// The architecture that this program is built for.
     pub const HERE: Option<Self> = if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
         Some(Self::X86)
     } else if cfg!(any(target_arch = "arm", target_arch = "aarch64")) {
@@ -53,50 +76,58 @@ impl Arch {
     } else {
         None
     };
-
-    /// What the first line must begin with.
-    const fn opening(self) -> &'static [&'static str] {
-        match self {
-            Self::X86 | Self::Ppc | Self::RiscV => &["processor"],
-            Self::Arm => &["processor", "Processor"],
-            Self::S390x => &["vendor_id"],
-            Self::Mips | Self::Loong => &["system type"],
-        }
-    }
 }
 
-/// The processors in the order of the file.
-pub(super) fn parse(arch: Option<Arch>, text: &str) -> Result<Vec<Info<'_>>, Malformed> {
+/// The processors in the order of the file, and the first fault in it.
+pub(super) fn parse(arch: Option<Arch>, text: &str) -> (Vec<Info<'_>>, Result<(), Malformed>) {
     let Some(arch) = arch else {
-        return Err(Malformed::new("cpuinfo: its form on this architecture is not known", ""));
+        let what = "cpuinfo: its form on this architecture is not known";
+        return (Vec::new(), Err(Malformed::new(what, "")));
     };
-    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    if !arch.opening().iter().any(|word| first.starts_with(word)) || !first.contains(": ") {
-        return Err(Malformed::new("first line of cpuinfo", first));
+    let mut faults = Faults::default();
+    let infos = if arch == Arch::S390x {
+        s390x(text, &mut faults)
+    } else {
+        listed(arch, text, &mut faults)
+    };
+    if infos.is_empty() {
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        faults.keep::<()>(Err(Malformed::new("list of processors", first)));
     }
-    if arch == Arch::S390x { s390x(text) } else { listed(arch, text) }
+    (infos, faults.end())
 }
 
-/// All but s390x: a processor's lines follow its number.
-fn listed(arch: Arch, text: &str) -> Result<Vec<Info<'_>>, Malformed> {
-    let mut infos = Vec::new();
-    let mut common = Info::default();
+/// All but s390x: a processor's lines follow its number. Those of a processor whose number is
+/// malformed are left out.
+fn listed<'a>(arch: Arch, text: &'a str, faults: &mut Faults<Malformed>) -> Vec<Info<'a>> {
+    let mut infos: Vec<Info<'_>> = Vec::new();
+    let mut common = Info::NONE;
     let mut features = "";
-    for (key, value) in pairs(text) {
+    let mut is_known = true;
+    for (line, key, value) in pairs(text) {
         match (arch, key) {
             (_, "processor") => {
-                infos.push(Info { processor: number("processor", value)?, ..common.clone() });
+                let processor = number("processor", value).map_err(|error| error.in_line(line));
+                let processor = faults.keep(processor);
+                is_known = processor.is_some();
+                if let Some(processor) = processor
+                    && infos.last().is_none_or(|last| last.processor != processor)
+                {
+                    infos.push(Info { processor, ..common.clone() });
+                }
             }
             (Arch::Mips | Arch::Loong, "system type") => common.vendor = value,
             (Arch::Arm, "Processor") if infos.is_empty() => common.model_name = value,
             // Old kernels do not number the only processor.
             (Arch::Arm, "BogoMIPS") if infos.is_empty() => infos.push(common.clone()),
             (Arch::Arm, "Features") => features = value,
-            _ => {
+            _ if is_known => {
                 if let Some(info) = infos.last_mut() {
-                    describe(arch, key, value, info)?;
+                    let described = describe(arch, key, value, info);
+                    faults.keep(described.map_err(|error| error.in_line(line)));
                 }
             }
+            _ => {}
         }
     }
     if arch == Arch::Arm {
@@ -104,7 +135,7 @@ fn listed(arch: Arch, text: &str) -> Result<Vec<Info<'_>>, Malformed> {
             info.flags = features;
         }
     }
-    Ok(infos)
+    infos
 }
 
 fn describe<'a>(
@@ -129,11 +160,16 @@ fn describe<'a>(
         (Arch::X86, "flags") => &mut info.flags,
         (Arch::X86, "bugs") => &mut info.bugs,
         (Arch::X86, "cpu MHz") => {
-            info.mhz = number("cpu MHz", value)?;
+            info.mhz = None;
+            // Written so where no clock of the processor is known.
+            if value != "Unknown" {
+                info.mhz = Some(decimal("cpu MHz", value)?);
+            }
             return Ok(());
         }
         (Arch::Ppc, "clock") => {
-            info.mhz = clock(value)?;
+            info.mhz = None;
+            info.mhz = Some(clock(value)?);
             return Ok(());
         }
         _ => return Ok(()),
@@ -144,11 +180,14 @@ fn describe<'a>(
 
 /// s390x first lists all processors, then describes each after its `cpu number`, in the same
 /// order; what the list says is common to all.
-fn s390x(text: &str) -> Result<Vec<Info<'_>>, Malformed> {
-    let mut infos = Vec::new();
-    let mut common = Info::default();
+fn s390x<'a>(text: &'a str, faults: &mut Faults<Malformed>) -> Vec<Info<'a>> {
+    let mut infos: Vec<Option<Info<'_>>> = Vec::new();
+    let mut common = Info::NONE;
     let mut described = 0_usize;
-    for line in text.lines().filter(|line| line.contains(':')) {
+    for (number_of_line, line) in (1..).zip(text.lines()).filter(|(_, line)| line.contains(':')) {
+        let mut keep = |error: Malformed| {
+            faults.keep::<()>(Err(error.in_line(number_of_line)));
+        };
         if line.starts_with("cpu number") {
             described += 1;
             continue;
@@ -162,30 +201,35 @@ fn s390x(text: &str) -> Result<Vec<Info<'_>>, Malformed> {
             }
             if let Some(rest) = line.strip_prefix("processor") {
                 let id = rest.split_once(':').map_or("", |(id, _)| id.trim_start());
-                infos.push(Info { processor: number("processor", id)?, ..common.clone() });
+                let processor = number("processor", id).map_err(&mut keep).ok();
+                infos.push(processor.map(|processor| Info { processor, ..common.clone() }));
             }
             continue;
         };
-        let Some(info) = infos.get_mut(i) else { continue };
+        let Some(Some(info)) = infos.get_mut(i) else { continue };
         match key {
-            "cpu MHz dynamic" => info.mhz = clock(value)?,
+            "cpu MHz dynamic" => info.mhz = clock(value).map_err(&mut keep).ok(),
             "physical id" => info.package = value,
             "core id" => info.core = value,
             _ => {}
         }
     }
-    Ok(infos)
+    infos.into_iter().flatten().collect()
 }
 
 /// The first number in, for example, `1000.000000MHz`.
 fn clock(value: &str) -> Result<f64, Malformed> {
     let is_other = |c: char| !c.is_ascii_digit() && c != '.';
     let digits = value.split(is_other).find(|part| !part.is_empty()).unwrap_or_default();
-    number("clock", digits)
+    decimal("clock", digits)
 }
 
-fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.lines().filter_map(pair)
+/// Each line's number, key and value.
+fn pairs(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    (1..).zip(text.lines()).filter_map(|(number, line)| {
+        let (key, value) = pair(line)?;
+        Some((number, key, value))
+    })
 }
 
 /// A line's key and value; a line that ends with its colon has none.
@@ -196,30 +240,35 @@ fn pair(line: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
+
+    fn good(arch: Arch, text: &str) -> Vec<Info<'_>> {
+        let (infos, result) = parse(Some(arch), text);
+        result.unwrap();
+        infos
+    }
 
     #[test]
     fn x86() {
         let text = "\nprocessor\t: 0\nvendor_id\t: A\nphysical id\t: 1\ncpu MHz\t\t: 2.5\nflags\t\t: x y\n\
                     power management:\n\nprocessor\t: 7\ncore id\t\t: 3\nmicrocode\t:\nnovel\n";
-        let infos = parse(Some(Arch::X86), text).unwrap();
-        let first = Info { vendor: "A", package: "1", mhz: 2.5, flags: "x y", ..Info::default() };
-        assert_eq!(infos, [first, Info { processor: 7, core: "3", ..Info::default() }]);
+        let infos = good(Arch::X86, text);
+        let first = Info { vendor: "A", package: "1", mhz: Some(2.5), flags: "x y", ..Info::NONE };
+        assert_eq!(infos, [first, Info { processor: 7, core: "3", ..Info::NONE }]);
     }
 
     #[test]
     fn arm() {
         let text = "processor\t: 0\nmodel name\t: v7\nFeatures\t: a b\n\nprocessor\t: 1\nFeatures\t: a c\n";
-        let infos = parse(Some(Arch::Arm), text).unwrap();
+        let infos = good(Arch::Arm, text);
         assert_eq!((infos[0].model_name, infos[0].flags, infos[1].flags), ("v7", "a c", "a c"));
 
         let text = "Processor\t: ARM926 rev 5\nBogoMIPS\t: 131.4\nFeatures\t: swp half\n";
-        let only = Info { model_name: "ARM926 rev 5", flags: "swp half", ..Info::default() };
-        assert_eq!(parse(Some(Arch::Arm), text), Ok(vec![only]));
+        let only = Info { model_name: "ARM926 rev 5", flags: "swp half", ..Info::NONE };
+        assert_eq!(good(Arch::Arm, text), [only]);
 
         let text =
             "Processor\t: v7\nprocessor\t: 0\nBogoMIPS\t: 1\nprocessor\t: 1\nBogoMIPS\t: 1\n";
-        let infos = parse(Some(Arch::Arm), text).unwrap();
+        let infos = good(Arch::Arm, text);
         assert_eq!((infos.len(), infos[1].processor, infos[1].model_name), (2, 1, "v7"));
     }
 
@@ -230,12 +279,12 @@ mod tests {
                     processor 4: version = FF,  identification = 2\n\n\
                     cpu number      : 0\nphysical id     : 2\ncpu MHz dynamic : 5000\n\n\
                     cpu number      : 4\ncore id         : 9\ncpu number      : 5\ncore id : 1\n";
-        let infos = parse(Some(Arch::S390x), text).unwrap();
-        let common = Info { vendor: "IBM/S390", flags: "esan3 zarch", ..Info::default() };
+        let infos = good(Arch::S390x, text);
+        let common = Info { vendor: "IBM/S390", flags: "esan3 zarch", ..Info::NONE };
         assert_eq!(
             infos,
             [
-                Info { package: "2", mhz: 5000.0, ..common.clone() },
+                Info { package: "2", mhz: Some(5000.0), ..common.clone() },
                 Info { processor: 4, core: "9", ..common }
             ]
         );
@@ -243,37 +292,42 @@ mod tests {
 
     #[test]
     fn others() {
-        let one = |arch, text| parse(Some(arch), text).unwrap().remove(0);
+        let one = |arch, text| good(arch, text).remove(0);
         let ppc = one(Arch::Ppc, "processor\t: 0\ncpu\t\t: POWER7\nclock\t\t: 3000.5MHz\n");
-        assert_eq!(ppc, Info { vendor: "POWER7", mhz: 3000.5, ..Info::default() });
+        assert_eq!(ppc, Info { vendor: "POWER7", mhz: Some(3000.5), ..Info::NONE });
         let riscv = one(Arch::RiscV, "processor\t: 0\nhart\t\t: 4\nisa\t\t: rv64imac\n");
-        assert_eq!(riscv, Info { core: "4", model_name: "rv64imac", ..Info::default() });
+        assert_eq!(riscv, Info { core: "4", model_name: "rv64imac", ..Info::NONE });
         let mips =
             one(Arch::Mips, "system type\t: U\nmachine\t: R\nprocessor\t: 0\ncpu model\t: V4\n");
-        assert_eq!(mips, Info { vendor: "U", model_name: "V4", ..Info::default() });
+        assert_eq!(mips, Info { vendor: "U", model_name: "V4", ..Info::NONE });
         let loong = one(
             Arch::Loong,
             "system type\t: G\n\nprocessor\t: 0\nCPU Family\t: 64bit\nModel Name\t: 3A\n",
         );
-        assert_eq!(
-            loong,
-            Info { vendor: "G", family: "64bit", model_name: "3A", ..Info::default() }
-        );
+        assert_eq!(loong, Info { vendor: "G", family: "64bit", model_name: "3A", ..Info::NONE });
     }
 
     #[test]
-    fn refuses_what_is_no_cpuinfo() {
-        let error = |arch, text| malformed(parse(Some(arch), text));
-        assert_eq!(error(Arch::X86, ""), "bad first line of cpuinfo: \"\"");
-        assert_eq!(
-            error(Arch::X86, "vendor_id : x"),
-            "bad first line of cpuinfo: \"vendor_id : x\""
-        );
-        assert_eq!(error(Arch::Ppc, "processor:"), "bad first line of cpuinfo: \"processor:\"");
-        assert_eq!(error(Arch::X86, "processor : x"), "bad processor: \"x\"");
-        assert_eq!(error(Arch::X86, "processor : 0\ncpu MHz : y"), "bad cpu MHz: \"y\"");
+    fn a_malformed_line_costs_itself_alone() {
+        let error = |arch, text| parse(Some(arch), text).1.unwrap_err().to_string();
+        assert_eq!(error(Arch::X86, ""), "bad list of processors: \"\"");
+        assert_eq!(error(Arch::Ppc, "\nprocessor:"), "bad list of processors: \"processor:\"");
         assert_eq!(error(Arch::Ppc, "processor : 0\nclock : fast"), "bad clock: \"\"");
         assert_eq!(error(Arch::S390x, "vendor_id : I\nprocessor x: 1"), "bad processor: \"x\"");
-        assert!(parse(None, "processor : 0").is_err());
+        assert!(parse(None, "processor : 0").1.is_err());
+
+        let text = "odd\nprocessor : 0\nmodel : 1\ncpu MHz : y\nprocessor : x\nmodel : 2\n\
+                    processor : 2\ncpu MHz : Unknown\nmodel : 3\n";
+        let (infos, result) = parse(Some(Arch::X86), text);
+        assert_eq!(result, Err(Malformed::new("cpu MHz", "y").in_line(4)));
+        let seen: Vec<_> = infos.iter().map(|i| (i.processor, i.model, i.mhz)).collect();
+        assert_eq!(seen, [(0, "1", None), (2, "3", None)]);
+
+        let text = "processor x: 1\nprocessor 1: 1\ncpu number : 0\ncore id : 5\n\
+                    cpu number : 1\ncpu MHz dynamic : fast\ncore id : 6\n";
+        let (infos, result) = parse(Some(Arch::S390x), text);
+        assert_eq!(result, Err(Malformed::new("processor", "x").in_line(1)));
+        let seen: Vec<_> = infos.iter().map(|i| (i.processor, i.core, i.mhz)).collect();
+        assert_eq!(seen, [(1, "6", None)]);
     }
 }

@@ -1,17 +1,17 @@
-//! Time of each processor, from `/proc/stat`; what it is, from `/proc/cpuinfo`; throttling,
-//! isolation and whether it is online, from `/sys/devices/system/cpu`.
+//! Time of each processor, from `/proc/stat`; its model and frequency, from `/proc/cpuinfo`;
+//! throttling, isolation and whether it is online, from `/sys/devices/system/cpu`.
 //!
 //! A processor's ten numbers (`fs/proc/stat.c`) are in ticks of 1/100 s, whatever the kernel's
 //! own tick. They can fall a little (idle and iowait are computed without a lock), which a
 //! counter may not: the highest value seen is kept. Where idle time falls by three seconds or
-//! more, the processor was taken away and came back, and begins anew.
+//! more, the processor was switched off and on again, and its numbers begin anew.
 
 mod cpuinfo;
 
 use crate::{
     exposition::Label,
     host::Shared,
-    parse::{number, ranges},
+    parse::{decimal, number, ranges, rows},
     prelude::*,
 };
 use cpuinfo::Arch;
@@ -88,17 +88,17 @@ static ONLINE: Metric<1> =
 /// `USER_HZ`, the same on all architectures of Linux that matter here.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Three seconds.
-const JUMP_BACK: u64 = 300;
+const JUMP_BACK: f64 = 300.0;
 
 /// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
-/// guest and guest nice.
-type Times = (u32, [u64; 10]);
+/// guest and guest nice; NaN where the kernel's text is no number.
+type Times = (u32, [f64; 10]);
 
 struct Cpu {
     stat: Shared<SingleFile>,
-    /// What is exposed, ordered as labels are.
+    /// The times that are exposed, ordered as labels are.
     times: Vec<Times>,
-    /// What the kernel says now; between scrapes, room for it.
+    /// Room for the times that the file has at this scrape.
     fresh: Vec<Times>,
     guest: bool,
     cpuinfo: Option<File>,
@@ -144,7 +144,7 @@ impl Cpu {
     fn info(&mut self, out: &mut Sink) -> Result {
         let Self { cpuinfo: Some(file), flags, bugs, frequency, .. } = self else { return Ok(()) };
         file.parse(|text| {
-            let infos = cpuinfo::parse(Arch::HERE, text)?;
+            let (infos, result) = cpuinfo::parse(Arch::HERE, text);
             for info in &infos {
                 out.put(
                     &CPU_INFO,
@@ -162,50 +162,60 @@ impl Cpu {
                     ],
                     true,
                 );
-                if *frequency {
+                if let Some(mhz) = info.mhz.filter(|_| *frequency) {
                     let labels: [&dyn Label; 3] = [&info.core, &info.processor, &info.package];
-                    out.put(&FREQUENCY, labels, info.mhz * 1e6);
+                    out.put(&FREQUENCY, labels, mhz * 1e6);
                 }
             }
-            if let Some(first) = infos.first() {
-                words(out, &FLAG_INFO, flags.as_ref(), first.flags);
-                words(out, &BUG_INFO, bugs.as_ref(), first.bugs);
-            }
-            Ok(())
+            // Of the first processor that has them.
+            let mut all = infos.iter().map(|info| info.flags);
+            words(out, &FLAG_INFO, flags.as_ref(), all.find(|flags| !flags.is_empty()));
+            let mut all = infos.iter().map(|info| info.bugs);
+            words(out, &BUG_INFO, bugs.as_ref(), all.find(|bugs| !bugs.is_empty()));
+            result
         })
     }
 
     fn seconds(&mut self, out: &mut Sink) -> Result {
         let Self { stat, times, fresh, .. } = self;
-        stat.parse(out.scrape(), |text| parse(text, fresh))?;
+        let mut faults = Faults::default();
+        match stat.parse(out.scrape(), |text| parse(text, fresh)) {
+            Err(error @ Error::Read { .. }) => return Err(error),
+            parsed => faults.keep(parsed),
+        };
         update(times, fresh);
         out.served_by("procfs");
         for (cpu, ticks) in &*times {
-            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] =
-                ticks.map(|ticks| ticks as f64 / TICKS_PER_SECOND);
-            out.put(&SECONDS, [cpu, &"idle"], idle);
-            out.put(&SECONDS, [cpu, &"iowait"], iowait);
-            out.put(&SECONDS, [cpu, &"irq"], irq);
-            out.put(&SECONDS, [cpu, &"nice"], nice);
-            out.put(&SECONDS, [cpu, &"softirq"], softirq);
-            out.put(&SECONDS, [cpu, &"steal"], steal);
-            out.put(&SECONDS, [cpu, &"system"], system);
-            out.put(&SECONDS, [cpu, &"user"], user);
+            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] = *ticks;
+            let mut put = |metric, mode: &str, ticks: f64| {
+                if !ticks.is_nan() {
+                    out.put(metric, [cpu, &mode], ticks / TICKS_PER_SECOND);
+                }
+            };
+            put(&SECONDS, "idle", idle);
+            put(&SECONDS, "iowait", iowait);
+            put(&SECONDS, "irq", irq);
+            put(&SECONDS, "nice", nice);
+            put(&SECONDS, "softirq", softirq);
+            put(&SECONDS, "steal", steal);
+            put(&SECONDS, "system", system);
+            put(&SECONDS, "user", user);
             if self.guest {
-                out.put(&GUEST_SECONDS, [cpu, &"nice"], guest_nice);
-                out.put(&GUEST_SECONDS, [cpu, &"user"], guest);
+                put(&GUEST_SECONDS, "nice", guest_nice);
+                put(&GUEST_SECONDS, "user", guest);
             }
         }
-        Ok(())
+        faults.end()
     }
 
-    /// Throttling is counted by core and package, and told by each of their processors; the
-    /// first that tells it is heard. No processor has `online` where the first has not.
+    /// Each processor of a core or package tells how often that was throttled; the series come
+    /// from the first that does. No processor has `online` where the first has none.
     fn folders(&mut self, out: &mut Sink) -> Result {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
         cores.clear();
         let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
+        let mut faults = Faults::default();
         let mut told = None;
         for entry in entries {
             let name = entry.name();
@@ -213,23 +223,19 @@ impl Cpu {
             if !cpu.starts_with(|c: char| c.is_ascii_digit()) {
                 continue;
             }
-            let Some(dir) = entry.dir()? else { continue };
+            let Some(dir) = faults.read(entry.dir()) else { continue };
             let online = dir.text("online");
             if *told.get_or_insert(!matches!(online, Ok(None))) {
                 out.put(&ONLINE, [&cpu], online.is_ok_and(|text| text.as_deref() == Some("1")));
             }
-            // What is not there or no number is left out.
-            let number = |file| dir.number::<u64>(file).ok().flatten();
-            let core_count = number("thermal_throttle/core_throttle_count");
-            let package_count = number("thermal_throttle/package_throttle_count");
+            let core_count = faults.read(dir.decimal("thermal_throttle/core_throttle_count"));
+            let package_count = faults.read(dir.decimal("thermal_throttle/package_throttle_count"));
             if core_count.or(package_count).is_none() {
                 continue;
             }
-            let (Some(package), Some(core)) =
-                (number("topology/physical_package_id"), number("topology/core_id"))
-            else {
-                continue;
-            };
+            let mut id = |file| faults.read(dir.parse(file, id)).flatten();
+            let package = id("topology/physical_package_id");
+            let (Some(package), Some(core)) = (package, id("topology/core_id")) else { continue };
             if let Some(count) = core_count.filter(|_| !cores.contains(&(package, core))) {
                 cores.push((package, core));
                 out.put(&CORE_THROTTLES, [&core, &package], count);
@@ -239,23 +245,31 @@ impl Cpu {
                 out.put(&PACKAGE_THROTTLES, [&package], count);
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 
 impl Collector for Cpu {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        self.info(out)?;
-        self.seconds(out)?;
+        let mut faults = Faults::default();
+        faults.keep(self.info(out));
+        faults.keep(self.seconds(out));
         for cpu in &self.isolated {
             out.put(&ISOLATED, [cpu], true);
         }
-        self.folders(out)
+        faults.keep(self.folders(out));
+        faults.end()
     }
 }
 
-fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: &str) {
-    let Some(wanted) = wanted else { return };
+/// The number of a core or package; `None` where it is negative, as where the firmware does not
+/// tell it.
+fn id(text: &str) -> Result<Option<u64>, Malformed> {
+    decimal("number", text).map(|_| text.parse().ok())
+}
+
+fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: Option<&str>) {
+    let (Some(wanted), Some(words)) = (wanted, words) else { return };
     for word in words.split_ascii_whitespace().filter(|word| wanted.matches(word)) {
         out.put(metric, [&word], true);
     }
@@ -264,30 +278,36 @@ fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: &s
 /// Puts the processors' lines of `/proc/stat` into `times`. Old kernels have fewer columns.
 fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
     times.clear();
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace().peekable();
-        let (Some(keyword), Some(_)) = (words.next(), words.peek()) else { continue };
-        let Some(cpu) = keyword.strip_prefix("cpu").filter(|cpu| !cpu.is_empty()) else { continue };
-        let mut ticks = [0; 10];
+    rows(text, |line| {
+        // The line of all interrupts is long: its words are not looked for.
+        let Some(cpu) = line.strip_prefix("cpu").filter(|cpu| !cpu.starts_with(' ')) else {
+            return Ok(());
+        };
+        let mut words = cpu.split_ascii_whitespace().peekable();
+        let (Some(cpu), Some(_)) = (words.next(), words.peek()) else { return Ok(()) };
+        let cpu = number("processor", cpu)?;
+        let mut faults = Faults::default();
+        let mut ticks = [0.0; 10];
         for (ticks, word) in ticks.iter_mut().zip(words) {
-            *ticks = number("ticks", word)?;
+            *ticks = faults.keep(decimal("ticks", word)).unwrap_or(f64::NAN);
         }
-        times.push((number("processor", cpu)?, ticks));
-    }
-    Ok(())
+        times.push((cpu, ticks));
+        faults.end()
+    })
 }
 
-/// Replaces `times` by `fresh`, whose numbers do not fall save at a jump.
+/// Replaces `times` by `fresh`, whose numbers do not fall save at a jump. A number that is not
+/// known stays unknown.
 fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
     for (cpu, ticks) in &mut *fresh {
         let Ok(i) = times.binary_search_by(|(old, _)| as_labels(*old, *cpu)) else { continue };
         let Some((_, old)) = times.get(i) else { continue };
         let ([_, _, _, idle, ..], [_, _, _, old_idle, ..]) = (&*ticks, old);
-        if old_idle.saturating_sub(*idle) >= JUMP_BACK {
+        if old_idle - *idle >= JUMP_BACK {
             continue;
         }
-        for (ticks, old) in ticks.iter_mut().zip(old) {
-            *ticks = (*ticks).max(*old);
+        for (ticks, old) in ticks.iter_mut().zip(old).filter(|(ticks, _)| !ticks.is_nan()) {
+            *ticks = ticks.max(*old);
         }
     }
     fresh.sort_unstable_by(|(a, _), (b, _)| as_labels(*a, *b));
@@ -311,7 +331,7 @@ fn list(text: &str) -> Result<Vec<u16>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::{Machine, sample_lines};
 
     #[test]
     fn guests_can_be_left_out_and_info_is_by_default() {
@@ -338,13 +358,15 @@ mod tests {
     #[test]
     fn times_do_not_fall_save_at_a_jump() {
         let mut times = Vec::new();
-        let mut see = |fresh: &[(u32, u64, u64)]| {
+        let mut see = |fresh: &[(u32, u32, u32)]| {
             let mut fresh = fresh
                 .iter()
-                .map(|&(cpu, user, idle)| (cpu, [user, 0, 0, idle, 0, 0, 0, 0, 0, 0]))
+                .map(|&(cpu, user, idle)| {
+                    (cpu, [f64::from(user), 0., 0., f64::from(idle), 0., 0., 0., 0., 0., 0.])
+                })
                 .collect();
             update(&mut times, &mut fresh);
-            times.iter().map(|(cpu, ticks)| (*cpu, ticks[0], ticks[3])).collect::<Vec<_>>()
+            times.iter().map(|(cpu, t)| (*cpu, t[0] as u32, t[3] as u32)).collect::<Vec<_>>()
         };
         assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6, 1000), (9, 5, 1000)]);
         assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7, 700), (9, 5, 1000)]);
@@ -358,21 +380,54 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_processor() {
-        let parse = |text| {
-            let mut times = Vec::new();
-            parse(text, &mut times).map(|()| times)
+    fn odd_ticks_cost_themselves_alone() {
+        let text = "cpu 1\ncpu0\ncpu1 7 -5 99999999999999999999 x 3\ncpux 1\ncpu2 1\nintr x\n";
+        let machine = Machine::new().with("proc/stat", text);
+        let (text, result) = machine.collect(&SPEC, &["--no-collector.cpu.guest"]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/stat:3: bad ticks: \"x\""), "{error}");
+        let seconds = |cpu, mode, value| {
+            let line = format!("node_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"{mode}\"}} {value}\n");
+            assert!(text.contains(&line), "{line}{text}");
         };
-        assert_eq!(
-            parse("cpu 1\ncpu0\ncpu1 7\nintr x"),
-            Ok(vec![(1, [7, 0, 0, 0, 0, 0, 0, 0, 0, 0])])
-        );
-        assert_eq!(malformed(parse("cpux 1")), "bad processor: \"x\"");
-        assert_eq!(malformed(parse("cpu0 1 x")), "bad ticks: \"x\"");
-        assert_eq!(
-            malformed(parse("cpu0 18446744073709551616")),
-            "bad ticks: \"18446744073709551616\""
-        );
+        seconds(1, "user", "0.07");
+        seconds(1, "nice", "-0.05");
+        seconds(1, "system", "1e+18");
+        seconds(1, "iowait", "0.03");
+        seconds(2, "user", "0.01");
+        assert_eq!(sample_lines(&text).count(), 7 + 8, "{text}");
+
+        let machine = Machine::new().with("proc/stat", "cpu0 1 -2 3\n");
+        assert!(machine.collect(&SPEC, &[]).1.is_ok(), "a kernel can print a negative number");
+    }
+
+    #[test]
+    fn a_number_that_is_not_known_is_not_kept_from_before() {
+        let mut times = vec![(0, [5.0; 10])];
+        let mut now = [4.0; 10];
+        now[0] = f64::NAN;
+        update(&mut times, &mut vec![(0, now)]);
+        assert!(times[0].1[0].is_nan() && times[0].1[1] == 5.0);
+        update(&mut times, &mut vec![(0, [6.0; 10])]);
+        assert_eq!(times, [(0, [6.0; 10])]);
+    }
+
+    #[test]
+    fn an_odd_cpuinfo_hides_neither_times_nor_folders() {
+        let machine = Machine::new()
+            .with("proc/stat", "cpu0 1 2 3 4\n")
+            .with("proc/cpuinfo", "processor\t: 0\ncpu MHz\t\t: Unknown\nflags\t\t: fpu\n")
+            .with("sys/devices/system/cpu/cpu0/online", "1\n");
+        let args = ["--collector.cpu.info", "--collector.cpu.info.flags-include=fpu"];
+        let (text, result) = machine.collect(&SPEC, &args);
+        result.unwrap();
+        assert!(text.contains("node_cpu_info{") && text.contains("node_cpu_seconds_total{"));
+        assert!(text.contains("node_cpu_flag_info{flag=\"fpu\"}") && !text.contains("hertz"));
+        let machine = machine.with("proc/cpuinfo", "odd\n");
+        let (text, result) = machine.collect(&SPEC, &args);
+        assert!(text.contains("seconds_total{") && text.contains("node_cpu_online{"), "{text}");
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("proc/cpuinfo: bad list of processors: \"odd\""), "{error}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ static MOUNT_INFO: Metric<4> = gauge("node_filesystem_mount_info", "Filesystem m
 type Answer = Result<Usage, Errno>;
 type Ask = Box<dyn Fn(&CStr) -> Answer + Send + Sync>;
 
-/// What statfs(2) says.
+/// The numbers that statfs(2) returns.
 #[derive(Clone, Copy)]
 struct Usage {
     block: f64,
@@ -161,8 +161,9 @@ struct FileSystem {
     wanted: Wanted,
     timeout: Duration,
     crew: Crew<CString, Answer>,
-    /// Mountinfo as it was last parsed without an error, and what it says.
+    /// Mountinfo as it was last parsed without an error …
     text: Vec<u8>,
+    /// … and the mounts in it.
     table: Table<Answer>,
     /// The answers of this scrape.
     answers: Vec<Option<Answer>>,
@@ -184,7 +185,7 @@ impl FileSystem {
         })
     }
 
-    /// Reads what is mounted; a line that is wrong is an error that leaves the others.
+    /// Reads the table of mounts; a malformed line hides no other.
     fn refresh(&mut self, scrape: u64) -> Result<Result> {
         let Self { mounts, root, wanted, text, table, .. } = self;
         mounts.read(scrape, |new, path| {
@@ -253,8 +254,8 @@ fn put(mount: &Mount, answer: Option<Answer>, out: &mut Sink) {
     gauge(&FILES, usage.files);
     gauge(&FILES_FREE, usage.files_free);
     gauge(&PURGEABLE, 0.0);
-    if !mount.repeated {
-        out.put(&MOUNT_INFO, [device, &mount.major, &mount.minor, mountpoint], 1);
+    if let Some((major, minor)) = mount.numbers.filter(|_| !mount.repeated) {
+        out.put(&MOUNT_INFO, [device, &major, &minor, mountpoint], 1);
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 /// The mounts that are wanted, in the order of the file.
 pub struct Table<T> {
     pub mounts: Vec<Mount>,
-    /// One for each place; mounts over one another share it.
+    /// One question for each mount point; mounts over one another share it.
     pub questions: Vec<Arc<Question<CString, T>>>,
     ids: Vec<u64>,
 }
@@ -33,8 +33,8 @@ impl<T> Default for Table<T> {
 /// One mount.
 pub struct Mount {
     pub labels: Labels,
-    pub major: u32,
-    pub minor: u32,
+    /// The numbers of the device, major and minor; `None` where they are malformed.
+    pub numbers: Option<(u32, u32)>,
     pub read_only: bool,
     /// Whether a later mount has the same labels: that one is exposed.
     pub covered: bool,
@@ -51,12 +51,13 @@ pub struct Wanted {
 }
 
 impl<T> Table<T> {
-    /// Reads the table anew, and says which line was not understood, if any. Questions about
-    /// mounts that were there before stay the same.
+    /// Reads the table anew, and returns the first fault in it: in any line that cannot be read,
+    /// or in the line of a mount that is wanted. Questions about mounts that were there before
+    /// stay the same.
     pub fn update(&mut self, text: &[u8], root: &Path, wanted: &Wanted) -> Option<Malformed> {
         let mut malformed = None;
         let mut mounts: Vec<Mount> = Vec::new();
-        // A path leads to what was mounted there last.
+        // A path leads to the file system that was mounted there last.
         let mut places: Vec<(CString, u64)> = Vec::new();
         let mut known = HashMap::new();
         for line in mounts::lines(text) {
@@ -83,10 +84,16 @@ impl<T> Table<T> {
                 Some((_, id)) => *id = line.id,
                 None => places.push((path, line.id)),
             }
+            let numbers = match line.device {
+                Ok(numbers) => Some(numbers),
+                Err(error) => {
+                    malformed.get_or_insert(error);
+                    None
+                }
+            };
             mounts.push(Mount {
                 labels,
-                major: line.major,
-                minor: line.minor,
+                numbers,
                 read_only: line.read_only,
                 covered: false,
                 repeated: false,
@@ -116,7 +123,7 @@ fn mark(mounts: &mut [Mount]) {
     let marks: Vec<(bool, bool)> = (mounts.iter().rev())
         .map(|mount| {
             let Labels { device, mountpoint, .. } = &mount.labels;
-            let is_last = numbers.insert((device, mountpoint, mount.major, mount.minor));
+            let is_last = numbers.insert((device, mountpoint, mount.numbers));
             (!labels.insert(&mount.labels), !is_last)
         })
         .collect();
@@ -144,9 +151,11 @@ mod tests {
     #[test]
     fn a_line_that_is_wrong_hides_no_other() {
         let mut table = Table::<()>::default();
-        let text = b"1 1 0:1 / /a rw - ext4 /dev/a rw\nwrong\n\n2 1 0:2 / /b rw - ext4 /dev/b rw\n";
-        assert!(table.update(text, Path::new("/"), &everything()).is_some());
-        assert_eq!(table.mounts.len(), 2);
+        let text = b"1 1 0:1 / /a rw - ext4 /dev/a rw\nwrong\n\n2 1 x:2 / /b rw - ext4 /dev/b rw\n";
+        let malformed = table.update(text, Path::new("/"), &everything());
+        assert_eq!(malformed, Some(Malformed::new("parent's mount ID", "wrong").in_line(2)));
+        let numbers: Vec<_> = table.mounts.iter().map(|mount| mount.numbers).collect();
+        assert_eq!(numbers, [Some((0, 1)), None]);
     }
 
     #[test]

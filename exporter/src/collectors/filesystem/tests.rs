@@ -149,7 +149,7 @@ fn what_changes_is_seen_at_the_next_scrape_and_a_broken_line_is_said() {
             "readonly{device=\"/dev/sda1\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"} 1"
         ));
         let error = result.unwrap_err().to_string();
-        assert!(error.ends_with("/proc/1/mountinfo: bad mount ID: \"x\""), "{error}");
+        assert!(error.ends_with("/proc/1/mountinfo:2: bad parent's mount ID: \"x\""), "{error}");
     }
     drop(machine);
 }

@@ -1,6 +1,6 @@
-//! Chips: how they are found and named, and what their files say.
+//! Chips: how they are found and named, and how their files are read.
 
-use super::sensor::Readings;
+use super::{name::cleaned, sensor::Readings};
 use crate::{
     error::Result,
     host::{
@@ -9,27 +9,27 @@ use crate::{
     },
 };
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
-/// What a chip is called, and where to ask it.
+/// A chip's names, and the question that reads it.
 pub(super) struct Name {
     pub(super) inode: u64,
     /// The value of the label `chip`, unique on this machine.
     pub(super) label: String,
-    /// What the driver calls it, which need not be unique.
+    /// The driver's name of the chip, which need not be unique.
     pub(super) driver: Option<String>,
     pub(super) question: Arc<Question<Mutex<Chip>, ()>>,
 }
 
-/// Where a chip is and what it said.
+/// A chip's directories and its last readings.
 pub(super) struct Chip {
     folder: Folder,
-    /// What older drivers use instead.
+    /// The directory that older drivers use instead.
     device: Option<Folder>,
     pub(super) readings: Readings,
-    /// Whether it could be read.
+    /// Whether the directories could be listed.
     pub(super) result: Result,
 }
 
@@ -41,12 +41,19 @@ impl Chip {
 
     fn try_read(&mut self) -> Result {
         self.readings.clear();
-        self.readings.read(self.folder.list()?);
+        self.readings.read(self.folder.list()?, false);
+        let mut result = Ok(());
         if let Some(device) = &mut self.device {
-            self.readings.read(device.list()?);
+            result = device.list().map(|entries| self.readings.read(entries, true));
         }
         self.readings.sort();
-        Ok(())
+        result
+    }
+
+    /// Where a file of the chip is, or of its device.
+    pub(super) fn path(&self, file: &str, of_device: bool) -> PathBuf {
+        let device = self.device.as_ref().filter(|_| of_device);
+        device.unwrap_or(&self.folder).path().join(file)
     }
 }
 
@@ -128,36 +135,9 @@ fn labels(chips: &[Found]) -> Vec<String> {
     chips.iter().map(label).collect()
 }
 
-fn cleaned(name: &str) -> String {
-    let mut text = String::new();
-    clean(name, &mut text);
-    text
-}
-
-/// Appends `name` in small letters, `_` for what a metric's name may not have, none at its ends.
-pub(super) fn clean(name: &str, text: &mut String) {
-    let begin = text.len();
-    for c in name.chars().flat_map(char::to_lowercase) {
-        match c {
-            'a'..='z' | '0'..='9' | ':' => text.push(c),
-            _ if text.len() > begin => text.push('_'),
-            _ => {}
-        }
-    }
-    while text.len() > begin && text.ends_with('_') {
-        text.pop();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_cleaned() {
-        assert_eq!(cleaned("__Core 0-a:b.c°\n"), "core_0_a:b_c");
-        assert_eq!(cleaned("___"), "");
-    }
 
     #[test]
     fn chips_on_one_device_are_told_apart() {

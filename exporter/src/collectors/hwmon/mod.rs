@@ -5,12 +5,13 @@
 //! them into the directory `device` below it. Chips are numbered in the order their modules were loaded,
 //! so they are named after the device they sit on, and told apart where they share one.
 //!
-//! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: it is
-//! left out, and the others stay. Some chips are slow, and some never answer, so that they are
-//! read by a thread of a [`Crew`]. What has not answered in five seconds, or in half of what is
-//! left of a scrape that must be answered earlier, is left out until it has.
+//! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: that
+//! sensor is left out, and the others stay. Some chips are slow, and some never answer, so that a
+//! thread of a [`Crew`] reads them. A chip that has not answered in five seconds, or in half of the
+//! time left to a scrape that must be answered earlier, is left out until it has answered.
 
 mod chip;
+mod name;
 mod sensor;
 
 use crate::{host::crew::Crew, prelude::*};
@@ -78,7 +79,7 @@ struct HwMon {
 }
 
 impl HwMon {
-    /// Looks whether chips came or went; if so, names them all.
+    /// Looks whether chips came or went; if so, finds the names of all.
     fn find(&mut self) -> Result {
         let entries = self.class.list().or_no_data()?;
         if !self.seen.changed(entries.clone()) {
@@ -89,13 +90,13 @@ impl HwMon {
             if !self.chips.keeps(&name.label) {
                 continue;
             }
-            // One that hangs must not be asked a second time.
+            // A chip that hangs must not be asked a second time.
             if let Some(old) = before.iter().find(|old| old.inode == name.inode) {
                 name.question = Arc::clone(&old.question);
             }
             self.known.push(name);
         }
-        // As they are exposed, so that nothing is left to be sorted there.
+        // In the order of their series, so that the exposition need not sort them.
         self.known.sort_by(|a, b| a.label.cmp(&b.label));
         Ok(())
     }
@@ -105,7 +106,8 @@ impl Collector for HwMon {
     fn collect(&mut self, out: &mut Sink) -> Result {
         self.find()?;
         let questions = self.known.iter().map(|name| &name.question);
-        let mut result = self.crew.ask(questions, out.patience(PATIENCE));
+        let mut faults = Faults::default();
+        faults.keep(self.crew.ask(questions, out.patience(PATIENCE)));
         for Name { label, driver, question, .. } in &self.known {
             // A chip is locked as long as it is read.
             let chip = question.answer().and_then(|()| question.subject().try_lock().ok());
@@ -118,19 +120,19 @@ impl Collector for HwMon {
             }
             let Some(mut chip) = chip else { continue };
             match std::mem::replace(&mut chip.result, Ok(())) {
-                Ok(()) => {}
                 Err(error) if error.is_absent() => continue,
-                Err(error) => {
-                    result = result.and(Err(error));
-                    continue;
-                }
-            }
+                read => faults.keep(read),
+            };
             if let Some(driver) = driver {
                 out.put(&CHIP_NAMES, [label, driver], true);
             }
-            chip.readings.put(label, &self.sensors, &mut self.words, out);
+            let malformed = |file: &str, of_device, source| {
+                let path = chip.path(file, of_device);
+                faults.keep::<()>(Err(Error::Parse { path, source }));
+            };
+            chip.readings.put(label, &self.sensors, &mut self.words, out, malformed);
         }
-        result
+        faults.end()
     }
 }
 
@@ -177,21 +179,28 @@ mod tests {
             .with("sys/class/hwmon/hwmon2/name", "nvme\n")
             .with("sys/class/hwmon/hwmon2/temp1_input/is_a_directory", "")
             .with("sys/class/hwmon/hwmon2/temp2_input", "41850\n")
-            .with("sys/class/hwmon/hwmon2/temp3_input", "not a number\n");
+            .with("sys/class/hwmon/hwmon2/temp3_input", "not a number\n")
+            .with("sys/class/hwmon/hwmon2/device/in0_input", "none\n")
+            .with("sys/class/hwmon/hwmon2/in1_input", "\n")
+            .with("sys/class/hwmon/hwmon2/power1_oem_info", "ACME\n");
         let class = machine.path().join("sys/class/hwmon");
         for (link, target) in [("hwmon0", "gone"), ("hwmon2/temp4_input", "gone")] {
             std::os::unix::fs::symlink(target, class.join(link)).unwrap();
         }
-        let (text, result) = machine.collect(&SPEC, &[]);
-        assert!(result.is_ok());
-        let samples: Vec<_> = sample_lines(&text).collect();
-        assert_eq!(
-            samples,
-            [
-                "node_hwmon_chip_names{chip=\"nvme\",chip_name=\"nvme\"} 1",
-                "node_hwmon_temp_celsius{chip=\"nvme\",sensor=\"temp2\"} 41.85",
-            ]
-        );
+        let error = |args: &[&str]| {
+            let (text, result) = machine.collect(&SPEC, args);
+            let samples: Vec<_> = sample_lines(&text).collect();
+            assert_eq!(samples.len(), 2, "{text}");
+            assert!(samples[0].starts_with("node_hwmon_chip_names{") && samples[0].ends_with(" 1"));
+            assert!(samples[1].ends_with(",sensor=\"temp2\"} 41.85"), "{text}");
+            result.map_err(|error| error.to_string()).err()
+        };
+        let all = error(&[]).unwrap();
+        assert!(all.ends_with("/hwmon2/device/in0_input: bad number: \"none\""), "{all}");
+        let temperatures = error(&["--collector.hwmon.sensor-exclude=;in"]).unwrap();
+        assert!(temperatures.ends_with("/hwmon2/temp3_input: bad number: \"not a number\""));
+        let second = "--collector.hwmon.sensor-include=;temp2$";
+        assert_eq!(error(&[second]), None, "an excluded sensor is not parsed");
     }
 
     /// A FIFO without a writer hangs whoever opens it.

@@ -1,10 +1,12 @@
-//! Sensors: what their files are called, and what they are exposed as.
+//! Sensors: the names of their files, and the metrics that show them.
 
-use super::chip::clean;
+use super::name::clean;
 use crate::{
+    error::Malformed,
     exposition::{Kind, Metric, Sink, gauge},
     flag::Filter,
     host::tree::Entry,
+    parse::decimal,
 };
 use std::{cmp::Reverse, fmt::Write as _};
 
@@ -26,6 +28,9 @@ const TYPES: [&str; 14] = [
     "freq",
 ];
 
+/// Properties that are texts (those of power meters: `drivers/hwmon/acpi_power_meter.c`).
+const TEXTS: [&str; 4] = ["label", "model_number", "serial_number", "oem_info"];
+
 static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
     .by(["chip", "label", "sensor"]);
 static BEEP: Metric<2> =
@@ -36,7 +41,7 @@ static INTERVAL: Metric<2> =
     gauge("node_hwmon_update_interval_seconds", "Hardware monitor update interval")
         .by(["chip", "sensor"]);
 
-/// What a chip's files contain, in buffers that are kept.
+/// The content of a chip's files, in buffers that are kept.
 #[derive(Default)]
 pub(super) struct Readings {
     bytes: Vec<u8>,
@@ -47,6 +52,8 @@ pub(super) struct Readings {
 struct Reading {
     kind: &'static str,
     number: u64,
+    /// Whether the file is in the directory of the chip's device.
+    of_device: bool,
     property: (usize, usize),
     content: (usize, usize),
 }
@@ -68,7 +75,7 @@ impl Readings {
     }
 
     /// Reads all files that are a sensor's; those that cannot be read are left out.
-    pub(super) fn read<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>) {
+    pub(super) fn read<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, of_device: bool) {
         for entry in entries {
             let Ok(name) = std::str::from_utf8(entry.bytes()) else { continue };
             let Some((kind, number, property)) = parse(name) else { continue };
@@ -80,6 +87,7 @@ impl Readings {
             self.readings.push(Reading {
                 kind,
                 number,
+                of_device,
                 property: (begin, middle),
                 content: (middle, self.bytes.len()),
             });
@@ -116,11 +124,19 @@ impl Readings {
         std::str::from_utf8(self.bytes(range)).unwrap_or_default()
     }
 
-    /// Puts all sensors of the chip that the filter keeps as `chip;sensor`.
-    pub(super) fn put(&self, chip: &str, filter: &Filter, words: &mut Words, out: &mut Sink) {
-        let Words { sensor, key, name, help, label } = words;
+    /// Puts all sensors of the chip that the filter keeps as `chip;sensor`. Gives `malformed` the
+    /// files that should have had a number: their name, and whether they are the device's.
+    pub(super) fn put(
+        &self,
+        chip: &str,
+        filter: &Filter,
+        words: &mut Words,
+        out: &mut Sink,
+        mut malformed: impl FnMut(&str, bool, Malformed),
+    ) {
         for files in self.readings.chunk_by(|a, b| (a.kind, a.number) == (b.kind, b.number)) {
             let Some(&Reading { kind, number, .. }) = files.first() else { continue };
+            let Words { sensor, key, .. } = words;
             sensor.clear();
             key.clear();
             let _ = write!(sensor, "{kind}{number}"); // a String takes all
@@ -128,55 +144,109 @@ impl Readings {
             if !filter.keeps(key) {
                 continue;
             }
-            let content = |property: &str| {
-                let file = files.iter().find(|file| self.text(file.property) == property)?;
-                Some(self.bytes(file.content))
-            };
-            if let Some(label) = content("label") {
-                out.put(&LABEL, [&chip, &label, &*sensor], true);
-            }
-            let bare = content("");
-            let number = || number_of(bare?);
-            match kind {
-                "beep_enable" => out.put(&BEEP, [&chip, &*sensor], bare == Some(b"1")),
-                "vrm" => {
-                    if let Some(version) = number() {
-                        out.put(&VRM, [&chip, &*sensor], version);
-                    }
-                }
-                "update_interval" => {
-                    if let Some(milliseconds) = number() {
-                        out.put(&INTERVAL, [&chip, &*sensor], milliseconds * 0.001);
-                    }
-                }
-                _ => {
-                    for file in files {
-                        let property = self.text(file.property);
-                        let Some(value) = number_of(self.bytes(file.content)) else { continue };
-                        let mut sensor = &*sensor;
-                        match (kind, property) {
-                            (_, "label") => continue,
-                            ("freq", "input") => {
-                                // Named after its label; without one it is left out.
-                                let Some(text) = content("label") else { continue };
-                                label.clear();
-                                clean(&String::from_utf8_lossy(text), label);
-                                sensor = label;
-                            }
-                            _ => {}
-                        }
-                        let (metric, unit) = describe(kind, property, bare.is_some(), name, help);
-                        out.family(name, help, metric)
-                            .sample(&[("chip", chip), ("sensor", sensor)], unit(value));
-                    }
-                }
-            }
+            let sensor = Sensor { readings: self, chip, kind, files };
+            sensor.put(words, out, &mut |file, error| {
+                let property = self.text(file.property);
+                let name = match (kind, property) {
+                    ("beep_enable" | "vrm" | "update_interval", _) => kind.to_owned(),
+                    (_, "") => format!("{kind}{number}"),
+                    _ => format!("{kind}{number}_{property}"),
+                };
+                malformed(&name, file.of_device, error);
+            });
         }
     }
 }
 
-fn number_of(content: &[u8]) -> Option<f64> {
-    std::str::from_utf8(content).ok()?.parse().ok()
+/// The files of one sensor.
+struct Sensor<'a> {
+    readings: &'a Readings,
+    chip: &'a str,
+    kind: &'static str,
+    files: &'a [Reading],
+}
+
+impl Sensor<'_> {
+    fn file(&self, property: &str) -> Option<&Reading> {
+        self.files.iter().find(|file| self.readings.text(file.property) == property)
+    }
+
+    fn content(&self, property: &str) -> Option<&[u8]> {
+        self.file(property).map(|file| self.readings.bytes(file.content))
+    }
+
+    /// The number in a file; `None` where the file is empty or, which `malformed` is told, has no
+    /// number.
+    fn number(
+        &self,
+        file: &Reading,
+        malformed: &mut dyn FnMut(&Reading, Malformed),
+    ) -> Option<f64> {
+        let content = self.readings.bytes(file.content).trim_ascii();
+        let number = match std::str::from_utf8(content) {
+            Ok("") => return None,
+            Ok(text) => decimal("number", text),
+            Err(_) => Err(Malformed::new("number", &String::from_utf8_lossy(content))),
+        };
+        number.map_err(|error| malformed(file, error)).ok()
+    }
+
+    fn put(
+        &self,
+        words: &mut Words,
+        out: &mut Sink,
+        malformed: &mut dyn FnMut(&Reading, Malformed),
+    ) {
+        let Self { chip, kind, .. } = self;
+        if let Some(label) = self.content("label") {
+            out.put(&LABEL, [chip, &label, &words.sensor], true);
+        }
+        let (metric, unit) = match *kind {
+            "beep_enable" => {
+                let bare = self.content("");
+                return out.put(&BEEP, [chip, &words.sensor], bare == Some(b"1"));
+            }
+            "vrm" => (&VRM, PLAIN),
+            "update_interval" => (&INTERVAL, MILLI),
+            _ => {
+                for file in self.files {
+                    self.put_property(file, words, out, malformed);
+                }
+                return;
+            }
+        };
+        if let Some(number) = self.file("").and_then(|file| self.number(file, malformed)) {
+            out.put(metric, [chip, &words.sensor], unit(number));
+        }
+    }
+
+    fn put_property(
+        &self,
+        file: &Reading,
+        words: &mut Words,
+        out: &mut Sink,
+        malformed: &mut dyn FnMut(&Reading, Malformed),
+    ) {
+        let property = self.readings.text(file.property);
+        if TEXTS.contains(&property) {
+            return;
+        }
+        let Words { sensor, name, help, label, .. } = words;
+        let sensor = if (self.kind, property) == ("freq", "input") {
+            // Named after its label; without one it is left out.
+            let Some(text) = self.content("label") else { return };
+            label.clear();
+            clean(&String::from_utf8_lossy(text), label);
+            &*label
+        } else {
+            &*sensor
+        };
+        let Some(value) = self.number(file, malformed) else { return };
+        let bare = self.file("").is_some();
+        let (metric, unit) = describe(self.kind, property, bare, name, help);
+        let labels = [("chip", self.chip), ("sensor", sensor)];
+        out.family(name, help, metric).sample(&labels, unit(value));
+    }
 }
 
 /// The type, number (0 where there is none) and property that a file's name has.
@@ -199,7 +269,7 @@ const PLAIN: Unit = |value| value;
 const MILLI: Unit = |value| value * 0.001;
 const MICRO: Unit = |value| value / 1e6;
 
-/// Writes the name and the help of what a property is exposed as; `bare` where the sensor also
+/// Writes the name and the help of the metric that shows a property; `bare` where the sensor also
 /// has a file without a property.
 fn describe(
     kind: &str,
@@ -217,71 +287,60 @@ fn describe(
     } else if property == "input" && bare {
         name.push_str("_input");
     }
-    let mut say = |suffix: &str, text: &str, property: &str| {
-        name.push_str(suffix);
-        let _ = write!(help, "Hardware monitor {text} ({property})");
+    let (suffix, text, unit) = form(kind, property);
+    name.push_str(suffix);
+    let shown = if (kind, property) == ("temp", "") { "input" } else { property };
+    let _ = match text {
+        Help::Of(text) => write!(help, "Hardware monitor {text} ({shown})"),
+        Help::Whole(text) => write!(help, "{text}"),
+        Help::Status => write!(help, "Hardware sensor {property} status ({kind})"),
+        Help::Element => write!(help, "Hardware monitor {kind} element {property}"),
     };
+    (if kind == "energy" && suffix == "_joule_total" { Kind::Counter } else { Kind::Gauge }, unit)
+}
+
+/// The help of a metric.
+enum Help {
+    /// `Hardware monitor …`, then the property.
+    Of(&'static str),
+    /// All of it.
+    Whole(&'static str),
+    /// Of a property that says whether there is trouble.
+    Status,
+    /// Of a property without a unit.
+    Element,
+}
+
+/// The end of the metric's name, its help and its unit.
+fn form(kind: &str, property: &str) -> (&'static str, Help, Unit) {
+    use Help::{Element, Of, Status, Whole};
     match (kind, property) {
-        (_, "fault" | "alarm") => {
-            let _ = write!(help, "Hardware sensor {property} status ({kind})");
-            (Kind::Gauge, PLAIN)
-        }
-        (_, "beep") => {
-            name.push_str("_enabled");
-            help.push_str("Hardware monitor sensor has beeping enabled");
-            (Kind::Gauge, PLAIN)
-        }
-        ("in" | "cpu", _) => {
-            say("_volts", "for voltage", property);
-            (Kind::Gauge, MILLI)
-        }
-        ("temp", _) if property != "type" => {
-            say(
-                "_celsius",
-                "for temperature",
-                if property.is_empty() { "input" } else { property },
-            );
-            (Kind::Gauge, MILLI)
-        }
-        ("curr", _) => {
-            say("_amps", "for current", property);
-            (Kind::Gauge, MILLI)
-        }
-        ("energy", _) => {
-            say("_joule_total", "for joules used so far", property);
-            (Kind::Counter, MICRO)
-        }
+        (_, "fault" | "alarm") => ("", Status, PLAIN),
+        (_, "beep") => ("_enabled", Whole("Hardware monitor sensor has beeping enabled"), PLAIN),
+        ("in" | "cpu", _) => ("_volts", Of("for voltage"), MILLI),
+        ("temp", "type") => ("", Element, PLAIN),
+        ("temp", _) => ("_celsius", Of("for temperature"), MILLI),
+        ("curr", _) => ("_amps", Of("for current"), MILLI),
+        ("energy", _) => ("_joule_total", Of("for joules used so far"), MICRO),
         ("power", "accuracy") => {
-            help.push_str("Hardware monitor power meter accuracy, as a ratio");
-            (Kind::Gauge, MICRO)
+            ("", Whole("Hardware monitor power meter accuracy, as a ratio"), MICRO)
         }
         ("power", "average_interval" | "average_interval_min" | "average_interval_max") => {
-            say("_seconds", "power usage update interval", property);
-            (Kind::Gauge, MILLI)
+            ("_seconds", Of("power usage update interval"), MILLI)
         }
-        ("power", _) => {
-            say("_watt", "for power usage in watts", property);
-            (Kind::Gauge, MICRO)
-        }
+        ("power", _) => ("_watt", Of("for power usage in watts"), MICRO),
         ("humidity", _) => {
             let text = "for humidity, as a ratio \
                 (multiply with 100.0 to get the humidity as a percentage)";
-            say("", text, property);
-            (Kind::Gauge, MICRO)
+            ("", Of(text), MICRO)
         }
         ("fan", "input" | "min" | "max" | "target") => {
-            say("_rpm", "for fan revolutions per minute", property);
-            (Kind::Gauge, PLAIN)
+            ("_rpm", Of("for fan revolutions per minute"), PLAIN)
         }
         ("freq", "input") => {
-            name.push_str("_freq_mhz");
-            help.push_str("Hardware monitor for GPU frequency in MHz");
-            (Kind::Gauge, MICRO)
+            ("_freq_mhz", Whole("Hardware monitor for GPU frequency in MHz"), MICRO)
         }
-        _ => {
-            let _ = write!(help, "Hardware monitor {kind} element {property}");
-            (Kind::Gauge, PLAIN)
-        }
+        _ => ("", Element, PLAIN),
     }
 }
 

@@ -9,10 +9,10 @@ pub(super) struct Counter {
     pub(super) unit: Unit,
 }
 
-/// What the file counts in.
+/// The unit in which the kernel counts.
 #[derive(Clone, Copy)]
 pub(super) enum Unit {
-    /// What is exposed.
+    /// The unit that is exposed.
     One,
     /// Four octets: one on each of the lanes that a port has.
     FourOctets,
@@ -21,11 +21,11 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    pub(super) const fn exposed(self, value: u64) -> u64 {
+    pub(super) fn exposed(self, value: f64) -> f64 {
         match self {
             Self::One => value,
-            Self::FourOctets => value.wrapping_mul(4),
-            Self::Millisecond => value / 1000,
+            Self::FourOctets => value * 4.0,
+            Self::Millisecond => (value / 1000.0).trunc(),
         }
     }
 }

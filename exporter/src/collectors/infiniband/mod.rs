@@ -1,14 +1,14 @@
 //! State, rate and counters of InfiniBand and `RoCE` ports, from `/sys/class/infiniband`
 //! (`drivers/infiniband/core/sysfs.c`, `Documentation/ABI/stable/sysfs-class-infiniband`).
 //!
-//! Which counters a port has depends on its driver: the directories are listed, so that none is
-//! asked for in vain. Data is counted in units of four octets.
+//! Which counters a port has depends on its driver: the directories are listed, so that no absent
+//! file is opened. Data is counted in units of four octets.
 
 mod counters;
 
 use crate::{
     host::tree::{Dir, Entry, Names},
-    parse::{number, unsigned},
+    parse::{any_base, decimal},
     prelude::*,
 };
 use counters::{COUNTERS, Counter, HARDWARE, LEGACY};
@@ -70,50 +70,50 @@ impl Collector for InfiniBand {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { class, filter, ports, files } = self;
         let entries = class.list().or_no_data()?;
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
             let device = entry.name();
             if !filter.keeps(&device) {
                 continue;
             }
-            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
+            let Some(dir) = faults.read(entry.dir()) else { continue };
             let [board, firmware, hca] = dir.texts(["board_id", "fw_ver", "hca_type"]);
             out.put(&INFO, [&board, &device, &firmware, &hca], true);
-            let Some(all) = dir.dir("ports").unless_unreadable()? else { continue };
+            let Some(all) = faults.read(dir.dir("ports")) else { continue };
             let Ok(all) = all.list(ports) else { continue };
             for port in all {
-                let put = put_port(&port, &device, files, out);
-                result = result.and(put);
+                put_port(&port, &device, files, &mut faults, out);
             }
         }
-        result
+        faults.end()
     }
 }
 
-fn put_port(entry: &Entry<'_>, device: &str, files: &mut Names, out: &mut Sink) -> Result {
-    let Ok(port) = entry.name().parse::<u32>() else { return Ok(()) };
-    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
-    let mut result = Ok(());
+fn put_port(
+    entry: &Entry<'_>,
+    device: &str,
+    files: &mut Names,
+    faults: &mut Faults,
+    out: &mut Sink,
+) {
+    let Ok(port) = entry.name().parse::<u32>() else { return };
+    let Some(dir) = faults.read(entry.dir()) else { return };
     for (file, metric, parse) in [
         ("state", &STATE, state as fn(&str) -> _),
         ("phys_state", &PHYSICAL_STATE, state),
         ("rate", &RATE, rate),
     ] {
-        match dir.parse(file, parse).unless_unreadable() {
-            Ok(Some(value)) => out.put(metric, [&device, &port], value),
-            Ok(None) => {}
-            Err(error) => result = result.and(Err(error)),
+        if let Some(value) = faults.read(dir.parse(file, parse)) {
+            out.put(metric, [&device, &port], value);
         }
     }
     for (folder, table) in
         [("counters", &COUNTERS[..]), ("counters_ext", &LEGACY), ("hw_counters", &HARDWARE)]
     {
-        let put = put_counters(&dir, folder, table, files, |counter, value| {
+        put_counters(&dir, folder, table, (files, faults), |counter, value| {
             out.put(&counter.metric, [&device, &port], counter.unit.exposed(value));
         });
-        result = result.and(put);
     }
-    result
 }
 
 /// Puts those counters of a directory that are in the table.
@@ -121,45 +121,40 @@ fn put_counters(
     port: &Dir<'_>,
     folder: &str,
     table: &'static [Counter],
-    files: &mut Names,
-    mut put: impl FnMut(&'static Counter, u64),
-) -> Result {
-    let Some(dir) = port.dir(folder).unless_unreadable()? else { return Ok(()) };
-    let Ok(entries) = dir.list(files) else { return Ok(()) };
-    let mut result = Ok(());
+    (files, faults): (&mut Names, &mut Faults),
+    mut put: impl FnMut(&'static Counter, f64),
+) {
+    let Some(dir) = faults.read(port.dir(folder)) else { return };
+    let Ok(entries) = dir.list(files) else { return };
     for entry in entries {
         let Ok(i) = table.binary_search_by_key(&entry.bytes(), |counter| counter.file.as_bytes())
         else {
             continue;
         };
         let Some(counter) = table.get(i) else { continue };
-        match entry.parse(value).unless_unreadable() {
-            Ok(Some(Some(value))) => put(counter, value),
-            Ok(_) => {}
-            Err(error) => result = result.and(Err(error)),
+        if let Some(value) = faults.read(entry.parse(value)).flatten() {
+            put(counter, value);
         }
     }
-    result
 }
 
-/// A counter; none where the port has no agent that counts, as older kernels say.
-fn value(text: &str) -> Result<Option<u64>, Malformed> {
-    if text.contains("N/A (no PMA)") { Ok(None) } else { unsigned(text).map(Some) }
+/// A counter; `None` where the port has no agent that counts, as older kernels say.
+fn value(text: &str) -> Result<Option<f64>, Malformed> {
+    if text.contains("N/A (no PMA)") { Ok(None) } else { any_base(text).map(Some) }
 }
 
 /// The number in `4: ACTIVE`.
-fn state(text: &str) -> Result<u64, Malformed> {
+fn state(text: &str) -> Result<f64, Malformed> {
     let malformed = || Malformed::new("state", text);
     let (id, _) = text.split_once(':').ok_or_else(malformed)?;
-    id.trim_ascii().parse::<u32>().map(u64::from).map_err(|_| malformed())
+    decimal("state", id.trim_ascii()).map_err(|_| malformed())
 }
 
 /// Octets in a second from `100 Gb/sec (4X EDR)`.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-fn rate(text: &str) -> Result<u64, Malformed> {
+fn rate(text: &str) -> Result<f64, Malformed> {
     const GIGABIT: f64 = 125_000_000.0;
     let (gigabits, _) = text.split_once(' ').ok_or_else(|| Malformed::new("rate", text))?;
-    Ok((f64::from(number::<f32>("rate", gigabits)?) * GIGABIT) as u64)
+    Ok((decimal("rate", gigabits)? * GIGABIT).trunc())
 }
 
 #[cfg(test)]
@@ -169,13 +164,14 @@ mod tests {
 
     #[test]
     fn states_and_rates() {
-        assert_eq!(state("4: ACTIVE"), Ok(4));
-        for wrong in ["", "4", "x: ACTIVE", "-1: DOWN"] {
+        assert_eq!(state("4: ACTIVE"), Ok(4.0));
+        assert_eq!(state("-1: DOWN"), Ok(-1.0));
+        for wrong in ["", "4", "x: ACTIVE"] {
             assert_eq!(malformed(state(wrong)), format!("bad state: {wrong:?}"));
         }
-        assert_eq!(rate("2.5 Gb/sec (1X SDR)"), Ok(312_500_000));
-        assert_eq!(rate("400 Gb/sec (4X NDR)"), Ok(50_000_000_000));
-        assert_eq!(rate("-1 Gb/sec"), Ok(0));
+        assert_eq!(rate("2.5 Gb/sec (1X SDR)"), Ok(312_500_000.0));
+        assert_eq!(rate("400 Gb/sec (4X NDR)"), Ok(50_000_000_000.0));
+        assert_eq!(rate("-1 Gb/sec"), Ok(-125_000_000.0));
         assert_eq!(malformed(rate("fast Gb/sec")), "bad rate: \"fast\"");
         assert_eq!(malformed(rate("40")), "bad rate: \"40\"");
     }
