@@ -41,18 +41,16 @@ struct MdAdm {
 impl Collector for MdAdm {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let parsed = self.file.parse(|text| each(text, |array| put(array, out)));
-        if parsed.as_ref().is_err_and(Error::is_absent) {
-            return Err(Error::NoData);
-        }
         let mut faults = Faults::default();
-        faults.keep(parsed);
+        let mut has_data = faults.keep(parsed.unless_absent()).is_none_or(|read| read.is_some());
         let listed = faults.keep(self.block.list().unless_absent()).flatten();
         for entry in listed.into_iter().flatten() {
             if entry.bytes().starts_with(b"md") {
-                faults.keep(put_attributes(&entry, out));
+                has_data |= faults.keep(put_attributes(&entry, out)).unwrap_or(true);
             }
         }
-        faults.end()
+        faults.end()?;
+        if has_data { Ok(()) } else { Err(Error::NoData) }
     }
 }
 
@@ -87,13 +85,13 @@ fn put(array: &Array<'_>, out: &mut Sink) {
     }
 }
 
-/// Exposes the attributes in sysfs. A level without a number of disks is that of an array which
-/// only holds others.
-fn put_attributes(entry: &Entry<'_>, out: &mut Sink) -> Result {
+/// Exposes the attributes in sysfs and returns whether there are any. A level without a number of
+/// disks is that of an array which only holds others.
+fn put_attributes(entry: &Entry<'_>, out: &mut Sink) -> Result<bool> {
     let mut faults = Faults::default();
-    let Some(device) = faults.read(entry.dir()) else { return faults.end() };
-    let Some(md) = faults.read(device.dir("md")) else { return faults.end() };
-    let Some(level) = faults.read(md.text("level")) else { return faults.end() };
+    let Some(device) = faults.read(entry.dir()) else { return Ok(false) };
+    let Some(md) = faults.read(device.dir("md")) else { return Ok(false) };
+    let Some(level) = faults.read(md.text("level")) else { return Ok(false) };
     let name = entry.name();
     let degraded = match &*level {
         "raid1" | "raid4" | "raid5" | "raid6" | "raid10" => faults.read(md.decimal("degraded")),
@@ -109,7 +107,7 @@ fn put_attributes(entry: &Entry<'_>, out: &mut Sink) -> Result {
     if let Some(degraded) = degraded {
         out.put(&DEGRADED, [&name], degraded);
     }
-    faults.end()
+    faults.end().map(|()| true)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,8 +152,11 @@ fn each<'a>(text: &'a str, mut array: impl FnMut(&Array<'a>)) -> Result<(), Malf
     };
     for (number, line) in (1..).zip(text.lines()) {
         if line.starts_with([' ', '\t']) {
-            // A second size is that of an array whose head cannot be read.
-            if line.contains(" blocks") && current.is_some_and(|lines| lines.size.is_some()) {
+            // Another size is that of an array whose head cannot be read.
+            let is_other = |(_, size): (usize, &str)| size != line;
+            if line.contains(" blocks")
+                && current.is_some_and(|lines| lines.size.is_some_and(is_other))
+            {
                 end(current.take(), &mut faults);
             }
             if let Some(lines) = &mut current {
@@ -255,15 +256,13 @@ fn status(
 impl State {
     /// The state of an array with such a line about a resync and its like; `None` for other lines.
     fn of_sync(line: &str) -> Option<Self> {
-        let (_, state) = [
-            ("recover", Self::Recovering),
-            ("reshape", Self::Other),
-            ("check", Self::Checking),
-            ("resync", Self::Resyncing),
-        ]
-        .into_iter()
-        .find(|(word, _)| line.contains(word))?;
-        Some(state)
+        line.split([' ', '\t', '=']).find_map(|word| match word {
+            "recovery" | "recover" => Some(Self::Recovering),
+            "reshape" => Some(Self::Other),
+            "check" => Some(Self::Checking),
+            "resync" => Some(Self::Resyncing),
+            _ => None,
+        })
     }
 }
 
@@ -431,5 +430,8 @@ mod tests {
             ]
         );
         assert!(matches!(Machine::new().collect(&SPEC, &[]).1, Err(Error::NoData)));
+        let machine = Machine::new().with("sys/block/md2/md/level", "raid0\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(text.contains("node_md_degraded{device=\"md2\"} 0") && result.is_ok(), "{text}");
     }
 }
