@@ -1,9 +1,9 @@
 //! Reading rows, words and numbers out of kernel text.
 //!
-//! What a kernel can print is no fault: a counter that wrapped past 2^64 in a sum, a negative
-//! value where the documentation knows none. [`decimal`], [`hexadecimal`] and [`any_base`] read
-//! any of them as the float64 that a sample is. [`number`] is for what must fit a type: numbers
-//! that name or choose something.
+//! A number that a kernel can print is no fault: one past 2^64, or a negative one where the
+//! documentation knows none. [`decimal`], [`hexadecimal`] and [`any_base`] read all of them as the
+//! float64 that a sample is. [`number`] is for numbers that must fit a type, such as those that
+//! name a processor.
 
 use crate::error::{Faults, Malformed};
 use std::{ops::RangeInclusive, str::FromStr};

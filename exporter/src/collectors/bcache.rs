@@ -1,8 +1,9 @@
 //! Statistics of bcache, from `/sys/fs/bcache/<uuid>`.
 //!
-//! Large amounts are given with a unit of 1024 and a digit after the point (`bch_hprint()` in
-//! `drivers/md/bcache/util.c`), which is of 1024 parts in older kernels: `1.1M` is read as
-//! `node_exporter` reads it. `priority_stats` costs a walk over all buckets.
+//! The kernel prints large amounts with a unit of 1024 and a fraction (`bch_hprint()` in
+//! `drivers/md/bcache/util.c`). Older kernels count the fraction in 1024th parts, newer ones in
+//! tenths: both are read as `node_exporter` reads them. The kernel walks over all buckets to
+//! write `priority_stats`.
 
 use crate::{
     parse::{self, decimal, is_digits},
@@ -141,7 +142,7 @@ fn put_set(
             out.put(metric, [&uuid], value);
         }
     }
-    // The name says microseconds, the kernel counts nanoseconds.
+    // The file's name says microseconds, but the kernel writes nanoseconds.
     if let Some(duration) = value(&dir, "internal/btree_read_average_duration_us", faults) {
         out.put(&READ_DURATION, [&uuid], duration * 1e-9);
     }
@@ -195,7 +196,7 @@ fn put_cache(
     }
 }
 
-/// Exposes lines of a keyword and an amount.
+/// Exposes the lines whose first word is a key of `rows` and whose last word is an amount.
 fn put_lines(
     dir: &Dir<'_>,
     file: &str,
@@ -221,8 +222,8 @@ fn value(dir: &Dir<'_>, file: &str, faults: &mut Faults) -> Option<f64> {
     faults.read_or(0.0, dir.parse(file, amount))
 }
 
-/// An amount with a unit or none, in whole numbers. The digits after the point are a number of
-/// 1024th parts times ten: `.9` of an older kernel is less than its `.10`.
+/// The whole part of an amount, which may have a unit. The fraction is read as a number divided by
+/// 10.24, so that `.9` is less than `.10`: older kernels count it in 1024th parts.
 fn amount(text: &str) -> Result<f64, Malformed> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) if digits.starts_with('-') => return Err(Malformed::new("amount", text)),

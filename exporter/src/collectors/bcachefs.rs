@@ -149,13 +149,16 @@ impl System<'_> {
         parsers: [fn(&str) -> Result<f64, Malformed>; 2],
     ) {
         let uuid = self.uuid;
-        let mut is_head = true;
+        let mut is_first = true;
         self.rows(dir, file, |line, out| {
             let mut words = line.split_ascii_whitespace();
-            let (false, Some(kind)) = (std::mem::take(&mut is_head), words.next()) else {
-                return Ok(());
-            };
+            let Some(kind) = words.next() else { return Ok(()) };
             if words.clone().count() < metrics.len() {
+                return Ok(());
+            }
+            // The head is the first line that has no number.
+            let is_number = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+            if std::mem::take(&mut is_first) && !words.clone().any(is_number) {
                 return Ok(());
             }
             let kind = kind.trim_end_matches(':');
@@ -250,7 +253,7 @@ impl System<'_> {
     }
 }
 
-/// The sides of a colon, unless the right one is empty.
+/// The texts before and after a colon; `None` where no text comes after it.
 fn pair(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
     Some((name.trim(), value.trim())).filter(|(_, value)| !value.is_empty())
@@ -272,7 +275,8 @@ fn amount(text: &str) -> Result<f64, Malformed> {
     Ok((value * 1024_f64.powi(power)).trunc())
 }
 
-/// A counter's value since the file system was made; 0 where only that since the mount is told.
+/// A counter's value since the file system was made; 0 where the file has only the value since
+/// the mount.
 fn parse_counter(text: &str) -> Result<f64, Malformed> {
     let value = |prefix| text.lines().find_map(|line| line.strip_prefix(prefix));
     match (value("since filesystem creation:"), value("since mount:")) {

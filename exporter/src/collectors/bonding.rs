@@ -1,8 +1,8 @@
 //! Members of bonds, from `/sys/class/net/bonding_masters` and each bond's own folder.
 //!
 //! A member counts as active while its link is up (`mii_status`, see
-//! `drivers/net/bonding/bond_sysfs_slave.c`), whether or not it is the one that sends. The folder
-//! of a member is `lower_<name>`, on old kernels `slave_<name>`.
+//! `drivers/net/bonding/bond_sysfs_slave.c`), whether or not the bond sends over it. The folder of
+//! a member is `lower_<name>`, on old kernels `slave_<name>`.
 
 use crate::{host::tree::Dir, prelude::*};
 
@@ -36,10 +36,11 @@ struct Bonding {
 impl Collector for Bonding {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { masters, interfaces, path } = self;
-        let masters = masters.read().or_no_data()?; // no such module
+        let masters = masters.bytes().or_no_data()?; // no such module
+        let masters = String::from_utf8_lossy(masters);
         let Some(interfaces) = interfaces.dir()? else { return Err(Error::NoData) };
         for master in masters.split_ascii_whitespace() {
-            // One that is gone meanwhile, or cannot be read, hides no other.
+            // A bond that is gone meanwhile, or cannot be read, hides no other.
             let slaves = interfaces.text(join(path, &[master, "/bonding/slaves"]));
             let Some(slaves) = there(slaves) else { continue };
             let (mut configured, mut active) = (0, 0);
@@ -88,9 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn older_kernels_name_members_otherwise_and_what_is_gone_hides_nothing() {
+    fn older_kernels_name_members_otherwise_and_a_bond_that_is_gone_or_odd_hides_none() {
         let machine = Machine::new()
-            .with("sys/class/net/bonding_masters", "bond1 gone bond0\n")
+            .with("sys/class/net/bonding_masters", b"bond1 gone b\xffnd bond0\n")
             .with("sys/class/net/bond0/bonding/slaves", "eth0 eth1 left\n")
             .with("sys/class/net/bond0/slave_eth0/bonding_slave/mii_status", "up\n")
             .with("sys/class/net/bond0/lower_eth1/bonding_slave/mii_status", "going back\n")
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn without_bonds_there_is_nothing_and_without_the_module_no_data() {
+    fn without_bonds_nothing_is_exposed_and_without_the_module_no_data() {
         let machine = Machine::new();
         let (_, result) = machine.collect(&SPEC, &[]);
         assert!(matches!(result, Err(Error::NoData)));

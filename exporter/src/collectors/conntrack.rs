@@ -63,7 +63,8 @@ static SEARCH_RESTART: Metric = gauge(
 const COUNTERS: [&Metric; 8] =
     [&FOUND, &INVALID, &IGNORE, &INSERT, &INSERT_FAILED, &DROP, &EARLY_DROP, &SEARCH_RESTART];
 
-/// Their columns in the file. The titles above them were changed, the columns never moved.
+/// The columns of [`COUNTERS`] in the file. Kernels changed the titles of columns, but never their
+/// places.
 const COLUMNS: [usize; COUNTERS.len()] = [2, 4, 5, 8, 9, 10, 11, 16];
 
 /// Sums over the processors; `None` where one processor's value is malformed: a sum without it
@@ -76,7 +77,7 @@ struct Conntrack {
     count: SingleFile,
     max: SingleFile,
     stat: File,
-    /// Whether netlink answers for the machine that is looked at.
+    /// Whether `--path.procfs` is of the running kernel, for which netlink answers.
     running: bool,
     /// Asked where the file is not there.
     socket: Socket,
@@ -124,7 +125,7 @@ impl Collector for Conntrack {
 
 /// Adds up the processors.
 fn sum(text: &str, sums: &mut Counters) -> Result<(), Malformed> {
-    /// Linux before 2.6.35 had no restarted lookups.
+    /// The columns of Linux before 2.6.35, which had no restarted lookups.
     const LEAST: usize = 16;
     rows_after(1, text, |line| {
         if line.is_empty() {

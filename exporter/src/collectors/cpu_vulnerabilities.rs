@@ -1,7 +1,8 @@
-//! What the processors are vulnerable to, from `/sys/devices/system/cpu/vulnerabilities`.
+//! Vulnerabilities of the processors, from `/sys/devices/system/cpu/vulnerabilities`.
 //!
-//! A file for each, with a state and details (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
-//! What begins with no known state, such as `KVM: Mitigation: …`, is a detail of an unknown one.
+//! Each vulnerability has a file with a state and details
+//! (`Documentation/ABI/testing/sysfs-devices-system-cpu`). A text that begins with no known state,
+//! such as `KVM: Mitigation: …`, has the state `unknown` and is all details.
 
 use crate::{exposition::Spaced, prelude::*};
 
@@ -26,18 +27,13 @@ struct CpuVulnerabilities(Folder);
 impl Collector for CpuVulnerabilities {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Some(entries) = self.0.list().unless_absent()? else { return Ok(()) };
-        let mut result = Ok(());
+        let mut faults = Faults::default();
         for entry in entries {
-            match entry.text() {
-                Ok(Some(text)) => {
-                    let (state, details) = parse(&text);
-                    out.put(&INFO, [&entry.bytes(), &Spaced(details), &state], true);
-                }
-                Ok(None) => {}
-                Err(error) => result = result.and(Err(error)),
-            }
+            let Some(text) = faults.read(entry.text()) else { continue };
+            let (state, details) = parse(&text);
+            out.put(&INFO, [&entry.bytes(), &Spaced(details), &state], true);
         }
-        result
+        faults.end()
     }
 }
 
@@ -76,6 +72,18 @@ mod tests {
         ] {
             assert_eq!(parse(text), want);
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_hides_no_other() {
+        let file = |name: &str| format!("sys/devices/system/cpu/vulnerabilities/{name}");
+        let machine = Machine::new()
+            .with(&file("a/is_a_directory"), "")
+            .with(&file("b"), b"\xff\n")
+            .with(&file("c"), "Not affected\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        assert!(text.ends_with("{codename=\"c\",mitigation=\"\",state=\"not affected\"} 1\n"));
+        assert!(result.unwrap_err().to_string().contains("/b: bad text"));
     }
 
     #[test]

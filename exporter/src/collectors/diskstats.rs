@@ -131,6 +131,8 @@ impl Collector for DiskStats {
         file.parse(|text| {
             rows(text, |line| {
                 let Some(disk) = Disk::parse(line, filter)? else { return Ok(()) };
+                let counted = put_counters(&disk, out);
+                disk.check_numbers()?;
                 name.clear();
                 // In sysfs, `etherd/e0.0` is `etherd!e0.0`.
                 name.extend(disk.name.chars().map(|c| if c == '/' { '!' } else { c }));
@@ -151,7 +153,7 @@ impl Collector for DiskStats {
                 let known = Properties::parse(known.unwrap_or_default());
                 put_info(&disk, rotational, &known, out);
                 put_properties(disk.name, &known, out);
-                put_counters(&disk, out)
+                counted
             })
         })
     }
@@ -245,13 +247,18 @@ impl<'a> Disk<'a> {
         if !filter.keeps(name) {
             return Ok(None);
         }
-        for (what, number) in [("major number", major), ("minor number", minor)] {
+        let is_disk = words.clone().nth(ALWAYS - 1).is_some();
+        Ok(is_disk.then_some(Self { major, minor, name, counters: words }))
+    }
+
+    /// Without its numbers, nothing but the counters is known of a device.
+    fn check_numbers(&self) -> Result<(), Malformed> {
+        for (what, number) in [("major number", self.major), ("minor number", self.minor)] {
             if !is_digits(number) {
                 return Err(Malformed::new(what, number));
             }
         }
-        let is_disk = words.clone().nth(ALWAYS - 1).is_some();
-        Ok(is_disk.then_some(Self { major, minor, name, counters: words }))
+        Ok(())
     }
 }
 
@@ -340,7 +347,7 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[]);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("proc/diskstats:2: bad minor number: \"x\""), "{error}");
-        assert_eq!(sample_lines(&text).count(), 1 + 10, "{text}");
+        assert_eq!(sample_lines(&text).count(), 11 + 1 + 10, "{text}");
         assert!(text.contains("node_disk_read_bytes_total{device=\"sdb\"} -1536\n"), "{text}");
         assert!(text.contains("node_disk_io_now{device=\"sdb\"} 1e+23\n"), "{text}");
         let (text, result) = Machine::new().collect(&SPEC, &[]);

@@ -1,8 +1,8 @@
-//! What the firmware says of itself, the board and the chassis, from `/sys/class/dmi/id`
+//! Names, versions and serial numbers of firmware, board and chassis, from `/sys/class/dmi/id`
 //! (`drivers/firmware/dmi-id.c`).
 //!
-//! Nothing of it changes while the machine runs, so it is read once, at the start. Serial
-//! numbers and the UUID are for root only: without the right to read them they are left out.
+//! The files do not change while the machine runs, so they are read once, at the start. Only root
+//! may read serial numbers and the UUID; a label whose file cannot be read is left out.
 
 use crate::{
     exposition::{Kind, Label as _},
@@ -92,7 +92,7 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn what_cannot_be_read_is_left_out_and_what_is_empty_is_not() {
+    fn a_file_that_cannot_be_read_is_left_out_and_an_empty_one_is_not() {
         let machine = Machine::new()
             .with("sys/class/dmi/id/bios_vendor", b"A\xffcme \n")
             .with("sys/class/dmi/id/board_name", "\n")

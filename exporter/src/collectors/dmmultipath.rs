@@ -3,7 +3,7 @@
 //! A path's state is that of its disk (`/sys/block/<path>/device/state`): `running` for SCSI,
 //! `live` for `NVMe`. Only the device mapper knows whether it uses the path.
 
-use crate::prelude::*;
+use crate::{parse::decimal, prelude::*};
 use std::fmt::Write as _;
 
 pub const SPEC: Spec = Spec {
@@ -107,8 +107,9 @@ fn put(
         }
     }
     out.put(&INFO, [&device, &sysfs_name, &&*uuid], 1);
-    if let Some(suspended) = faults.read(dir.decimal("dm/suspended")) {
-        out.put(&ACTIVE, [&device, &sysfs_name], suspended != 1.0);
+    let is_active = |text: &str| decimal("number", text).map(|_| text != "1");
+    if let Some(is_active) = faults.read(dir.parse("dm/suspended", is_active)) {
+        out.put(&ACTIVE, [&device, &sysfs_name], is_active);
     }
     if let Some(sectors) = faults.read(dir.decimal("size")) {
         out.put(&SIZE, [&device, &sysfs_name], sectors * 512.0);

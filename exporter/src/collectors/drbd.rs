@@ -6,10 +6,9 @@
 //! `node_exporter`. DRBD 9 writes its version there and nothing else.
 
 use crate::{
-    parse::{decimal, rows},
+    parse::{decimal, is_digits, rows},
     prelude::*,
 };
-use std::fmt::Write as _;
 
 pub const SPEC: Spec = Spec {
     name: "drbd",
@@ -19,6 +18,8 @@ pub const SPEC: Spec = Spec {
     new: |host, _| Ok(Box::new(Drbd { file: host.proc.file("drbd"), device: String::new() })),
 };
 
+/// The device of pairs that stand before all devices.
+const UNKNOWN: &str = "unknown";
 const KILOBYTES: f64 = 1024.0;
 
 macro_rules! numbers {
@@ -74,12 +75,21 @@ impl Collector for Drbd {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, device } = self;
         device.clear();
-        device.push_str("unknown");
+        device.push_str(UNKNOWN);
         let parsed = file.parse(|text| {
             rows(text, |line| {
                 let mut faults = Faults::default();
-                for (key, value) in line.split_ascii_whitespace().filter_map(pair) {
-                    faults.keep(put(key, value, device, out));
+                for (place, word) in line.split_ascii_whitespace().enumerate() {
+                    let Some((key, value)) = pair(word) else { continue };
+                    if value.is_empty() && (place == 0 || is_digits(key)) {
+                        // A device begins, or something that has no known pairs.
+                        device.clear();
+                        let known = is_digits(key);
+                        device.push_str(if known { "drbd" } else { UNKNOWN });
+                        device.push_str(if known { key } else { "" });
+                    } else {
+                        faults.keep(put(key, value, device, out));
+                    }
                 }
                 faults.end()
             })
@@ -93,21 +103,14 @@ fn pair(word: &str) -> Option<(&str, &str)> {
     word.split_once(':').filter(|(_, value)| !value.contains(':'))
 }
 
-fn put(key: &str, value: &str, device: &mut String, out: &mut Sink) -> Result<(), Malformed> {
-    if value.is_empty()
-        && let Ok(minor) = key.parse::<u64>()
-    {
-        device.clear();
-        let _ = write!(device, "drbd{minor}");
-        return Ok(());
-    }
+fn put(key: &str, value: &str, device: &str, out: &mut Sink) -> Result<(), Malformed> {
     if let Some((_, metric, unit)) = NUMBERS.iter().find(|(name, ..)| *name == key) {
-        out.put(metric, [device], decimal("drbd value", value)? * unit);
+        out.put(metric, [&device], decimal("drbd value", value)? * unit);
         return Ok(());
     }
     let (metric, good) = match key {
         "cs" => {
-            out.put(&CONNECTED, [device], value == "Connected");
+            out.put(&CONNECTED, [&device], value == "Connected");
             return Ok(());
         }
         "ro" => (&PRIMARY, "Primary"),
@@ -115,7 +118,7 @@ fn put(key: &str, value: &str, device: &mut String, out: &mut Sink) -> Result<()
         _ => return Ok(()),
     };
     for (node, state) in ["local", "remote"].iter().zip(value.split('/')) {
-        out.put(metric, [device, node], state == good);
+        out.put(metric, [&device, node], state == good);
     }
     Ok(())
 }
@@ -149,10 +152,12 @@ mod tests {
 
     #[test]
     fn a_value_that_is_no_number_hides_no_other() {
-        let (text, result) = collect("version: 8\n 0: ns:x nr:-7 dw:y\n 1: ns:1\n");
+        let odd = "version: 8\n 0: ns:x nr:-7 dw:y\n x: lo:5\n 1: ns:1\n";
+        let (text, result) = collect(odd);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("proc/drbd:2: bad drbd value: \"x\""), "{error}");
         expect![[r#"
+            node_drbd_local_pending{device="unknown"} 5
             node_drbd_network_received_bytes_total{device="drbd0"} -7
             node_drbd_network_sent_bytes_total{device="drbd1"} 1024
         "#]]

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_driver_lacks_is_left_out() {
+    fn a_file_that_a_driver_does_not_have_is_left_out() {
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.is_empty() && result.is_ok());
         let machine = Machine::new()

@@ -126,7 +126,7 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn what_is_gone_not_counted_or_malformed_hides_no_other() {
+    fn a_host_or_counter_that_is_gone_or_malformed_hides_no_other() {
         let host = |n, file: &str| format!("sys/class/fc_host/host{n}/{file}");
         let machine = Machine::new()
             .with(&host(0, "port_state"), "Online\n")

@@ -114,7 +114,7 @@ fn processors(line: &str, cpus: &mut Vec<Option<u32>>) -> Result<(), Malformed> 
     faults.end()
 }
 
-/// `None` where the line has not a count for each of `cpus` processors and a description.
+/// `None` where the line lacks a description or a count for one of `cpus` processors.
 fn parse(line: &str, cpus: usize) -> Option<Interrupt<'_>> {
     let (name, counts) = line.split_once(':')?;
     let name = name.trim_start();
@@ -128,7 +128,7 @@ fn parse(line: &str, cpus: usize) -> Option<Interrupt<'_>> {
     Some(Interrupt { name, counts, info, devices })
 }
 
-/// The first word, and what comes after it.
+/// The first word, and the text after it.
 fn word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_ascii_start();
     let end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());

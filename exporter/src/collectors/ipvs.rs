@@ -69,7 +69,7 @@ const BACKEND: [(&str, &str); 3] = [
 const NAMES: [&str; 6] =
     ["local_address", "local_mark", "local_port", "proto", "remote_address", "remote_port"];
 
-/// Ends a label's value in a key: sorts before whatever a value has.
+/// Ends a label's value in a key, and sorts before all characters of values.
 const END: char = '\0';
 
 /// Which of [`NAMES`] are wanted.
@@ -85,7 +85,8 @@ struct Ipvs {
     wanted: Wanted,
     /// Room for the wanted labels of one backend.
     key: String,
-    /// By the values of the wanted labels, kept between scrapes; none where no backend has them.
+    /// The sums by the values of the wanted labels; `None` for values that no backend has at this
+    /// scrape.
     sums: BTreeMap<Box<str>, Option<Sum>>,
 }
 
@@ -105,10 +106,10 @@ impl Collector for Ipvs {
         let Self { stats, table, wanted, key, sums } = self;
         let mut faults = Faults::default();
         let read = stats.parse(|text| totals(text, |metric, value| out.put(metric, [], value)));
-        faults.keep(match read {
-            Err(error) if error.is_absent() => return Err(Error::NoData),
-            read => read,
-        });
+        if read.as_ref().is_err_and(Error::is_absent) && !table.exists() {
+            return Err(Error::NoData);
+        }
+        faults.keep(read);
         for sum in sums.values_mut() {
             *sum = None;
         }
@@ -211,7 +212,7 @@ fn each<'a>(text: &'a str, mut backend: impl FnMut(&Backend<'a>)) -> Result<(), 
     rows_after(HEAD, text, |line| {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
-            None => {}
+            None => service = None,
             Some("->") => {
                 // The backends of a service that cannot be read are nobody's.
                 let Some(service) = service else { return Ok(()) };
@@ -261,7 +262,7 @@ mod tests {
     use crate::testing::{Machine, check, expect, malformed, sample_lines};
 
     #[test]
-    fn what_cannot_be_told_apart_is_added_up() {
+    fn backends_with_the_same_labels_are_added_up() {
         check(
             &SPEC,
             &["--collector.ipvs.backend-labels=proto,,local_port"],

@@ -27,7 +27,7 @@ pub const SPEC: Spec = Spec {
 struct LnStat {
     folder: Folder,
     proc: Tree,
-    /// One for each file, in the order of their names.
+    /// A table for each file, in the order of their names.
     tables: Vec<Table>,
 }
 
@@ -36,7 +36,7 @@ struct Table {
     file: File,
     /// The line of names as it was last seen …
     head: Box<str>,
-    /// … and the metric of each.
+    /// … and the metric of each name.
     metrics: Vec<Metric<2>>,
 }
 
@@ -52,7 +52,7 @@ impl Collector for LnStat {
 }
 
 impl LnStat {
-    /// Makes `tables` those of the files that there are.
+    /// Adds tables for new files, and drops those of files that are gone.
     fn refresh(&mut self) -> Result {
         let Self { folder, proc, tables } = self;
         let Some(entries) = folder.list().unless_absent()? else {
@@ -92,22 +92,24 @@ impl Table {
             let mut cpu = 0_u32;
             rows_after(1, text, |line| {
                 let words = line.split_ascii_whitespace();
-                let (mut faults, count) = (Faults::default(), words.clone().count());
-                let mut any = count == metrics.len();
-                for (metric, word) in metrics.iter().zip(words) {
-                    let value = faults.keep(hexadecimal("value", word));
-                    if let Some(value) = value.filter(|_| count <= metrics.len()) {
-                        out.put(metric, [&cpu, name], value);
-                    }
-                    any |= value.is_some();
+                let count = words.clone().count();
+                if let Some(first) = words.clone().next()
+                    && count < metrics.len()
+                {
+                    hexadecimal("line", first)?; // no processor's: the next line is this one's
                 }
-                // A line that is no processor's does not move those below it to the next.
-                cpu += u32::from(any);
-                faults.end()?;
+                let this = cpu;
+                cpu += 1;
                 if count > metrics.len() {
                     return Err(Malformed::new("number of values", line));
                 }
-                Ok(())
+                let mut faults = Faults::default();
+                for (metric, word) in metrics.iter().zip(words) {
+                    if let Some(value) = faults.keep(hexadecimal("value", word)) {
+                        out.put(metric, [&this, name], value);
+                    }
+                }
+                faults.end()
             })
         })
     }

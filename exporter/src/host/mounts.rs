@@ -1,4 +1,4 @@
-//! What is mounted where, as `/proc/<pid>/mountinfo` says it (`show_mountinfo()` in
+//! The mounted file systems, as `/proc/<pid>/mountinfo` lists them (`show_mountinfo()` in
 //! `fs/proc_namespace.c`).
 
 use crate::{
@@ -124,7 +124,7 @@ fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Undoes what the kernel does to white space and backslashes: `\040` is a space.
+/// Undoes the kernel's escapes of white space and backslashes: `\040` is a space.
 #[must_use]
 pub fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'\\', text).is_none() {
@@ -146,7 +146,7 @@ pub fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
-/// The mount point as it is seen from `root`; what is not below it stays as it is.
+/// The mount point as it is seen from `root`; a mount point outside `root` stays as it is.
 #[must_use]
 pub fn strip<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
     let root = trim(root);

@@ -1,4 +1,4 @@
-//! What a mounted btrfs says of its devices (`include/uapi/linux/btrfs.h`).
+//! The devices of a mounted btrfs, asked for by ioctl(2) (`include/uapi/linux/btrfs.h`).
 #![expect(unsafe_code, reason = "an ioctl(2) takes the address of a structure")]
 
 use rustix::{
@@ -53,7 +53,7 @@ impl DeviceInfo {
     }
 }
 
-/// The file system that `fd` is in.
+/// The file system in which the file or directory `fd` is.
 pub fn fs_info(fd: impl AsFd) -> Result<FsInfo, Errno> {
     let mut info = FsInfo { max_id: 0, devices: 0, fsid: [0; 16], rest: [0; 124] };
     // SAFETY: the kernel writes one `FsInfo`, all of whose bit patterns are values.

@@ -1,7 +1,7 @@
 //! Allocation, commits and devices of mounted btrfs, from `/sys/fs/btrfs/<uuid>` and ioctl(2).
 //!
-//! Errors and unused space of devices are told by ioctl(2) alone, on a directory of the file
-//! system: its mount points are taken from mountinfo. Where none can be opened (another mount
+//! Only ioctl(2), called on a directory of the file system, tells errors and unused space of its
+//! devices: mount points come from mountinfo. Where no mount point can be opened (another mount
 //! namespace, no permission), sizes come from sysfs, and series have no `btrfs_dev_uuid`.
 
 mod ioctl;
@@ -89,14 +89,15 @@ static DEVICE_ERRORS: Metric<4> =
 /// In the kernel's order.
 const ERRORS: [&str; 5] = ["write", "read", "flush", "corruption", "generation"];
 
-/// Numbers of devices that are tried: they rise with each device that is ever added.
+/// The highest device number that is tried: each device that is ever added gets the next.
 const MOST_IDS: u64 = 1 << 16;
 
 struct Btrfs {
     folder: Folder,
     mounted: Mounted,
-    /// Room for the names in a directory, and for a UUID.
+    /// Room for the names in a directory.
     names: Names,
+    /// Room for a UUID.
     id: String,
 }
 
@@ -104,7 +105,7 @@ impl Collector for Btrfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, mounted, names, id } = self;
         let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
-        // What is no file system (`features`) has no dash in its name.
+        // The name of a file system has dashes; `features` is no file system.
         let mut systems = entries.filter(|entry| entry.bytes().contains(&b'-')).peekable();
         if systems.peek().is_none() {
             return Ok(());
@@ -287,7 +288,7 @@ fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
         let name = device.name();
         write_uuid(&device.uuid, id);
         out.put(&DEVICE_SIZE, [id, &name, &uuid], device.total);
-        out.put(&DEVICE_UNUSED, [id, &name, &uuid], device.total.wrapping_sub(device.used));
+        out.put(&DEVICE_UNUSED, [id, &name, &uuid], unused(device.total, device.used));
         match device_stats(&open.fd, number) {
             Ok(stats) => {
                 for (kind, errors) in ERRORS.iter().zip(stats.errors) {
@@ -297,6 +298,11 @@ fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
             Err(error) => tracing::debug!("btrfs: errors of device {number}: {error}"),
         }
     }
+}
+
+/// Negative where more is used than there is, as while a device is made smaller.
+const fn unused(total: u64, used: u64) -> f64 {
+    (total as i128 - used as i128) as f64
 }
 
 #[cfg(test)]
@@ -318,6 +324,11 @@ mod tests {
         assert_eq!(parse("commits\n"), (wrong(""), [None, zero, zero, zero]));
         let text = "commits x\nlast_commit_ms 1\n";
         assert_eq!(parse(text), (wrong("x"), [None, Some(1.0), zero, zero]));
+    }
+
+    #[test]
+    fn more_may_be_used_than_there_is() {
+        assert_eq!([unused(5, 3), unused(3, 5)].map(|bytes| bytes.to_string()), ["2", "-2"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Mounted file systems, by their number: what ioctl(2) is called on.
+//! Directories of the mounted file systems, on which ioctl(2) is called.
 
 use super::ioctl::{FsInfo, fs_info};
 use crate::{
@@ -14,7 +14,7 @@ use rustix::{
 };
 use std::path::PathBuf;
 
-/// Where btrfs is mounted.
+/// The mount points of btrfs.
 pub struct Mounted {
     mounts: Shared<Mounts>,
     root: PathBuf,
@@ -25,7 +25,7 @@ pub struct Mounted {
     open: Vec<Open>,
 }
 
-/// One file system, open.
+/// A directory of one file system, open.
 pub struct Open {
     pub fd: OwnedFd,
     pub info: FsInfo,
@@ -43,7 +43,8 @@ impl Mounted {
         }
     }
 
-    /// Opens every file system once; those that cannot be opened anywhere are left out.
+    /// Opens every file system once, at the first of its mount points that can be opened. A file
+    /// system without such a mount point is left out.
     pub fn open(&mut self, scrape: u64) -> Result<&[Open]> {
         let Self { mounts, root, text, points, open } = self;
         mounts.read(scrape, |new, _| {
@@ -77,7 +78,7 @@ impl Mounted {
         Ok(open)
     }
 
-    /// Closes what is open.
+    /// Closes the file systems.
     pub fn close(&mut self) {
         self.open.clear();
     }

@@ -179,7 +179,7 @@ fn describe<'a>(
 }
 
 /// s390x first lists all processors, then describes each after its `cpu number`, in the same
-/// order; what the list says is common to all.
+/// order. The vendor and the features, which stand in the list, are those of all processors.
 fn s390x<'a>(text: &'a str, faults: &mut Faults<Malformed>) -> Vec<Info<'a>> {
     let mut infos: Vec<Option<Info<'_>>> = Vec::new();
     let mut common = Info::NONE;
@@ -217,7 +217,7 @@ fn s390x<'a>(text: &'a str, faults: &mut Faults<Malformed>) -> Vec<Info<'a>> {
     infos.into_iter().flatten().collect()
 }
 
-/// The first number in, for example, `1000.000000MHz`.
+/// The first number of a text such as `1000.000000MHz`.
 fn clock(value: &str) -> Result<f64, Malformed> {
     let is_other = |c: char| !c.is_ascii_digit() && c != '.';
     let digits = value.split(is_other).find(|part| !part.is_empty()).unwrap_or_default();

@@ -87,7 +87,7 @@ static ONLINE: Metric<1> =
 
 /// `USER_HZ`, the same on all architectures of Linux that matter here.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Three seconds.
+/// Where idle time falls by so many ticks, three seconds, the numbers begin anew.
 const JUMP_BACK: f64 = 300.0;
 
 /// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
@@ -104,7 +104,8 @@ struct Cpu {
     cpuinfo: Option<File>,
     flags: Option<Pattern>,
     bugs: Option<Pattern>,
-    /// Whether `/proc/cpuinfo` gives frequencies: not where cpufreq is not wanted.
+    /// Whether frequencies of `/proc/cpuinfo` are exposed: only while the collector `cpufreq` is
+    /// enabled, as in `node_exporter`.
     frequency: bool,
     isolated: Vec<u16>,
     folder: Folder,
@@ -114,15 +115,13 @@ struct Cpu {
 
 impl Cpu {
     fn new(host: &Host, flags: &Flags) -> Self {
-        let isolated = match host.sys.file("devices/system/cpu/isolated").parse(list) {
-            Ok(isolated) => isolated,
-            Err(error) => {
-                if !error.is_absent() {
-                    tracing::warn!("node_cpu_isolated is left out: {error}");
-                }
-                Vec::new()
-            }
-        };
+        let mut isolated = Vec::new();
+        let mut file = host.sys.file("devices/system/cpu/isolated");
+        if let Err(error) = file.parse(|text| list(text, &mut isolated))
+            && !error.is_absent()
+        {
+            tracing::warn!("node_cpu_isolated lacks processors: {error}");
+        }
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();
         Self {
@@ -296,8 +295,8 @@ fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
     })
 }
 
-/// Replaces `times` by `fresh`, whose numbers do not fall save at a jump. A number that is not
-/// known stays unknown.
+/// Replaces `times` by `fresh`, in which a number that is a little lower than before is raised to
+/// its old value; see [`JUMP_BACK`]. A number that is NaN stays so.
 fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
     for (cpu, ticks) in &mut *fresh {
         let Ok(i) = times.binary_search_by(|(old, _)| as_labels(*old, *cpu)) else { continue };
@@ -314,18 +313,18 @@ fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
     std::mem::swap(times, fresh);
 }
 
-/// `10` comes before `9`.
+/// The order of two numbers as texts of a label: `10` comes before `9`.
 fn as_labels(a: u32, b: u32) -> Ordering {
     itoa::Buffer::new().format(a).cmp(itoa::Buffer::new().format(b))
 }
 
 /// The kernel's lists of processors, such as `1,4-6`.
-fn list(text: &str) -> Result<Vec<u16>, Malformed> {
-    let mut cpus = Vec::new();
+fn list(text: &str, cpus: &mut Vec<u16>) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
     for range in ranges::<u16>("list of processors", text) {
-        cpus.extend(range?);
+        cpus.extend(faults.keep(range).into_iter().flatten());
     }
-    Ok(cpus)
+    faults.end()
 }
 
 #[cfg(test)]
@@ -366,17 +365,17 @@ mod tests {
                 })
                 .collect();
             update(&mut times, &mut fresh);
-            times.iter().map(|(cpu, t)| (*cpu, t[0] as u32, t[3] as u32)).collect::<Vec<_>>()
+            times.iter().map(|(cpu, ticks)| (*cpu, ticks[0], ticks[3])).collect::<Vec<_>>()
         };
-        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6, 1000), (9, 5, 1000)]);
-        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7, 700), (9, 5, 1000)]);
+        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6.0, 1000.0), (9, 5.0, 1000.0)]);
+        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7.0, 700.0), (9, 5.0, 1000.0)]);
         assert_eq!(
             see(&[(9, 6, 1001), (10, 1, 1)]),
-            [(10, 1, 1), (9, 6, 1001)],
+            [(10, 1.0, 1.0), (9, 6.0, 1001.0)],
             "a jump resets all"
         );
-        assert_eq!(see(&[(10, 1, 1)]), [(10, 1, 1)], "offline");
-        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1, 1), (9, 0, 5)], "and back");
+        assert_eq!(see(&[(10, 1, 1)]), [(10, 1.0, 1.0)], "offline");
+        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1.0, 1.0), (9, 0.0, 5.0)], "and back");
     }
 
     #[test]
@@ -407,9 +406,22 @@ mod tests {
         let mut now = [4.0; 10];
         now[0] = f64::NAN;
         update(&mut times, &mut vec![(0, now)]);
-        assert!(times[0].1[0].is_nan() && times[0].1[1] == 5.0);
+        let (cpu, [user, rest @ ..]) = times[0];
+        assert!(user.is_nan());
+        assert_eq!((cpu, rest), (0, [5.0; 9]));
         update(&mut times, &mut vec![(0, [6.0; 10])]);
         assert_eq!(times, [(0, [6.0; 10])]);
+    }
+
+    #[test]
+    fn an_odd_part_of_a_list_hides_no_other() {
+        let machine = Machine::new()
+            .with("proc/stat", "")
+            .with("sys/devices/system/cpu/isolated", "1,x,4-5,70000\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        let cpus: Vec<_> = sample_lines(&text).filter_map(|line| line.split('"').nth(1)).collect();
+        assert_eq!(cpus, ["1", "4", "5"]);
     }
 
     #[test]

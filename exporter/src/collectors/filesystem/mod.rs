@@ -2,10 +2,11 @@
 //!
 //! statfs(2) may never return (a dead NFS server, a hung FUSE daemon), so it is called by the
 //! threads of a [`Crew`]. A mount that does not answer in time has `device_error` 1 until it
-//! does. The time is `--collector.filesystem.mount-timeout`, or half of what is left of a scrape
-//! that must be answered earlier. Mountinfo is parsed only where it differs from the last
-//! scrape's; it is read each time, as the kernel does not tell (by poll(2)) when an error makes a
-//! file system read-only. Device names keep the kernel's escapes (`\040`), as in `node_exporter`.
+//! answers. The time is `--collector.filesystem.mount-timeout`, or half of the time left to a
+//! scrape that must be answered earlier. Mountinfo is read at each scrape, as the kernel does not
+//! tell (by poll(2)) when an error makes a file system read-only; it is parsed only where it
+//! differs from the last scrape's. Device names keep the kernel's escapes (`\040`), as in
+//! `node_exporter`.
 
 mod mounts;
 mod words;
@@ -147,7 +148,7 @@ impl From<&StatFs> for Usage {
     }
 }
 
-/// The labels that all mounts of one kind at one place have.
+/// The labels of a mount, which mounts over one another may share.
 #[derive(PartialEq, Eq, Hash)]
 struct Labels {
     device: Box<str>,

@@ -1,4 +1,4 @@
-//! What is in the label `device_error`: Go's words for what statfs(2) may fail with.
+//! Values of the label `device_error`: Go's words for the errors of statfs(2).
 
 use rustix::io::Errno;
 use std::borrow::Cow;

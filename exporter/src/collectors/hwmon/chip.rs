@@ -34,7 +34,7 @@ pub(super) struct Chip {
 }
 
 impl Chip {
-    /// Reads all sensors. Where both directories have a file, the device's counts.
+    /// Reads all sensors. Where both directories have a file, that of the device is exposed.
     pub(super) fn read(&mut self) {
         self.result = self.try_read();
     }
@@ -100,8 +100,9 @@ struct Found {
     has_device: bool,
 }
 
-/// A chip's name from the last two parts of its device's path (`pci0000:00/0000:00:18.3`);
-/// where there is no device, from its name; where it has none, from its directory.
+/// A chip's label from the last two parts of its device's path (`pci0000:00/0000:00:18.3`). A chip
+/// without a device is labeled with the driver's name of it, or without such a name, with the name
+/// of its directory.
 fn base(dir: &Dir<'_>, device: Option<&Path>, name: &str) -> Option<String> {
     let part = |path: Option<&Path>| {
         cleaned(&path.and_then(Path::file_name).unwrap_or_default().to_string_lossy())
@@ -118,8 +119,8 @@ fn base(dir: &Dir<'_>, device: Option<&Path>, name: &str) -> Option<String> {
     Some(part(dir.resolve(".").as_deref())).filter(|name| !name.is_empty())
 }
 
-/// Makes the chips' names unique: those on one device have their own name appended, or where
-/// that is the same too, their directory's.
+/// Makes the labels unique: chips on one device have the driver's name appended, or where they
+/// share that too, the name of their directory.
 fn labels(chips: &[Found]) -> Vec<String> {
     let label = |chip: &Found| {
         let same = || chips.iter().filter(|other| other.base == chip.base);

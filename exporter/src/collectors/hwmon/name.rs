@@ -1,4 +1,4 @@
-//! Names as labels and metrics have them.
+//! Names of chips and sensors, written as labels and names of metrics are.
 
 /// `name` as [`clean`] writes it.
 pub(super) fn cleaned(name: &str) -> String {
@@ -7,7 +7,8 @@ pub(super) fn cleaned(name: &str) -> String {
     text
 }
 
-/// Appends `name` in small letters, `_` for what a metric's name may not have, none at its ends.
+/// Appends `name` in small letters. Characters that a metric's name may not have become `_`, save
+/// at the ends, where they are left out.
 pub(super) fn clean(name: &str, text: &mut String) {
     let begin = text.len();
     for c in name.chars().flat_map(char::to_lowercase) {

@@ -48,7 +48,7 @@ pub(super) struct Readings {
     readings: Vec<Reading>,
 }
 
-/// One file; where its property's name and its content begin and end in [`Readings::bytes`].
+/// One file. Its property's name and its content are ranges of [`Readings::bytes`].
 struct Reading {
     kind: &'static str,
     number: u64,
@@ -58,7 +58,7 @@ struct Reading {
     content: (usize, usize),
 }
 
-/// Words that are put together anew for each sample, in buffers that are kept.
+/// Room for the texts of a sample.
 #[derive(Default)]
 pub(super) struct Words {
     sensor: String,
@@ -74,7 +74,7 @@ impl Readings {
         self.readings.clear();
     }
 
-    /// Reads all files that are a sensor's; those that cannot be read are left out.
+    /// Reads the files of all sensors; a file that cannot be read is left out.
     pub(super) fn read<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, of_device: bool) {
         for entry in entries {
             let Ok(name) = std::str::from_utf8(entry.bytes()) else { continue };
@@ -94,7 +94,8 @@ impl Readings {
         }
     }
 
-    /// Puts each sensor's files together; of two with one name, that read last stays.
+    /// Brings the files of each sensor together. Of two files with one name, the one that was read
+    /// last stays.
     pub(super) fn sort(&mut self) {
         let Self { bytes, readings } = self;
         let key = |reading: &Reading| {
@@ -233,7 +234,7 @@ impl Sensor<'_> {
         }
         let Words { sensor, name, help, label, .. } = words;
         let sensor = if (self.kind, property) == ("freq", "input") {
-            // Named after its label; without one it is left out.
+            // The series is named after the sensor's label; without a label it is left out.
             let Some(text) = self.content("label") else { return };
             label.clear();
             clean(&String::from_utf8_lossy(text), label);

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_or_malformed_hides_no_other() {
+    fn a_port_or_file_that_is_gone_or_malformed_hides_no_other() {
         let port = |n: &str, file: &str| format!("sys/class/infiniband/mlx5_1/ports/{n}/{file}");
         let machine = Machine::new()
             .with("sys/class/infiniband/mlx5_0/fw_ver", "1.0\n")

@@ -63,8 +63,8 @@ impl File {
         rustix::fs::access(&self.path, rustix::fs::Access::EXISTS).is_ok()
     }
 
-    /// Opens the file and closes it again, for what the kernel does at that; nothing where it
-    /// is not there.
+    /// Opens the file and closes it again, for the sake of what the kernel does when a file is
+    /// opened. An absent file is no error.
     pub fn touch(&self) {
         drop(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty()));
     }
@@ -97,7 +97,7 @@ impl File {
         text(self.last(), &self.path)
     }
 
-    /// Reads and parses, naming this file in whatever goes wrong. What is not UTF-8 is U+FFFD:
+    /// Reads and parses the file, and names it in errors. Bytes that are not UTF-8 become U+FFFD:
     /// anyone may name an interface, and a name must not hide the rows of others.
     ///
     /// # Errors
