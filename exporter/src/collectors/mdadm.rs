@@ -2,9 +2,9 @@
 //!
 //! An array in mdstat is a line with its name, state, level and disks, a line with its size and the
 //! status of its level, and where there are any, lines about a resync and its bitmap
-//! (`md_seq_show()` in `drivers/md/md.c`); an array without disks has only the first. `node_md_state`
-//! has no series of its own for an array that is reshaping or broken: then all are 0. The driver of
-//! unRAID has a file of the same name with lines `key=value`, which are skipped.
+//! (`md_seq_show()` in `drivers/md/md.c`); an array without disks has only the first.
+//! `node_md_state` has no series of its own for an array that is reshaping or broken: then all are
+//! 0. The driver of unRAID has a file of the same name with lines `key=value`, which are skipped.
 
 use crate::{parse::decimal, prelude::*};
 
@@ -267,7 +267,7 @@ impl State {
 }
 
 /// Blocks that are done: the first of the numbers in `(1024/4096)`. A resync that waits for
-/// another to end, or that another node of a cluster does, has none.
+/// another to end, or that runs on another node of a cluster, has done no block.
 fn done(line: &str) -> Result<f64, Malformed> {
     if ["PENDING", "DELAYED", "REMOTE"].iter().any(|word| line.contains(word)) {
         return Ok(0.0);

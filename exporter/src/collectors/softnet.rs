@@ -1,9 +1,9 @@
-//! What each processor did with packets that came in, from `/proc/net/softnet_stat`.
+//! Handling of incoming packets by each processor, from `/proc/net/softnet_stat`.
 //!
 //! One line for each processor that is online, hexadecimal (`softnet_seq_show()` in
 //! net/core/net-procfs.c). It has grown: RPS since Linux 2.6.39, flow limit since 3.11, backlog
-//! and the processor's number since 5.14. Before that, lines are counted, which is wrong
-//! where a processor is offline.
+//! and the processor's number since 5.14. Without that number, the place of the line stands for it,
+//! which is wrong where a processor is offline.
 
 use crate::{
     parse::{hex, hexadecimal, rows},

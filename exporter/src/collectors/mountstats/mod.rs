@@ -92,7 +92,7 @@ fn put<'a>(
     let Mount { device, point, .. } = *mount;
     let mut faults = Faults::default();
     for (number, line) in mount.lines() {
-        // What is malformed in other lines is told with the counters.
+        // Faults in other lines are kept by `put_counters`.
         let Ok(Line::Transport(mut words)) = line else { continue };
         let protocol = words.word("protocol").map_err(|malformed| malformed.in_line(number));
         let Some(protocol) = faults.keep(protocol) else { continue };

@@ -81,7 +81,7 @@ pub(super) struct Mount<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// `None` for what has no statistics.
+    /// `None` for a mount that has no statistics.
     pub(super) fn nfs(&self) -> Option<Mount<'a>> {
         let mut words = words(self.head);
         let words: [&[u8]; 9] = std::array::from_fn(|_| words.next().unwrap_or_default());
@@ -164,8 +164,8 @@ pub(super) const MILLISECONDS: RangeInclusive<usize> = 5..=7;
 /// A number of a line; `None` where it is malformed.
 pub(super) type Value = Option<f64>;
 
-/// Times are unsigned in the file, though the kernel's differences can be negative: what is
-/// above the integers that a sample holds exactly begins anew, as upstream.
+/// Times are unsigned in the file, though the kernel's differences can be negative: as upstream, a
+/// time above the integers that a sample holds exactly begins anew at 0.
 const EXACT: u64 = 1 << 53;
 
 /// A time, which begins anew at 2^53.
@@ -204,7 +204,7 @@ pub(super) fn transport<'a>(
         (b"1.0", "udp") => (7, 7),
         (b"1.0", "tcp") | (b"1.1", "udp") => (10, 10),
         (b"1.1", "tcp") => (13, 13),
-        // The numbers behind the tenth are those of RDMA alone, and no queues.
+        // Behind the tenth, RDMA has other numbers than TCP.
         (b"1.1", "rdma") => (20, 10),
         _ => return Ok(()),
     };
@@ -214,7 +214,7 @@ pub(super) fn transport<'a>(
     *values = [Some(0.0); 13];
     let mut faults = Faults::default();
     for (count, word) in words.take(most).enumerate() {
-        // UDP has neither connections nor their times, which come after the second.
+        // UDP lacks the third to the fifth number of TCP, which tell of connections.
         let place = if protocol == "udp" && count >= 2 { count + 3 } else { count };
         let value = if place == IDLE { time(word) } else { decimal("value", word) };
         if let Some(at) = values.get_mut(place) {

@@ -16,7 +16,7 @@ pub(super) struct Numbers {
     pub(super) subsystem_device: u32,
 }
 
-/// The names of a device; where there is none, the identifier.
+/// The names of a device; the identifier stands for a name that is not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) class: String,

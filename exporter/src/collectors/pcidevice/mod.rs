@@ -1,10 +1,10 @@
-//! PCI devices: what they are, their links, power states and virtual functions, from
+//! PCI devices: identifiers, links, power states and virtual functions, from
 //! `/sys/bus/pci/devices` (`drivers/pci/pci-sysfs.c`).
 //!
 //! Each entry is a link whose last two parts are the device and the bridge or host that it is
-//! behind. The identifiers of a device do not change: they are read once, when it is first seen, and
-//! so are their names from `pci.ids`. A device that lacks the file of an attribute is exposed with
-//! 0 or -1 for it.
+//! behind. The identifiers of a device do not change: they are read once, when it is first seen,
+//! and so are their names from `pci.ids`. A device that lacks the file of an attribute is exposed
+//! with 0 or -1 for it.
 
 mod attributes;
 mod ids;
@@ -151,8 +151,8 @@ fn read_ids(path: &str) -> String {
     String::new()
 }
 
-/// The location of a device and the labels of its info metric, of which there are none where an
-/// identifier cannot be read; `None` where the device is gone.
+/// The location of a device and the labels of its info metric, an empty list where an identifier
+/// cannot be read; `None` where the device is gone.
 fn identify(
     entry: &Entry<'_>,
     ids: Option<&str>,
