@@ -31,50 +31,7 @@ use std::{
 };
 
 /// Collectors that do not hold to the rule yet.
-const TO_MEND: &[&str] = &[
-    "mdadm",
-    "meminfo",
-    "meminfo_numa",
-    "mountstats",
-    "neighbour",
-    "netclass",
-    "netdev",
-    "netstat",
-    "network_route",
-    "nfs",
-    "nfsd",
-    "nvme",
-    "nvmesubsystem",
-    "os",
-    "pcidevice",
-    "powersupplyclass",
-    "pressure",
-    "processes",
-    "rapl",
-    "schedstat",
-    "selinux",
-    "slabinfo",
-    "sockstat",
-    "softirqs",
-    "softnet",
-    "stat",
-    "swap",
-    "sysctl",
-    "tapestats",
-    "tcpstat",
-    "textfile",
-    "thermal_zone",
-    "time",
-    "timex",
-    "udp_queues",
-    "uname",
-    "vmstat",
-    "watchdog",
-    "xfrm",
-    "xfs",
-    "zfs",
-    "zoneinfo",
-];
+const TO_MEND: &[&str] = &["neighbour"];
 
 /// Files below a folder whose reader takes each of them whole, and why.
 const WHOLE: &[(&str, &str)] =
@@ -91,6 +48,18 @@ const DECIDES: &[(&str, &str, &str)] = &[
     ("device/state", "", "a disk without a state is no path of a multipath device"),
     ("bonding_slave/mii_status", "", "an interface without it has left the bond"),
     ("device/uevent", "", "says whose graphics card it is"),
+    ("md/level", "", "an array without a level only holds others, whose disks count for those"),
+    (
+        "self/mountinfo",
+        "70 27 ",
+        "has the server's address, a label of all that is told of a mount",
+    ),
+    ("rpc/nfs", "net ", "a line that is not there counts as 0, a file that is not there does not"),
+    ("nvme1/state", "", "a controller without a state is gone"),
+    ("nvme2/state", "", "a controller without a state is gone"),
+    ("/power_state", "", "a device without it has no state, which is told as 0 for each other"),
+    ("selinux/enforce", "", "in a folder of files it stands for the mount of selinuxfs"),
+    ("tank/state", "", "a pool without a state was exported"),
 ];
 
 /// Files whose rows are known by their place alone, so that a row twice is taken for the next one:
@@ -106,6 +75,7 @@ const BY_PLACE: &[(&str, usize, &str)] = &[
 /// Numbers that are read as text, or that say nothing but which of two states holds: the end of
 /// the file's path, the beginning of the row, and why neither success nor failure follows.
 const NO_NUMBERS: &[(&str, &str, &str)] = &[
+    ("etc/os-release", "SUPPORT_END", "a date"),
     ("/online", "", "1 says online, any other text says not"),
     ("/beep_enable", "", "1 says enabled, any other text says not"),
     ("udev/b8:0", "E:ID_ATA", "a property is left out, whatever udev's rules made of it"),
@@ -155,7 +125,7 @@ fn numbers(row: &str) -> Vec<Range<usize>> {
         let is_hex = (text.starts_with("0x") && text.len() > 2)
             || (text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit()));
         if is_hex {
-            let begin = at + sign + 2 * usize::from(text.starts_with("0x"));
+            let begin = if text.starts_with("0x") { at + sign + 2 } else { at };
             found.push(begin..word);
         } else if digits > 0
             && text[..digits].matches('.').count() <= 1

@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| Ok(Box::new(MemInfo(host.proc.single_file("meminfo")))),
 };
 
-/// The kernel's name of a field, and what it is exposed as.
+/// Each field under the kernel's name, with its metric.
 macro_rules! fields {
     ($($field:literal => $name:literal,)*) => {
         [$((

@@ -2,8 +2,8 @@
 //! `/proc/net/snmp6`.
 //!
 //! The first two (`net/ipv4/proc.c`) have pairs of lines: names, then numbers. The third
-//! (`net/ipv6/proc.c`) has a name and a number a line, and is absent without IPv6; there, the
-//! protocol is what stands before the first 6. Names differ from kernel to kernel, and which are
+//! (`net/ipv6/proc.c`) has a name and a number a line, and is absent without IPv6; its names begin
+//! with the protocol, up to the first 6. Names differ from kernel to kernel, and which are
 //! exposed depends on `--collector.netstat.fields`: both are settled when a name is first seen.
 
 use crate::{
@@ -45,7 +45,7 @@ static FIELDS: Flag<Pattern> = Flag::value(
 struct NetStat {
     tables: [(Shared<SingleFile>, Vec<Head>); 2],
     list: SingleFile,
-    /// Every name in the list ever seen; those that are not wanted have no metric.
+    /// Every name of the list seen so far; a name that is not wanted has no metric.
     listed: HashMap<Box<str>, Option<Metric>>,
     wanted: Pattern,
 }

@@ -1,8 +1,9 @@
-//! What the NFS client of this machine has asked servers, from `/proc/net/rpc/nfs`.
+//! Requests of this machine's NFS client to its servers, from `/proc/net/rpc/nfs`.
 //!
-//! A line begins with a word (`rpc_proc_show()` in net/sunrpc/stats.c); those of procedures have
-//! their number next. A line that a kernel does not have counts as 0: older kernels know fewer
-//! procedures, newer ones may lack version 2. The file is absent where the module is not loaded.
+//! A line begins with a word (`rpc_proc_show()` in net/sunrpc/stats.c); in a line of procedures,
+//! the number of procedures comes next. A line that a kernel does not have counts as 0: older
+//! kernels know fewer procedures, newer ones may lack version 2. The file is absent where the
+//! module is not loaded.
 
 use crate::{
     exposition::Label,
@@ -35,7 +36,7 @@ static REFRESHES: Metric = counter(
 static REQUESTS: Metric<2> =
     counter("node_nfs_requests_total", "Number of NFS procedures invoked.").by(["method", "proto"]);
 
-/// A table of names, one for each number; `_` for what has none.
+/// A table of names, one for each number; `_` for a number without a name.
 macro_rules! names {
     ($($name:tt)*) => { [$(stringify!($name)),*] };
 }
@@ -53,8 +54,8 @@ pub(super) const V3: [&str; 22] = names! {
     RmDir Rename Link ReadDir ReadDirPlus FsStat FsInfo PathConf Commit
 };
 
-/// What the client of version 4 asks (`nfs4_procedures` in fs/nfs/nfs4xdr.c), by number. There
-/// are more, which are not exposed.
+/// Procedures of the client of version 4 (`nfs4_procedures` in fs/nfs/nfs4xdr.c), by number.
+/// Those with higher numbers are not exposed.
 const V4: [&str; 59] = names! {
     Null Read Write Commit Open OpenConfirm OpenNoattr OpenDowngrade Close Setattr FsInfo
     Renew SetClientID SetClientIDConfirm Lock Lockt Locku Access Getattr Lookup LookupRoot
@@ -108,7 +109,7 @@ pub(super) fn put<const N: usize>(
 /// A number of the file; `None` where it is malformed.
 pub(super) type Value = Option<f64>;
 
-/// A number that the kernel does not have.
+/// The number of a line that the kernel does not have.
 pub(super) const NONE_YET: Value = Some(0.0);
 
 struct Stats {

@@ -1,8 +1,9 @@
-//! What the NFS server of this machine was asked, from `/proc/net/rpc/nfsd`.
+//! Requests to this machine's NFS server, from `/proc/net/rpc/nfsd`.
 //!
 //! A line begins with a word (`nfsd_show()` in fs/nfsd/stats.c and `svc_seq_show()` in
-//! net/sunrpc/stats.c). A line that a kernel does not have counts as 0, and so does one that it does
-//! not keep up (the read-ahead cache since Linux 5.4). The file is absent where the module is not loaded.
+//! net/sunrpc/stats.c). A line that a kernel does not have counts as 0, and so does one that it
+//! does not keep up (the read-ahead cache since Linux 5.4). The file is absent where the module is
+//! not loaded.
 
 use super::nfs::{NONE_YET, V2, V3, Value, names, numbers, procedures, put};
 use crate::{parse::rows, prelude::*};
@@ -63,7 +64,7 @@ const V4: [&str; 40] = names! {
     SetClientIDConfirm Verify Write RelLockOwner
 };
 
-/// Of which older kernels lack the last.
+/// Operations that every kernel has: older ones lack the last.
 const V4_LEAST: usize = V4.len() - 1;
 
 struct Nfsd(File);

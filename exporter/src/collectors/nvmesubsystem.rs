@@ -42,7 +42,7 @@ static STATE: Metric<4> = gauge(
 )
 .by(["controller", "state", "subsystem", "transport"]);
 
-/// What a controller may be (`nvme_sysfs_show_state()` in `drivers/nvme/host/sysfs.c`).
+/// The states of a controller (`nvme_sysfs_show_state()` in `drivers/nvme/host/sysfs.c`).
 const STATES: [&str; 7] = ["connecting", "dead", "deleting", "live", "new", "resetting", UNKNOWN];
 const UNKNOWN: &str = "unknown";
 
@@ -112,7 +112,7 @@ enum Device {
     Namespace,
 }
 
-/// What `nvme0` and `nvme0n1` are; not paths (`nvme0c1n1`) and other devices.
+/// The kind of `nvme0` and of `nvme0n1`; `None` for paths (`nvme0c1n1`) and other devices.
 fn kind(name: &[u8]) -> Option<Device> {
     let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let mut numbers = name.strip_prefix(b"nvme")?.split(|&byte| byte == b'n');

@@ -1,9 +1,9 @@
 //! Batteries, chargers and power adapters, from `/sys/class/power_supply`
 //! (`drivers/power/supply/power_supply_sysfs.c`).
 //!
-//! Each supply has the attributes its driver knows: its directory says which, so that none is
-//! asked for in vain. The kernel gives µV, µA, µW, µAh, µWh and tenths of degrees. What a
-//! battery's firmware calls itself need not be text.
+//! Each supply has the attributes its driver knows: the files in its directory, so that no other is
+//! opened in vain. The kernel gives µV, µA, µW, µAh, µWh and tenths of degrees. A model name that
+//! comes from a battery's firmware may be no text.
 
 use crate::{
     exposition::{Kind, Label as _},
@@ -36,7 +36,7 @@ static IGNORED: Flag<Pattern> = Flag::value(
 struct Number {
     file: &'static str,
     metric: Metric<1>,
-    /// What the kernel's unit is divided by.
+    /// How many of the kernel's units make one of the metric's.
     divisor: f64,
 }
 

@@ -47,7 +47,7 @@ static IRQ_STALLED: Metric = counter(
     "Total time in seconds no process could make progress due to IRQ congestion",
 );
 
-/// Each file, and what its lines `some` and `full` are exposed as.
+/// Each file with the metrics of its lines `some` and `full`.
 const RESOURCES: [(&str, Option<&Metric>, Option<&Metric>); 4] = [
     ("cpu", Some(&CPU_WAITING), None),
     ("io", Some(&IO_WAITING), Some(&IO_STALLED)),

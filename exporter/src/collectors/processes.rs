@@ -1,9 +1,9 @@
 //! Processes and threads by state, from `/proc/<pid>/stat`, and how many there may be.
 //!
 //! The state is the word after the name, which is in parentheses and may contain any byte: its
-//! end is the last `)` (`do_task_stat()` in `fs/proc/array.c`). What exits during the scrape is
-//! not counted. A process costs three calls: its only thread has its state; the threads of others
-//! are read one by one.
+//! end is the last `)` (`do_task_stat()` in `fs/proc/array.c`). A process or thread that exits
+//! during the scrape is not counted. A process with one thread costs three calls, since the thread
+//! has the state of the process; more threads are read one by one.
 
 use crate::{
     parse::{decimal, is_digits},
@@ -39,12 +39,13 @@ struct Processes {
     folder: Folder,
     max_threads: SingleFile,
     max_pids: SingleFile,
-    /// A copied tree may lack the folders of threads: there they are always looked for.
+    /// Whether it is a procfs. In a copied tree, which may lack threads, they are always looked
+    /// for.
     is_procfs: bool,
     names: Names,
 }
 
-/// What one file says.
+/// The content of one file that is used.
 #[derive(Debug, PartialEq)]
 struct Stat {
     state: u8,

@@ -2,9 +2,9 @@
 //! (`drivers/powercap/powercap_sys.c`, `Documentation/power/powercap/powercap.rst`).
 //!
 //! Zones of several packages share a name (`dram`) or carry a number (`package-1`); the number
-//! becomes a label, and is counted where there is none. Since Linux 5.10 only root may read
-//! `energy_uj`: without the right to do so there is no data. A counter wraps at the zone's
-//! `max_energy_range_uj`, which is a reset like any other.
+//! becomes the label `index`, which counts the zones of one name where they carry no number. Since
+//! Linux 5.10 only root may read `energy_uj`: without the right to do so there is no data. A
+//! counter wraps at the zone's `max_energy_range_uj`, which is a reset like any other.
 
 use crate::{exposition::Kind, parse::decimal, prelude::*};
 use std::collections::HashMap;
@@ -52,7 +52,7 @@ struct Zone {
     index: i64,
     path: String,
     energy: File,
-    /// Where the name is no label.
+    /// The metric that is named after the zone, used unless the name is a label.
     metric: Metric<2>,
 }
 

@@ -1,4 +1,4 @@
-//! What each processor ran and what waited for it, from `/proc/schedstat`.
+//! Time that tasks ran on each processor and waited for it, from `/proc/schedstat`.
 //!
 //! The last three of the nine numbers of a line `cpu<N>` (`kernel/sched/stats.c`, the same since
 //! version 15 of the file), times in nanoseconds. All other lines are skipped: they differ from

@@ -2,7 +2,7 @@
 //!
 //! A line has a protocol and pairs of a word and a number (`net/ipv4/proc.c`, `net/ipv6/proc.c`).
 //! Which pairs there are depends on the protocol; `mem` is in pages, `memory` in bytes. Only the
-//! first file has the line `sockets`, which counts those of all families.
+//! first file has the line `sockets`, which counts the sockets of all families.
 
 use crate::{
     exposition::Kind,
@@ -33,7 +33,7 @@ const STATES: [&str; 7] = ["inuse", "orphan", "tw", "alloc", "memory", "mem", "m
 struct SockStat {
     files: [SingleFile; 2],
     page_size: f64,
-    /// One for each of [`STATES`], by protocol.
+    /// The metrics of each protocol, in the order of [`STATES`].
     known: HashMap<String, [Metric; STATES.len()]>,
 }
 

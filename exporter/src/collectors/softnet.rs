@@ -1,9 +1,9 @@
-//! What each processor did with packets that came in, from `/proc/net/softnet_stat`.
+//! Handling of incoming packets by each processor, from `/proc/net/softnet_stat`.
 //!
 //! One line for each processor that is online, hexadecimal (`softnet_seq_show()` in
 //! net/core/net-procfs.c). It has grown: RPS since Linux 2.6.39, flow limit since 3.11, backlog
-//! and the processor's number since 5.14. Before that, lines are counted, which is wrong
-//! where a processor is offline.
+//! and the processor's number since 5.14. Without that number, the place of the line stands for it,
+//! which is wrong where a processor is offline.
 
 use crate::{
     parse::{hex, hexadecimal, rows},
@@ -74,20 +74,22 @@ impl Collector for SoftNet {
 /// Exposes a line, which is the one at that `place` of the file. Columns that the kernel does not
 /// have are 0.
 fn put(line: &str, place: u64, out: &mut Sink) -> Result<(), Malformed> {
-    let words = || line.split_ascii_whitespace();
-    let count = words().count();
+    let mut columns = [""; CPU + 1];
+    let mut count = 0;
+    for (column, word) in columns.iter_mut().zip(line.split_ascii_whitespace()) {
+        *column = word;
+        count += 1;
+    }
     if count < LEAST {
         return Err(Malformed::new("line", line));
     }
-    let cpu = match words().nth(CPU) {
-        Some(word) => hex("processor", word)?,
-        None => place,
-    };
+    let [.., cpu] = columns;
+    let cpu = if count > CPU { hex("processor", cpu)? } else { place };
     let mut faults = Faults::default();
     for (column, metric) in COLUMNS {
         // The backlog came with the processor's number.
         let is_there = column < count && (column < BACKLOG_COLUMN || count > CPU);
-        let word = words().nth(column).filter(|_| is_there).unwrap_or("0");
+        let word = columns.get(column).filter(|_| is_there).unwrap_or(&"0");
         if let Some(value) = faults.keep(hexadecimal("column", word)) {
             out.put(metric, [&cpu], value);
         }

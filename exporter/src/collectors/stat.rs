@@ -60,7 +60,7 @@ static KEYWORDS: [(&str, &Metric); 6] = [
     ("procs_blocked", &BLOCKED),
 ];
 
-/// What the file has; `None` for a number that is malformed or not there.
+/// The numbers of the file; `None` for one that is malformed or missing from its line.
 #[derive(Debug, PartialEq)]
 struct Numbers {
     /// In the order of [`KEYWORDS`].

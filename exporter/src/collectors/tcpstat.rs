@@ -1,9 +1,9 @@
 //! TCP sockets by state and the bytes in their queues, over netlink (`NETLINK_SOCK_DIAG`).
 //!
 //! The kernel dumps every socket (`inet_sk_diag_fill()` in `net/ipv4/inet_diag.c`), 30 KiB at a
-//! time: a million of them take time, but no memory. IPv6 is asked where `/proc/net/tcp6` is. The
-//! queues of listeners are counted among the bytes as they are upstream, though theirs are
-//! connections: those that wait to be accepted, and how many may.
+//! time: a million of them take time, but no memory. IPv6 is asked where `/proc/net/tcp6` is. As
+//! upstream, the queues of listeners are counted among the bytes, although they count connections:
+//! how many wait to be accepted, and how many may wait.
 
 use crate::{
     host::netlink::{Protocol, Socket, Step, TcpSocket},
@@ -42,7 +42,7 @@ const STATES: [&str; 12] = [
     "closing",
 ];
 
-/// A bit for each.
+/// A bit for each of the states.
 const WANTED: u32 = 0xfff;
 
 /// `AF_INET`, `AF_INET6`.

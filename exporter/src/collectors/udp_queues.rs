@@ -1,8 +1,8 @@
 //! Bytes that wait in the queues of all UDP sockets, from `/proc/net/udp` and `/proc/net/udp6`.
 //!
 //! One line for each socket of the network namespace (`udp4_format_sock()` in
-//! `net/ipv4/udp.c`). Its fifth column has both queues, hexadecimal: what is to be sent, a
-//! colon, what was received and not yet read.
+//! `net/ipv4/udp.c`). The fifth column has the bytes of both queues, hexadecimal: to be sent, a
+//! colon, received and not yet read.
 
 use crate::{parse::hexadecimal, prelude::*};
 
@@ -25,7 +25,7 @@ static QUEUES: Metric<2> = gauge(
 .by(["ip", "queue"]);
 
 /// Lines of `net/udp6` (`__ip6_dgram_sock_seq_show()` in `net/ipv6/datagram.c`) have some 190
-/// bytes, and no field without an end.
+/// bytes, and no field that may be of any length.
 const LONGEST: usize = 512;
 
 struct UdpQueues {

@@ -1,4 +1,4 @@
-//! What the kernel calls itself and the machine, from uname(2).
+//! Names of the kernel and of the machine, from uname(2).
 //!
 //! The nodename and the domainname are whatever `sethostname()` was given, UTF-8 or not.
 

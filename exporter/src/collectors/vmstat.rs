@@ -32,7 +32,7 @@ static FIELDS: Flag<Pattern> = Flag::value(
 struct VmStat {
     file: File,
     wanted: Pattern,
-    /// The fields in the order of the file; those that are not wanted have no metric.
+    /// The fields in the order of the file; a field that is not wanted has no metric.
     known: Vec<(Box<str>, Option<Metric>)>,
 }
 

@@ -98,8 +98,8 @@ impl Collector for Xfrm {
     }
 }
 
-/// Replaces those of the values, which are in the order of [`COUNTERS`], that the file has; by
-/// `None` where the line is malformed.
+/// Puts the values of the file into `values`, which are in the order of [`COUNTERS`]; `None` for a
+/// line that is malformed.
 fn parse(text: &str, values: &mut [Option<f64>; COUNTERS.len()]) -> Result<(), Malformed> {
     rows(text, |line| {
         let mut words = line.split_ascii_whitespace();

@@ -26,7 +26,7 @@ const COUNT: usize = 8;
 /// The most counters of a line.
 const WIDTH: usize = 7;
 
-/// The lines that are exposed, and what their counters are.
+/// The lines that are exposed, each with the metrics of its counters.
 static LINES: [(&str, &[Metric<1>]); COUNT] = lines! {
     "extent_alloc" {
         "extent_allocation_extents_allocated" "Number of extents allocated for a filesystem.",
@@ -138,7 +138,7 @@ fn put(entry: &Entry<'_>, room: &mut Vec<u8>, out: &mut Sink) -> Result {
 /// The counters of each of [`LINES`].
 type Values = [[Option<f64>; WIDTH]; COUNT];
 
-/// Replaces those of the values that the file has; by `None` where one is malformed.
+/// Puts the counters of the file into `values`; `None` for one that is malformed.
 fn parse(text: &str, values: &mut Values) -> Result<(), Malformed> {
     rows(text, |line| {
         let mut words = line.split_ascii_whitespace();

@@ -1,9 +1,10 @@
 //! Statistics of `OpenZFS`, from `/proc/spl/kstat/zfs`.
 //!
 //! A kstat of names is a head and lines of a name, a type and a value (`module/os/linux/spl/
-//! spl-kstat.c`); of the types, 3 and 4 are whole numbers and exposed. A pool is a folder: `io`
-//! has a line of names and one of values, `state` a word, and `objset-*` are kstats of a dataset
-//! each. Which names there are depends on the release; `HELP` is where a number is on FreeBSD.
+//! spl-kstat.c`); of the types, 3 and 4 are whole numbers and exposed. A pool is a folder: `io` has
+//! a line of names and one of values, `state` a word, and `objset-*` are kstats of a dataset each.
+//! Which names there are depends on the release; `HELP` has the name of the number's sysctl on
+//! FreeBSD.
 
 use crate::{
     exposition::Kind,
@@ -39,8 +40,8 @@ pub const SPEC: Spec = Spec {
 
 const FOLDER: &str = "spl/kstat/zfs";
 
-/// The files that are exposed, and what their metrics begin with. Which there are depends on the
-/// release.
+/// The files that are exposed, each with the beginning of its metrics' names. Which files exist
+/// depends on the release.
 const KSTATS: [(&str, &str); 11] = [
     ("abdstats", "node_zfs_abd_"),
     ("arcstats", "node_zfs_arc_"),
@@ -108,7 +109,7 @@ impl Kstat {
     }
 }
 
-/// Exposes what is in a pool's folder; a file that is gone was that of a pool being exported.
+/// Exposes the files of a pool's folder. A file vanishes when its pool is exported.
 fn put_pool(
     entry: &Entry<'_>,
     (pool, dataset): (&mut Known<1>, &mut Known<2>),

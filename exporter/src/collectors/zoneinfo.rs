@@ -1,8 +1,8 @@
 //! Zones of memory, from `/proc/zoneinfo`.
 //!
-//! A paragraph for each zone, begun by `Node 0, zone Normal`; what is told of a node stands in its
-//! first zone (`mm/vmstat.c`). A line is a name and a number; names that are not in the table below
-//! are skipped. `protection` is a list, a family for each place.
+//! A paragraph for each zone, begun by `Node 0, zone Normal`; the numbers of a node stand in the
+//! paragraph of its first zone (`mm/vmstat.c`). A line is a name and a number; names that are not
+//! in the table below are skipped. `protection` is a list, a family for each place.
 
 use crate::{
     exposition::Kind,
@@ -20,7 +20,7 @@ pub const SPEC: Spec = Spec {
     },
 };
 
-/// The kernel's name of a field, and what it is exposed as.
+/// Each field under the kernel's name, with its metric.
 macro_rules! fields {
     ($($field:literal $kind:ident $name:literal $help:literal;)*) => {
         [$(($field, $kind(concat!("node_zoneinfo_", $name), $help).by(["node", "zone"]))),*]

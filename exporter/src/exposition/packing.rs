@@ -3,8 +3,8 @@
 use super::Body;
 use flate2::{Compress, CompressError, Compression, FlushCompress, Status};
 
-/// What is packed is looked for among the last 2^14 bytes: lines resemble those not far before
-/// them, and a larger window takes more memory than it saves bytes.
+/// Text is packed by reference to the last 2^14 bytes before it: lines resemble those not far
+/// before them, and a larger window takes more memory than it saves bytes.
 const WINDOW: u8 = 14;
 
 /// Packs text as it comes, so that the whole of it never stands in memory.

@@ -26,7 +26,7 @@ pub enum Conflict {
 pub struct Order(Vec<usize>);
 
 impl Order {
-    /// The families in the order of their names; those of one name in the order they have.
+    /// The families in the order of their names; families of one name keep their order.
     fn of<'a>(&mut self, families: &[&'a Family]) -> Vec<&'a Family> {
         let key = |&i: &usize| (families.get(i).map(|family| family.name()), i);
         let Self(order) = self;

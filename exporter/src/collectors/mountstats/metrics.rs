@@ -1,7 +1,7 @@
 //! The families, each with its place in the kernel's line.
 //!
-//! Two help texts are another counter's, as they are upstream: those of `event_vfs_open_total`
-//! and `event_vfs_setattr_total`.
+//! As upstream, `event_vfs_open_total` and `event_vfs_setattr_total` have the help texts of other
+//! counters.
 
 use crate::prelude::*;
 

@@ -3,14 +3,14 @@
 //! A line `device` for each mount; NFS mounts alone (`nfs_show_stats()` in fs/nfs/super.c) have
 //! more, indented. The server's address is not among it but in `/proc/self/mountinfo`, which
 //! lists the same mounts in the same order. Mounts of one export share their counters, which are
-//! told once. A mount that is malformed is skipped from there on.
+//! exposed once.
 
 mod metrics;
 mod parse;
 
 use crate::{exposition::Label, prelude::*};
 use metrics::{AGE, BYTES, EVENTS, MOUNTPOINT, OPERATIONS, TRANSPORTS};
-use parse::{IDLE, Line, MILLISECONDS, Mount, Mounts};
+use parse::{Line, MILLISECONDS, Mount, Mounts, Value, numbers};
 
 pub const SPEC: Spec = Spec {
     name: "mountstats",
@@ -33,10 +33,11 @@ struct MountStats {
     seen: Seen<'static>,
 }
 
-/// Export, protocol, address and mount point of what was told. Without mount point: the counters.
+/// Export, protocol, address and mount point of each mount that was exposed; without mount point,
+/// of the counters that were.
 type Seen<'a> = Vec<[&'a [u8]; 4]>;
 
-/// The same room, for what lives shorter or longer; nothing is in it.
+/// The same memory, empty, for entries that live shorter or longer.
 fn recycle<'a>(seen: Seen<'_>) -> Seen<'a> {
     seen.into_iter().map_while(|_| None).collect()
 }
@@ -44,21 +45,22 @@ fn recycle<'a>(seen: Seen<'_>) -> Seen<'a> {
 impl Collector for MountStats {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { stats, info, seen: room } = self;
-        let (stats, info) = (stats.bytes()?, info.bytes()?);
+        stats.bytes()?;
+        let mut faults = Faults::default();
+        let info = faults.keep(info.bytes()).unwrap_or_default();
         let mut seen = recycle(std::mem::take(room));
         let mut lines = info.split(|&byte| byte == b'\n');
-        for mount in Mounts(stats) {
+        for mount in Mounts::new(stats.last()) {
             let beside = lines.next().unwrap_or_default();
             if let Some(mount) = mount.nfs() {
                 let address = address(&mount, beside, info);
-                if let Err(error) = put(&mount, address, &mut seen, out) {
-                    let mount = String::from_utf8_lossy(mount.point);
-                    tracing::debug!("mountstats: {mount}: {error}");
-                }
+                let put = put(&mount, address, &mut seen, out);
+                let path = stats.path();
+                faults.keep(put.map_err(|source| Error::Parse { path: path.into(), source }));
             }
         }
         *room = recycle(seen);
-        Ok(())
+        faults.end()
     }
 }
 
@@ -87,19 +89,22 @@ fn put<'a>(
     seen: &mut Seen<'a>,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    let Mount { device, point, version, .. } = *mount;
-    for line in mount.lines() {
-        let Line::Transport(words) = line? else { continue };
-        let (protocol, _) = parse::transport(version, words)?;
+    let Mount { device, point, .. } = *mount;
+    let mut faults = Faults::default();
+    for (number, line) in mount.lines() {
+        // Faults in other lines are kept by `put_counters`.
+        let Ok(Line::Transport(mut words)) = line else { continue };
+        let protocol = words.word("protocol").map_err(|malformed| malformed.in_line(number));
+        let Some(protocol) = faults.keep(protocol) else { continue };
         if is_new(seen, [device, protocol.as_bytes(), address, point]) {
             out.put(&MOUNTPOINT, [&device, &address, &point, &protocol], 1);
         }
         if !is_new(seen, [device, protocol.as_bytes(), address, b""]) {
             break;
         }
-        put_counters(mount, address, protocol, out)?;
+        faults.keep(put_counters(mount, address, protocol, out));
     }
-    Ok(())
+    faults.end()
 }
 
 fn is_new<'a>(seen: &mut Seen<'a>, key: [&'a [u8]; 4]) -> bool {
@@ -116,53 +121,78 @@ fn put_counters(
     protocol: &str,
     out: &mut Sink,
 ) -> Result<(), Malformed> {
-    let device = mount.device;
-    let (mut age, mut bytes, mut events) = (0_u64, [0_u64; BYTES.len()], [0_u64; EVENTS.len() + 1]);
+    let labels: [&dyn Label; 3] = [&mount.device, &address, &protocol];
+    let mut age = [Some(0.0); 1];
+    let (mut bytes, mut events) = ([Some(0.0); BYTES.len()], [Some(0.0); EVENTS.len() + 1]);
     let mut transports = 0_usize;
-    for line in mount.lines() {
-        match line? {
-            Line::Age(mut words) => age = words.number("age")?,
-            Line::Bytes(mut words) => bytes = words.numbers("value")?,
-            Line::Events(mut words) => events = words.numbers("value")?,
+    let mut faults = Faults::default();
+    for (number, line) in mount.lines() {
+        let put = line.and_then(|line| match line {
+            Line::Age(words) => numbers(words, |_| false, &mut age),
+            Line::Bytes(words) => numbers(words, |_| false, &mut bytes),
+            Line::Events(words) => numbers(words, |_| false, &mut events),
             Line::Transport(words) => {
-                let (_, mut values) = parse::transport(mount.version, words)?;
-                if let Some(idle) = values.get_mut(IDLE) {
-                    *idle %= EXACT;
-                }
-                for (place, metric) in &TRANSPORTS {
-                    let value = values.get(*place).copied().unwrap_or_default();
-                    out.put(metric, [&device, &address, &protocol, &transports], value);
-                }
                 transports += 1;
+                put_transport(mount.version, words, transports - 1, labels, out)
             }
-            Line::Operation(name, mut words) => {
-                let values: [u64; OPERATIONS.len()] = words.numbers("value")?;
-                for ((place, metric), value) in OPERATIONS.iter().zip(values) {
-                    let labels: [&dyn Label; 4] = [&device, &address, &name, &protocol];
-                    if MILLISECONDS.contains(place) {
-                        out.put(metric, labels, (value % EXACT) as f64 / 1000.0);
-                    } else {
-                        out.put(metric, labels, value);
-                    }
-                }
-            }
-            Line::Other => {}
+            Line::Operation(name, words) => put_operation(name, words, labels, out),
+            Line::Other => Ok(()),
+        });
+        faults.keep(put.map_err(|malformed| malformed.in_line(number)));
+    }
+    for (metric, value) in
+        at(&BYTES, &bytes).chain(at(&EVENTS, &events)).chain([&AGE].into_iter().zip(age))
+    {
+        if let Some(value) = value {
+            out.put(metric, labels, value);
         }
     }
-    let labels: [&dyn Label; 3] = [&device, &address, &protocol];
-    out.put(&AGE, labels, age);
-    for (place, metric) in &BYTES {
-        out.put(metric, labels, bytes.get(*place).copied().unwrap_or_default());
-    }
-    for (place, metric) in &EVENTS {
-        out.put(metric, labels, events.get(*place).copied().unwrap_or_default());
-    }
-    Ok(())
+    faults.end()
 }
 
-/// Times are unsigned in the file, though the kernel's differences can be negative: what is
-/// above the integers that a sample holds exactly begins anew, as upstream.
-const EXACT: u64 = 1 << 53;
+/// Each metric of a table with the value at its place.
+fn at<'a, const N: usize>(
+    table: &'a [(usize, Metric<N>)],
+    values: &'a [Value],
+) -> impl Iterator<Item = (&'a Metric<N>, Value)> {
+    table.iter().map(|(place, metric)| (metric, values.get(*place).copied().flatten()))
+}
+
+fn put_transport<'a>(
+    version: &[u8],
+    mut words: impl Iterator<Item = &'a str> + Clone,
+    transport: usize,
+    [device, address, protocol]: [&dyn Label; 3],
+    out: &mut Sink,
+) -> Result<(), Malformed> {
+    let mut values = [None; 13];
+    let own_protocol = words.next().unwrap_or_default();
+    let parsed = parse::transport(version, own_protocol, words, &mut values);
+    for (metric, value) in at(&TRANSPORTS, &values) {
+        if let Some(value) = value {
+            out.put(metric, [device, address, protocol, &transport], value);
+        }
+    }
+    parsed
+}
+
+fn put_operation<'a>(
+    name: &str,
+    words: impl Words<'a>,
+    [device, address, protocol]: [&dyn Label; 3],
+    out: &mut Sink,
+) -> Result<(), Malformed> {
+    let is_time = |place| MILLISECONDS.contains(&place);
+    let mut values = [None; OPERATIONS.len()];
+    let parsed = numbers(words, is_time, &mut values);
+    for ((place, metric), value) in OPERATIONS.iter().zip(values) {
+        if let Some(value) = value {
+            let unit = if is_time(*place) { 1000.0 } else { 1.0 };
+            out.put(metric, [device, address, &name, protocol], value / unit);
+        }
+    }
+    parsed
+}
 
 #[cfg(test)]
 mod tests;

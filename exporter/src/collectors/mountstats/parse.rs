@@ -1,6 +1,6 @@
 //! How `/proc/self/mountstats` is written.
 
-use crate::{parse::number, prelude::*};
+use crate::{parse::decimal, prelude::*};
 use std::ops::RangeInclusive;
 
 /// The words of a line, which need not be UTF-8.
@@ -9,7 +9,17 @@ pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The mounts of the file, in its order.
-pub(super) struct Mounts<'a>(pub(super) &'a [u8]);
+pub(super) struct Mounts<'a> {
+    rest: &'a [u8],
+    /// How many lines are before the rest.
+    lines: usize,
+}
+
+impl<'a> Mounts<'a> {
+    pub(super) const fn new(text: &'a [u8]) -> Self {
+        Self { rest: text, lines: 0 }
+    }
+}
 
 /// The first line, with its end, and the rest.
 fn split(text: &[u8]) -> (&[u8], &[u8]) {
@@ -26,23 +36,26 @@ impl<'a> Iterator for Mounts<'a> {
     type Item = Block<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.0.is_empty() {
-            let (head, rest) = split(self.0);
-            self.0 = rest;
+        while !self.rest.is_empty() {
+            let (head, rest) = split(self.rest);
+            self.rest = rest;
+            self.lines += 1;
             if !begins(head) {
                 continue;
             }
+            let line = self.lines;
             let mut after = rest;
             while !after.is_empty() {
-                let (line, next) = split(after);
-                if begins(line) {
+                let (next, behind) = split(after);
+                if begins(next) {
                     break;
                 }
-                after = next;
+                self.lines += 1;
+                after = behind;
             }
-            self.0 = after;
+            self.rest = after;
             let body = rest.get(..rest.len() - after.len()).unwrap_or_default();
-            return Some(Block { head, body });
+            return Some(Block { line, head, body });
         }
         None
     }
@@ -50,6 +63,8 @@ impl<'a> Iterator for Mounts<'a> {
 
 /// A mount of any kind.
 pub(super) struct Block<'a> {
+    /// The number of the first line.
+    line: usize,
     head: &'a [u8],
     body: &'a [u8],
 }
@@ -61,11 +76,12 @@ pub(super) struct Mount<'a> {
     pub(super) point: &'a [u8],
     /// Of the format: `1.0` or `1.1`.
     pub(super) version: &'a [u8],
+    line: usize,
     body: &'a [u8],
 }
 
 impl<'a> Block<'a> {
-    /// `None` for what has no statistics.
+    /// `None` for a mount that has no statistics.
     pub(super) fn nfs(&self) -> Option<Mount<'a>> {
         let mut words = words(self.head);
         let words: [&[u8]; 9] = std::array::from_fn(|_| words.next().unwrap_or_default());
@@ -84,7 +100,7 @@ impl<'a> Block<'a> {
             return None;
         };
         let version = version.strip_prefix(b"statvers=")?;
-        Some(Mount { device, point, version, body: self.body })
+        Some(Mount { device, point, version, line: self.line, body: self.body })
     }
 }
 
@@ -100,31 +116,43 @@ pub(super) enum Line<'a, W> {
 }
 
 impl<'a> Mount<'a> {
+    /// The lines, each with its number in the file.
     pub(super) fn lines(
         &self,
-    ) -> impl Iterator<Item = Result<Line<'a, std::str::SplitAsciiWhitespace<'a>>, Malformed>> + use<'a>
-    {
+    ) -> impl Iterator<
+        Item = (usize, Result<Line<'a, std::str::SplitAsciiWhitespace<'a>>, Malformed>),
+    > + use<'a> {
         let mut operations = false;
-        self.body.split(|&byte| byte == b'\n').map(move |line| {
-            let line = std::str::from_utf8(line)
-                .map_err(|_| Malformed::new("text", &String::from_utf8_lossy(line)))?;
-            let mut words = line.split_ascii_whitespace();
-            Ok(match words.next() {
-                Some(name) if operations => {
-                    Line::Operation(name.strip_suffix(':').unwrap_or(name), words)
-                }
-                Some("age:") => Line::Age(words),
-                Some("bytes:") => Line::Bytes(words),
-                Some("events:") => Line::Events(words),
-                Some("xprt:") => Line::Transport(words),
-                Some("per-op") => {
-                    operations = true;
-                    Line::Other
-                }
-                None | Some(_) => Line::Other,
-            })
-        })
+        let lines = self.body.split(|&byte| byte == b'\n');
+        (self.line + 1..)
+            .zip(lines)
+            .map(move |(number, line)| (number, read(line, &mut operations)))
     }
+}
+
+/// Reads a line; `operations` is whether those of the operations have begun.
+fn read<'a>(
+    line: &'a [u8],
+    operations: &mut bool,
+) -> Result<Line<'a, std::str::SplitAsciiWhitespace<'a>>, Malformed> {
+    let malformed = |what| Malformed::new(what, &String::from_utf8_lossy(line));
+    let text = std::str::from_utf8(line).map_err(|_| malformed("text"))?;
+    let mut words = text.split_ascii_whitespace();
+    Ok(match words.next() {
+        Some(name) if *operations => {
+            let name = name.strip_suffix(':').ok_or_else(|| malformed("operation"))?;
+            Line::Operation(name, words)
+        }
+        Some("age:") => Line::Age(words),
+        Some("bytes:") => Line::Bytes(words),
+        Some("events:") => Line::Events(words),
+        Some("xprt:") => Line::Transport(words),
+        Some("per-op") => {
+            *operations = true;
+            Line::Other
+        }
+        None | Some(_) => Line::Other,
+    })
 }
 
 /// Place of a transport's idle time.
@@ -133,36 +161,65 @@ pub(super) const IDLE: usize = 4;
 /// Places of an operation's times.
 pub(super) const MILLISECONDS: RangeInclusive<usize> = 5..=7;
 
-/// A transport's protocol and numbers, in the places of TCP's.
+/// A number of a line; `None` where it is malformed.
+pub(super) type Value = Option<f64>;
+
+/// Times are unsigned in the file, though the kernel's differences can be negative: as upstream, a
+/// time above the integers that a sample holds exactly begins anew at 0.
+const EXACT: u64 = 1 << 53;
+
+/// A time, which begins anew at 2^53.
+pub(super) fn time(word: &str) -> Result<f64, Malformed> {
+    match word.parse::<u64>() {
+        Ok(time) => Ok((time % EXACT) as f64),
+        Err(_) => decimal("value", word),
+    }
+}
+
+/// Reads the numbers of a line into `values`; `is_time` tells which places are times.
+pub(super) fn numbers<'a>(
+    mut words: impl Words<'a>,
+    is_time: impl Fn(usize) -> bool,
+    values: &mut [Value],
+) -> Result<(), Malformed> {
+    let mut faults = Faults::default();
+    for (place, value) in values.iter_mut().enumerate() {
+        let word = words.word("value");
+        *value = faults.keep(
+            word.and_then(|word| if is_time(place) { time(word) } else { decimal("value", word) }),
+        );
+    }
+    faults.end()
+}
+
+/// Reads a transport's numbers into `values`, in the places of TCP's; those of a protocol that is
+/// not known are left out.
 pub(super) fn transport<'a>(
     version: &[u8],
-    mut words: impl Words<'a>,
-) -> Result<(&'a str, [u64; 13]), Malformed> {
-    let protocol = words.word("protocol")?;
+    protocol: &str,
+    words: impl Iterator<Item = &'a str> + Clone,
+    values: &mut [Value; 13],
+) -> Result<(), Malformed> {
     let (least, most) = match (version, protocol) {
         (b"1.0", "udp") => (7, 7),
         (b"1.0", "tcp") | (b"1.1", "udp") => (10, 10),
         (b"1.1", "tcp") => (13, 13),
-        // What follows is RDMA's own, and no queues.
+        // Behind the tenth, RDMA has other numbers than TCP.
         (b"1.1", "rdma") => (20, 10),
-        _ => return Err(Malformed::new("protocol", protocol)),
+        _ => return Ok(()),
     };
-    let mut values = [0; 13];
-    let mut count = 0;
-    for word in words {
-        let value = number("value", word)?;
-        // UDP has neither connections nor their times, which come after the second.
+    if words.clone().count() < least {
+        return Err(Malformed::new("number of values", protocol));
+    }
+    *values = [Some(0.0); 13];
+    let mut faults = Faults::default();
+    for (count, word) in words.take(most).enumerate() {
+        // UDP lacks the third to the fifth number of TCP, which tell of connections.
         let place = if protocol == "udp" && count >= 2 { count + 3 } else { count };
-        if count < most
-            && let Some(at) = values.get_mut(place)
-        {
-            *at = value;
+        let value = if place == IDLE { time(word) } else { decimal("value", word) };
+        if let Some(at) = values.get_mut(place) {
+            *at = faults.keep(value);
         }
-        count += 1;
     }
-    if count < least {
-        Err(Malformed::new("number of values", protocol))
-    } else {
-        Ok((protocol, values))
-    }
+    faults.end()
 }

@@ -3,12 +3,17 @@ use crate::testing::{Machine, malformed, sample_lines};
 
 const HEAD: &str = "device a:/x mounted on /x with fstype nfs4 statvers=1.1\n";
 
-fn run(stats: &[u8], info: &str) -> String {
+fn collect(stats: &[u8], info: &str) -> (String, Result) {
     let machine =
         Machine::new().with("proc/self/mountstats", stats).with("proc/self/mountinfo", info);
     let (text, result) = machine.collect(&SPEC, &[]);
+    (sample_lines(&text).flat_map(|line| [line, "\n"]).collect(), result)
+}
+
+fn run(stats: &[u8], info: &str) -> String {
+    let (text, result) = collect(stats, info);
     result.unwrap();
-    sample_lines(&text).flat_map(|line| [line, "\n"]).collect()
+    text
 }
 
 fn info(text: &str) -> Vec<&str> {
@@ -18,44 +23,70 @@ fn info(text: &str) -> Vec<&str> {
 #[test]
 fn transports_have_the_places_of_tcp() {
     let read = |version: &str, line: &'static str| {
-        parse::transport(version.as_bytes(), line.split_ascii_whitespace())
+        let mut values = [None; 13];
+        let mut words = line.split_ascii_whitespace();
+        let protocol = words.next().unwrap_or_default();
+        (parse::transport(version.as_bytes(), protocol, words, &mut values), values)
     };
-    let tcp = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
-    assert_eq!(read("1.1", "tcp 1 2 3 4 5 6 7 8 9 10 11 12 13"), Ok(("tcp", tcp)));
-    assert_eq!(read("1.1", "tcp 1 2 3 4 5 6 7 8 9 10 11 12 13 14"), Ok(("tcp", tcp)));
-    let old = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0, 0];
-    assert_eq!(read("1.0", "tcp 1 2 3 4 5 6 7 8 9 10"), Ok(("tcp", old)));
-    let udp = [1, 2, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13];
-    assert_eq!(read("1.1", "udp 1 2 6 7 8 9 10 11 12 13"), Ok(("udp", udp)));
-    let old_udp = [1, 2, 0, 0, 0, 6, 7, 8, 9, 10, 0, 0, 0];
-    assert_eq!(read("1.0", "udp 1 2 6 7 8 9 10"), Ok(("udp", old_udp)));
+    let all = |values: [u32; 13]| (Ok(()), values.map(|value| Some(f64::from(value))));
+    let tcp = all([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
+    assert_eq!(read("1.1", "tcp 1 2 3 4 5 6 7 8 9 10 11 12 13"), tcp);
+    assert_eq!(read("1.1", "tcp 1 2 3 4 5 6 7 8 9 10 11 12 13 x"), tcp);
+    let old = all([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0, 0]);
+    assert_eq!(read("1.0", "tcp 1 2 3 4 5 6 7 8 9 10"), old);
+    let udp = all([1, 2, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13]);
+    assert_eq!(read("1.1", "udp 1 2 6 7 8 9 10 11 12 13"), udp);
+    let old_udp = all([1, 2, 0, 0, 0, 6, 7, 8, 9, 10, 0, 0, 0]);
+    assert_eq!(read("1.0", "udp 1 2 6 7 8 9 10"), old_udp);
     let rdma = "rdma 1 2 3 4 5 6 7 8 9 10 99 99 99 99 99 99 99 99 99 99";
-    assert_eq!(read("1.1", rdma), Ok(("rdma", old)));
-    assert_eq!(malformed(read("1.1", "tcp 1 2")), "bad number of values: \"tcp\"");
-    assert_eq!(malformed(read("1.1", "tcp 1 x")), "bad value: \"x\"");
-    assert_eq!(malformed(read("1.0", "rdma 1")), "bad protocol: \"rdma\"");
-    assert_eq!(malformed(read("1.2", "tcp 1")), "bad protocol: \"tcp\"");
-    assert_eq!(malformed(read("1.1", "")), "bad protocol: \"\"");
+    assert_eq!(read("1.1", rdma), old);
+    assert_eq!(malformed(read("1.1", "tcp 1 2").0), "bad number of values: \"tcp\"");
+    let (result, values) = read("1.0", "tcp 1 x 3 4 -5 6 7 8 9 18446744073709551616");
+    assert_eq!(malformed(result), "bad value: \"x\"");
+    assert_eq!((values[1], values[4]), (None, Some(-5.0)));
+    assert_eq!(values[9], Some(1.844_674_407_370_955_2e19));
+    for other in [read("1.0", "rdma 1"), read("1.2", "tcp 1"), read("1.1", "local 1 2")] {
+        assert_eq!(other, (Ok(()), [None; 13]));
+    }
 }
 
 #[test]
-fn a_malformed_mount_does_not_hide_the_others() {
+fn a_malformed_line_hides_no_other() {
     let other = HEAD.replace("/x", "/y");
     let good = "\txprt:\tudp 1 2 6 7 8 9 10 11 12 13\n";
-    for bad in
-        [&b"\txprt:\ttcp 1\n"[..], b"\txprt:\n", b"\txprt:\tsctp 1\n", b"\t\xff\n", b"\tx\n", b""]
-    {
+    for (bad, wrong) in [
+        (&b"\txprt:\ttcp 1\n"[..], "2: bad number of values: \"tcp\""),
+        (b"\txprt:\n", "2: bad protocol: \"\""),
+        (b"\txprt:\tsctp 1\n", ""),
+        (b"\tx\n", ""),
+        (b"", ""),
+    ] {
         let text = [HEAD.as_bytes(), bad, b"\n", other.as_bytes(), good.as_bytes()].concat();
-        let text = run(&text, "");
-        assert_eq!(
-            info(&text),
-            [concat!(
-                "node_mountstats_nfs_mountpoint_info",
-                r#"{export="a:/y",mountaddr="",mountpoint="/y",protocol="udp"} 1"#
-            )],
-            "{bad:?}"
+        let (text, result) = collect(&text, "");
+        let error = result.map_or_else(|error| error.to_string(), |()| String::new());
+        assert!(error.ends_with(wrong) && error.is_empty() == wrong.is_empty(), "{error}");
+        let line = concat!(
+            "node_mountstats_nfs_mountpoint_info",
+            r#"{export="a:/y",mountaddr="",mountpoint="/y",protocol="udp"} 1"#
         );
+        assert!(info(&text).contains(&line), "{bad:?}: {text}");
     }
+    let lines = b"\tage:\tx\n\tbytes:\t1 y 3 4 5 6 7 8\n\t\xff\n\tper-op statistics\n\
+        \tREAD: 1 2\n\tnovel 7\n\tWRITE: -1 2 3 4 5 -6000 7 8 9\n";
+    let (text, result) = collect(&[HEAD.as_bytes(), good.as_bytes(), lines].concat(), "");
+    let error = result.unwrap_err().to_string();
+    assert!(error.ends_with("self/mountstats:3: bad value: \"x\""), "{error}");
+    let of = |name: &str| {
+        let lines = text.lines().filter(|line| line.contains(name));
+        lines.map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of("_age_"), of("nfs_read_bytes"), of("nfs_write_bytes")),
+        (vec![], vec!["1"], vec![])
+    );
+    assert_eq!(of("operations_requests"), ["1", "-1"]);
+    assert_eq!(of("operations_queue_time"), ["-6"]);
+    assert_eq!(of("transport_bind"), ["2"]);
 }
 
 #[test]
@@ -118,7 +149,9 @@ fn counters_have_64_bits_and_negative_times_begin_anew() {
 }
 
 #[test]
-fn both_files_are_needed() {
-    let (_, result) = Machine::new().with("proc/self/mountstats", "").collect(&SPEC, &[]);
+fn without_mountinfo_there_is_no_address() {
+    let stats = [HEAD, "\txprt:\tudp 1 2 6 7 8 9 10 11 12 13\n"].concat();
+    let (text, result) = Machine::new().with("proc/self/mountstats", stats).collect(&SPEC, &[]);
     assert!(result.unwrap_err().to_string().contains("self/mountinfo: "));
+    assert_eq!(info(&text).len(), 1, "{text}");
 }

@@ -17,7 +17,7 @@ use crate::{
     prelude::*,
 };
 
-/// What the files say.
+/// The numbers in the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Files {
     pub(super) address_assign_type: Option<f64>,
@@ -36,20 +36,20 @@ impl Files {
     }
 }
 
-/// What is kept of an interface.
+/// An interface and its files as they were last read.
 struct Known {
     index: u32,
     name: Vec<u8>,
     address: HardwareAddress,
-    /// None after a change.
+    /// `None` after a change.
     files: Option<Files>,
-    /// Seen in this scrape.
+    /// Whether the interface was seen in this scrape.
     seen: bool,
 }
 
 pub(super) struct Kept {
     folder: Folder,
-    /// Without it, nothing is kept.
+    /// Tells of changes; without it, nothing is kept.
     watch: Option<Watch>,
     /// By index.
     known: Vec<Known>,
@@ -63,7 +63,8 @@ impl Kept {
         Self { folder: host.sys.folder("class/net"), watch, known: Vec::new() }
     }
 
-    /// Reads what has changed. An interface that is gone meanwhile is not known afterwards.
+    /// Reads the files of the interfaces that have changed, and forgets the interfaces that are
+    /// gone.
     pub(super) fn refresh(&mut self, links: &Links, wanted: &Wanted) {
         let Self { folder, watch, known } = self;
         for known in &mut *known {
@@ -126,7 +127,7 @@ fn forget(known: &mut [Known], change: Change) {
     }
 }
 
-/// What is read at every scrape, on kernels that do not tell it over netlink.
+/// Files that are read at every scrape, on kernels that do not tell their values over netlink.
 pub(super) struct Rest<'a>(Option<Dir<'a>>);
 
 impl Kept {

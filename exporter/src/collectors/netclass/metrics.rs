@@ -36,7 +36,7 @@ properties! {
     SPEED gauge "node_network_speed_bytes" "speed_bytes"
 }
 
-/// What `operstate` says, by the kernel's number (`IF_OPER_…`).
+/// The texts of `operstate`, by the kernel's number (`IF_OPER_…`).
 pub(super) const OPERSTATES: [&str; 7] =
     ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"];
 
@@ -104,7 +104,7 @@ impl Numbers {
     }
 }
 
-/// What the administrator wants of an interface with these flags.
+/// The state that the administrator has set, from the flags.
 pub(super) fn admin_state(flags: Option<f64>) -> &'static str {
     match flags {
         None => "unknown",

@@ -1,9 +1,9 @@
 //! Attributes of network interfaces: states, addresses, speeds.
 //!
-//! Unless the command line says otherwise, they are those of the files in `/sys/class/net`
-//! (net/core/net-sysfs.c). Where `--path.sysfs` shows this process's own interfaces, [`netlink`]
-//! makes the same out of what netlink tells; elsewhere [`sysfs`] reads the files. What
-//! `--collector.netclass.netlink` gives ([`rtnl`]) has other labels and is somewhat different.
+//! By default, the values are those of the files in `/sys/class/net` (net/core/net-sysfs.c). Where
+//! `--path.sysfs` shows this process's own interfaces, [`netlink`] derives the same values from
+//! netlink messages; elsewhere [`sysfs`] reads the files. With `--collector.netclass.netlink`,
+//! [`rtnl`] exposes the messages as they are, with other labels and some other values.
 
 mod kept;
 mod metrics;

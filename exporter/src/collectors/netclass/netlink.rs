@@ -1,8 +1,9 @@
-//! What sysfs would say, at a fraction of its price: from the dump of links that all share, a dump
-//! of their speeds, and the few files in [`Kept`].
+//! The attributes in sysfs, at a fraction of their price: from the dump of links that all
+//! collectors share, a dump of their speeds, and the few files in [`Kept`].
 //!
-//! Each attribute is made as net/core/net-sysfs.c makes its file; most of those files wait for
-//! the lock of the network configuration (RTNL), speed and duplex once each and interface.
+//! Each attribute is derived as net/core/net-sysfs.c derives the content of its file. Reading those
+//! files would wait for the lock of the network configuration (RTNL), for the speed and the duplex
+//! mode of each interface once each.
 
 use std::cell::OnceCell;
 
@@ -72,7 +73,7 @@ impl Source for Netlink {
             Shown { mode: ethtool.get(link.index), complete: ethtool.is_complete(), rest }
         };
         for link in links.iter() {
-            // Without files it went away meanwhile, or is not wanted.
+            // An interface without files has gone away meanwhile, or is not wanted.
             if let Some(files) = kept.get(link.index) {
                 shown(link).numbers(link, files, wanted).put(&link.name, out);
             }
@@ -89,7 +90,7 @@ impl Source for Netlink {
 /// Where the attributes of one interface come from, besides the dump.
 struct Shown<F> {
     mode: Option<Mode>,
-    /// Whether an interface without a mode has none.
+    /// Whether all modes are known, so that an interface that is not listed has no mode.
     complete: bool,
     rest: F,
 }
@@ -150,9 +151,9 @@ fn operstate(link: &Link) -> &'static str {
     link.operstate.and_then(|state| OPERSTATES.get(usize::from(state))).copied().unwrap_or_default()
 }
 
-/// The flags as the file shows them: netlink tells of what the administrator wants of
-/// `IFF_PROMISC` and `IFF_ALLMULTI`, the file of what is; and the file has no states in it.
-/// `None` where the kernel is older than Linux 6.0 and does not tell.
+/// The flags as the file shows them. Of `IFF_PROMISC` and `IFF_ALLMULTI`, netlink has what the
+/// administrator has set and the file what is in effect; other than netlink, the file has no bits
+/// for states. `None` on kernels before Linux 6.0, which do not tell what is in effect.
 fn flags(link: &Link) -> Option<f64> {
     const OTHERS: u32 = IFF_PROMISC | IFF_ALLMULTI | IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT;
     let is = |count: u32, flag: u32| if count > 0 { flag } else { 0 };

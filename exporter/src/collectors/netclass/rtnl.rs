@@ -1,8 +1,8 @@
-//! What `--collector.netclass.netlink` asks for: attributes as netlink tells them, some of them
-//! unlike the files', alternative names, and on demand the counters.
+//! The source for `--collector.netclass.netlink`: attributes as netlink tells them, some of which
+//! differ from the files in sysfs, alternative names, and on demand the counters.
 //!
-//! The carrier and the speed are told while the interface is down too, the flags have states in
-//! them, and `dormant` is the link mode.
+//! Carrier and speed are exposed while the interface is down too, the flags have bits for states,
+//! and `dormant` is the link mode.
 
 use super::{
     Source, Wanted,

@@ -25,7 +25,7 @@ impl Addresses {
             Step::Start => found.clear(),
             Step::Item(address) => found.push(address),
         });
-        // After an interrupted dump, these may not be all: put, then said.
+        // An interrupted dump may lack addresses: those it has are put, and the error is returned.
         if matches!(dumped, Ok(()) | Err(Error::Interrupted { .. })) {
             for address in &*found {
                 if let Some(link) = links.get(address.ifindex)
@@ -58,7 +58,7 @@ fn put(device: &[u8], address: &Address, out: &mut Sink) {
     out.put(&ADDRESS, [&Shown(ip), &device, &netmask, &scope(ip)], 1);
 }
 
-/// The scope as `node_exporter` tells it from the address; not what the kernel calls scope.
+/// The scope as `node_exporter` derives it from the address, which is not the kernel's scope.
 fn scope(ip: IpAddr) -> &'static str {
     let (link, interface, broadcast) = match ip {
         IpAddr::V4(ip) => {

@@ -2,7 +2,7 @@
 
 use crate::{exposition::Label as _, prelude::*};
 
-/// What administrators call interfaces, from `/sys/class/net/<name>/ifalias`.
+/// The names that administrators give interfaces, from `/sys/class/net/<name>/ifalias`.
 pub(super) struct Files {
     folder: Folder,
     names: Vec<u8>,
@@ -36,7 +36,8 @@ impl Files {
         Ok(())
     }
 
-    /// The alias of the interface, empty where it has none; `None` where sysfs does not have it.
+    /// The alias of the interface, empty where it has no alias; `None` where sysfs does not have
+    /// the interface.
     pub(super) fn get(&self, name: &[u8]) -> Option<&str> {
         let begin =
             |i: usize| i.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or_default();

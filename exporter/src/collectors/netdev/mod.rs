@@ -82,7 +82,7 @@ struct NetDev {
 /// Where the label `ifalias` comes from.
 enum Aliases {
     Unwanted,
-    /// The dump has what sysfs has.
+    /// From the dump of links, which has the same aliases as sysfs.
     Links,
     Files(aliases::Files),
 }

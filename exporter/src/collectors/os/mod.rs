@@ -1,5 +1,5 @@
-//! Name, version and end of support of the system, from `/etc/os-release`, or where that is not
-//! there `/usr/lib/os-release`, below `--path.rootfs`.
+//! Name, version and end of support of the system, from `/etc/os-release` or, where that file does
+//! not exist, `/usr/lib/os-release`, below `--path.rootfs`.
 //!
 //! Assignments as in a shell, described in os-release(5). An update replaces the file, so it is
 //! opened at each scrape.

@@ -7,7 +7,7 @@ use crate::{
 use jiff::{civil::Date, tz::TimeZone};
 use std::borrow::Cow;
 
-/// What is exposed of the file; what is not there is empty.
+/// The assignments that are exposed; a value that the file does not have is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Release<'a> {
     pub(super) build_id: Cow<'a, str>,
@@ -97,8 +97,8 @@ impl<'a> Release<'a> {
     }
 }
 
-/// The value without its quotes, its escapes and what comes after `#`. Copied only where that
-/// leaves something out in the middle.
+/// The value without its quotes, its escapes and a comment after `#`. It is copied only where
+/// something is left out in the middle.
 fn unquote(value: &str) -> Result<Cow<'_, str>, Malformed> {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let plain = inner.unwrap_or(value);
@@ -107,7 +107,7 @@ fn unquote(value: &str) -> Result<Cow<'_, str>, Malformed> {
     }
     let wrong = |what| Malformed::new(what, value);
     let mut text = String::with_capacity(value.len());
-    let mut kept = 0; // what lies beyond is white space before a possible comment
+    let mut kept = 0; // beyond it is white space before a possible comment
     let mut quote = None;
     let mut chars = value.chars();
     while let Some(c) = chars.next() {

@@ -6,7 +6,7 @@
 
 use memchr::memmem;
 
-/// What a device says it is.
+/// The identifiers of a device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {
     pub(super) class: u32,
@@ -16,7 +16,7 @@ pub(super) struct Numbers {
     pub(super) subsystem_device: u32,
 }
 
-/// The names of a device; where there is none, the identifier.
+/// The names of a device; the identifier stands for a name that is not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) class: String,
@@ -45,7 +45,7 @@ pub(super) fn names(text: &str, numbers: Numbers) -> Names {
     }
 }
 
-/// The name of the most that is known of a class: interface, subclass, class.
+/// The name of a class: that of its programming interface, else of its subclass, else its own.
 fn class(text: &str, class: u32) -> String {
     let [base, sub, interface] = [class >> 16, class >> 8 & 0xff, class & 0xff];
     let Some((name, block)) = top(text, &format!("C {base:02x}")) else {
@@ -57,7 +57,7 @@ fn class(text: &str, class: u32) -> String {
     nested(block, 2, &format!("{interface:02x}")).map_or(name, |(name, _)| name).to_owned()
 }
 
-/// The name of an identifier that no tab is before, and what comes after its line.
+/// The name of an identifier at the beginning of a line, and the text after that line.
 fn top<'a>(text: &'a str, id: &str) -> Option<(&'a str, &'a str)> {
     let line = format!("\n{id}  ");
     let at = memmem::find(text.as_bytes(), line.as_bytes())?;
@@ -66,7 +66,7 @@ fn top<'a>(text: &'a str, id: &str) -> Option<(&'a str, &'a str)> {
     Some((name.trim(), rest))
 }
 
-/// The same for an identifier after so many tabs, in the block that `text` begins with.
+/// As [`top`], for an identifier after so many tabs, in the block that `text` begins with.
 fn nested<'a>(text: &'a str, tabs: usize, id: &str) -> Option<(&'a str, &'a str)> {
     let mut rest = text;
     while !rest.is_empty() {
@@ -77,6 +77,9 @@ fn nested<'a>(text: &'a str, tabs: usize, id: &str) -> Option<(&'a str, &'a str)
         }
         let content = line.trim_start_matches('\t');
         let depth = line.len() - content.len();
+        if !content.contains("  ") {
+            continue; // no entry
+        }
         if depth < tabs {
             return None;
         }

@@ -1,18 +1,16 @@
-//! PCI devices: what they are, their links, power states and virtual functions, from
+//! PCI devices: identifiers, links, power states and virtual functions, from
 //! `/sys/bus/pci/devices` (`drivers/pci/pci-sysfs.c`).
 //!
 //! Each entry is a link whose last two parts are the device and the bridge or host that it is
-//! behind. What a device is does not change: it is read once, when it is first seen, and so
-//! are names from `pci.ids`. A device is exposed with 0 for what it has no file for.
+//! behind. The identifiers of a device do not change: they are read once, when it is first seen,
+//! and so are their names from `pci.ids`. A device that lacks the file of an attribute is exposed
+//! with 0 or -1 for it.
 
+mod attributes;
 mod ids;
 
-use crate::{
-    exposition::Kind,
-    host::tree::{Dir, Entry},
-    parse::{number, unsigned},
-    prelude::*,
-};
+use crate::{exposition::Kind, parse::unsigned, prelude::*};
+use attributes::{ATTRIBUTES, Attribute};
 
 pub const SPEC: Spec = Spec {
     name: "pcidevice",
@@ -40,113 +38,6 @@ static NAMES: Flag<bool> = switch(
     "Enable PCI device name resolution (requires pci.ids file).",
 );
 
-/// A file that is a number, and what is exposed where there is none.
-struct Attribute {
-    file: &'static str,
-    metric: Metric<4>,
-    parse: fn(&str) -> Result<Option<f64>, Malformed>,
-    otherwise: Option<f64>,
-}
-
-const fn attribute(
-    file: &'static str,
-    parse: fn(&str) -> Result<Option<f64>, Malformed>,
-    otherwise: Option<f64>,
-    metric: Metric,
-) -> Attribute {
-    let metric = metric.by(["bus", "device", "function", "segment"]);
-    Attribute { file, metric, parse, otherwise }
-}
-
-static ATTRIBUTES: [Attribute; 10] = [
-    attribute(
-        "current_link_speed",
-        speed,
-        Some(-1.0),
-        gauge(
-            "node_pcidevice_current_link_transfers_per_second",
-            "Value of current link's transfers per second (T/s)",
-        ),
-    ),
-    attribute(
-        "current_link_width",
-        width,
-        Some(-1.0),
-        gauge(
-            "node_pcidevice_current_link_width",
-            "Value of current link's width (number of lanes)",
-        ),
-    ),
-    attribute(
-        "d3cold_allowed",
-        switched,
-        Some(0.0),
-        gauge(
-            "node_pcidevice_d3cold_allowed",
-            "Whether the PCIe device supports D3cold power state (0/1).",
-        ),
-    ),
-    attribute(
-        "max_link_speed",
-        speed,
-        Some(-1.0),
-        gauge(
-            "node_pcidevice_max_link_transfers_per_second",
-            "Value of maximum link's transfers per second (T/s)",
-        ),
-    ),
-    attribute(
-        "max_link_width",
-        width,
-        Some(-1.0),
-        gauge("node_pcidevice_max_link_width", "Value of maximum link's width (number of lanes)"),
-    ),
-    attribute(
-        "numa_node",
-        node,
-        None,
-        gauge(
-            "node_pcidevice_numa_node",
-            "NUMA node number for the PCI device. -1 indicates unknown or not available.",
-        ),
-    ),
-    attribute(
-        "sriov_drivers_autoprobe",
-        switched,
-        Some(0.0),
-        gauge(
-            "node_pcidevice_sriov_drivers_autoprobe",
-            "Whether SR-IOV drivers autoprobe is enabled for the device (0/1).",
-        ),
-    ),
-    attribute(
-        "sriov_numvfs",
-        count,
-        Some(0.0),
-        gauge(
-            "node_pcidevice_sriov_numvfs",
-            "Number of Virtual Functions (VFs) currently enabled for SR-IOV.",
-        ),
-    ),
-    attribute(
-        "sriov_totalvfs",
-        count,
-        Some(0.0),
-        gauge(
-            "node_pcidevice_sriov_totalvfs",
-            "Total number of Virtual Functions (VFs) supported by the device.",
-        ),
-    ),
-    attribute(
-        "sriov_vf_total_msix",
-        count,
-        Some(0.0),
-        gauge(
-            "node_pcidevice_sriov_vf_total_msix",
-            "Total number of MSI-X vectors for Virtual Functions.",
-        ),
-    ),
-];
 static POWER_STATE: Metric<5> = gauge(
     "node_pcidevice_power_state",
     "PCIe device power state, one of: D0, D1, D2, D3hot, D3cold, unknown or error.",
@@ -168,13 +59,17 @@ struct PciDevice {
 }
 
 struct Device {
-    location: [String; 4],
+    location: Location,
+    /// The labels of the info metric; none where an identifier cannot be read.
     info: Vec<(&'static str, String)>,
     folder: Folder,
 }
 
+/// Segment, bus, device and function.
+type Location = [String; 4];
+
 impl PciDevice {
-    /// Looks whether devices came or went; if so, reads what they all are.
+    /// Looks whether devices came or went; if so, reads the identifiers of all.
     fn find(&mut self) -> Result {
         let entries = self.bus.list().or_no_data()?;
         if !self.seen.changed(entries.clone()) {
@@ -182,17 +77,14 @@ impl PciDevice {
         }
         self.known.clear();
         let ids = self.names.as_deref().map(read_ids);
-        let mut result = Ok(());
-        for entry in entries.clone() {
-            match identify(&entry, ids.as_deref()) {
-                Ok(Some((location, info))) => {
-                    let folder = self.tree.folder(&format!("{BUS}/{}", entry.name()));
-                    self.known.push(Device { location, info, folder });
-                }
-                Ok(None) => {}
-                Err(error) => result = result.and(Err(error)),
+        let mut faults = Faults::default();
+        for entry in entries {
+            if let Some((location, info)) = identify(&entry, ids.as_deref(), &mut faults) {
+                let folder = self.tree.folder(&format!("{BUS}/{}", entry.name()));
+                self.known.push(Device { location, info, folder });
             }
         }
+        let result = faults.end();
         if result.is_err() {
             self.seen.forget();
         }
@@ -202,39 +94,39 @@ impl PciDevice {
 
 impl Collector for PciDevice {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = self.find();
-        if matches!(result, Err(Error::NoData)) {
-            return result;
+        let found = self.find();
+        if matches!(found, Err(Error::NoData)) {
+            return found;
         }
+        let mut faults = Faults::default();
+        faults.keep(found);
         for device in &self.known {
-            let put = device.put(out);
-            result = result.and(put);
+            faults.keep(device.put(out));
         }
-        result
+        faults.end()
     }
 }
 
 impl Device {
     fn put(&self, out: &mut Sink) -> Result {
-        let Some(dir) = self.folder.dir().unless_unreadable()? else { return Ok(()) };
-        let mut labels = [("", ""); 19];
-        for (label, (name, value)) in labels.iter_mut().zip(&self.info) {
-            *label = (name, value);
+        let mut faults = Faults::default();
+        let Some(dir) = faults.read(self.folder.dir()) else { return faults.end() };
+        if !self.info.is_empty() {
+            let mut labels = [("", ""); 19];
+            for (label, (name, value)) in labels.iter_mut().zip(&self.info) {
+                *label = (name, value);
+            }
+            let help = "Non-numeric data from /sys/bus/pci/devices/<location>, value is always 1.";
+            out.family("node_pcidevice_info", help, Kind::Gauge)
+                .sample(labels.get(..self.info.len()).unwrap_or_default(), 1.0);
         }
-        let help = "Non-numeric data from /sys/bus/pci/devices/<location>, value is always 1.";
-        out.family("node_pcidevice_info", help, Kind::Gauge)
-            .sample(labels.get(..self.info.len()).unwrap_or_default(), 1.0);
-
         let [segment, bus, device, function] = &self.location;
-        let mut result = Ok(());
         for Attribute { file, metric, parse, otherwise } in &ATTRIBUTES {
-            match dir.parse(file, parse).unless_unreadable() {
-                Ok(value) => {
-                    if let Some(value) = value.flatten().or(*otherwise) {
-                        out.put(metric, [bus, device, function, segment], value);
-                    }
-                }
-                Err(error) => result = result.and(Err(error)),
+            let Some(value) = faults.keep(dir.parse(file, parse).unless_unreadable()) else {
+                continue;
+            };
+            if let Some(value) = value.flatten().or(*otherwise) {
+                out.put(metric, [bus, device, function, segment], value);
             }
         }
         let state = dir.text("power_state").ok().flatten();
@@ -243,7 +135,7 @@ impl Device {
                 out.put(&POWER_STATE, [bus, device, function, segment, &one], one == state);
             }
         }
-        result
+        faults.end()
     }
 }
 
@@ -259,20 +151,32 @@ fn read_ids(path: &str) -> String {
     String::new()
 }
 
-/// Where a device is and what it is, as labels; `None` where it is gone.
+/// The location of a device and the labels of its info metric, an empty list where an identifier
+/// cannot be read; `None` where the device is gone.
 fn identify(
     entry: &Entry<'_>,
     ids: Option<&str>,
-) -> Result<Option<([String; 4], Vec<(&'static str, String)>)>> {
-    let Some(link) = entry.link().unless_unreadable()? else { return Ok(None) };
-    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(None) };
+    faults: &mut Faults,
+) -> Option<(Location, Vec<(&'static str, String)>)> {
+    let link = faults.read(entry.link())?;
+    let dir = faults.read(entry.dir())?;
     let mut parts = link.iter().rev().map(|part| part.to_string_lossy());
-    let Some(location) = parts.next().as_deref().and_then(location) else { return Ok(None) };
+    let location = parts.next().as_deref().and_then(location)?;
     let parent = parts.next().as_deref().and_then(self::location);
-    let [parent_segment, parent_bus, parent_device, parent_function] =
-        parent.unwrap_or_else(|| ["*"; 4].map(str::to_owned));
-    let Some((numbers, revision)) = numbers(&dir)? else { return Ok(None) };
+    let parent = parent.unwrap_or_else(|| ["*"; 4].map(str::to_owned));
+    let info = faults.read(numbers(&dir)).map(|numbers| info(&location, parent, numbers, ids));
+    Some((location, info.unwrap_or_default()))
+}
+
+/// The labels of the info metric, in alphabetical order.
+fn info(
+    location: &Location,
+    parent: Location,
+    (numbers, revision): (ids::Numbers, u32),
+    ids: Option<&str>,
+) -> Vec<(&'static str, String)> {
     let [segment, bus, device, function] = location.clone();
+    let [parent_segment, parent_bus, parent_device, parent_function] = parent;
     let id = |number: u32| format!("0x{number:04x}");
     let mut info = vec![
         ("bus", bus),
@@ -301,10 +205,10 @@ fn identify(
         ]);
         info.sort_by_key(|(name, _)| *name);
     }
-    Ok(Some((location, info)))
+    info
 }
 
-/// What a device is, and its revision; `None` where it does not say it all.
+/// The identifiers of a device, and its revision; `None` where one of them cannot be read.
 fn numbers(dir: &Dir<'_>) -> Result<Option<(ids::Numbers, u32)>> {
     let mut numbers = [0; 6];
     let files = ["class", "vendor", "device", "subsystem_vendor", "subsystem_device", "revision"];
@@ -320,7 +224,7 @@ fn numbers(dir: &Dir<'_>) -> Result<Option<(ids::Numbers, u32)>> {
 }
 
 /// Segment, bus, device and function of `0000:41:00.0`.
-fn location(text: &str) -> Option<[String; 4]> {
+fn location(text: &str) -> Option<Location> {
     let (segment, rest) = text.split_once(':')?;
     let (bus, rest) = rest.split_once(':')?;
     let (device, function) = rest.split_once('.')?;
@@ -333,47 +237,10 @@ fn location(text: &str) -> Option<[String; 4]> {
     ])
 }
 
-/// Transfers in a second from `8.0 GT/s PCIe`, with older kernels `8 GT/s`.
-fn speed(text: &str) -> Result<Option<f64>, Malformed> {
-    if is_unknown(text) {
-        return Ok(None);
-    }
-    match text.split_once(' ') {
-        Some((gigatransfers, "GT/s PCIe" | "GT/s")) => {
-            Ok(Some(number::<f64>("link speed", gigatransfers)? * 1e9))
-        }
-        _ => Err(Malformed::new("link speed", text)),
-    }
-}
-
-fn width(text: &str) -> Result<Option<f64>, Malformed> {
-    if is_unknown(text) { Ok(None) } else { Ok(Some(number::<f64>("link width", text)?)) }
-}
-
-fn is_unknown(text: &str) -> bool {
-    text.is_empty() || text.starts_with("Unknown")
-}
-
-fn switched(text: &str) -> Result<Option<f64>, Malformed> {
-    Ok(count(text)?.map(|value| f64::from(value != 0.0)))
-}
-
-fn count(text: &str) -> Result<Option<f64>, Malformed> {
-    if text.is_empty() { Ok(None) } else { Ok(Some(number::<u64>("number", text)? as f64)) }
-}
-
-/// A node; none where the machine does not say.
-fn node(text: &str) -> Result<Option<f64>, Malformed> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(number::<i32>("node", text)?).filter(|node| *node != -1).map(f64::from))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, malformed};
+    use crate::testing::Machine;
 
     #[test]
     fn locations() {
@@ -383,18 +250,6 @@ mod tests {
         for other in ["pci0000:00", "0000:00", "0000:00:02", "x:00:02.1", ""] {
             assert_eq!(location(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn speeds_and_widths() {
-        assert_eq!(speed("2.5 GT/s PCIe"), Ok(Some(2.5e9)));
-        assert_eq!(speed("8 GT/s"), Ok(Some(8e9)));
-        assert_eq!(speed("Unknown speed"), Ok(None));
-        assert_eq!(malformed(speed("8")), "bad link speed: \"8\"");
-        assert_eq!(malformed(speed("8.0 MT/s")), "bad link speed: \"8.0 MT/s\"");
-        assert_eq!((width("16"), width("Unknown")), (Ok(Some(16.0)), Ok(None)));
-        assert_eq!((node("1"), node("-1")), (Ok(Some(1.0)), Ok(None)));
-        assert_eq!(switched("2"), Ok(Some(1.0)));
     }
 
     #[test]
@@ -424,7 +279,9 @@ mod tests {
         let devices = text.lines().filter(|line| line.starts_with("node_pcidevice_info{"));
         let devices: Vec<_> = devices.map(|line| line.contains("device=\"01\"")).collect();
         assert_eq!(devices, [true], "{text}");
-        assert!(text.contains("sriov_vf_total_msix{") && !text.contains("max_link_width{"));
+        assert!(text.contains("sriov_vf_total_msix{"), "{text}");
+        assert!(!text.contains("max_link_width{bus=\"00\",device=\"01\""), "{text}");
+        assert!(text.contains("numa_node{bus=\"00\",device=\"02\",function=\"0\""), "{text}");
     }
 
     const BUS_OF_MACHINE: &str = "sys/bus/pci/devices";

@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2, memchr3};
 /// A label's name and value.
 pub type Pair = (String, String);
 
-/// What a file says under one name.
+/// The samples of one name in a file.
 #[derive(Debug)]
 pub struct Family {
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Sample {
     pub count: f64,
 }
 
-/// What a whole file says.
+/// The families of a whole file.
 #[derive(Debug, Default)]
 pub struct Content {
     /// In the order of their first mention, each with samples.
@@ -71,7 +71,7 @@ pub fn parse(text: &str) -> Result<Content, Refused> {
     }
 }
 
-/// What part of a histogram or summary a line is.
+/// The part of a histogram or summary that a line has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Point,
@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
         Ok(line)
     }
 
-    /// A name, all or part of which may be quoted; empty where there is none.
+    /// A name, which may be quoted in whole or in part; empty where no name begins.
     fn name(&mut self, colon: bool) -> Result<String, Malformed> {
         let begin = self.rest();
         let wrong = || Malformed::new("name", begin.lines().next().unwrap_or_default());
@@ -270,7 +270,8 @@ impl<'a> Parser<'a> {
         Ok((i, Part::Point))
     }
 
-    /// The rest of a sample's line, from its labels on; the name is among them where `of` is none.
+    /// The rest of a sample's line, from its labels on; where `of` is `None`, the name is among
+    /// them.
     fn sample(&mut self, mut of: Option<(usize, Part)>) -> Result<(), Malformed> {
         let begin = self.seen();
         let mut labels = Vec::new();
@@ -416,7 +417,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// What stands for `\` and this byte.
+/// The character that `\` and this byte stand for.
 const fn escape(byte: u8) -> Option<char> {
     match byte {
         b'\\' => Some('\\'),
@@ -451,8 +452,8 @@ fn is_gauge_histogram(text: &str) -> bool {
     ["gauge_histogram", "gaugehistogram"].iter().any(|kind| text.eq_ignore_ascii_case(kind))
 }
 
-/// A number as Go reads it, without hexadecimal exponents and underscores: what is too large is
-/// wrong, and NaN has no sign.
+/// A number as Go reads it, without hexadecimal exponents and underscores. A number that is too
+/// large for a float64 is wrong, and NaN has no sign.
 fn float(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     let named = memchr2(b'n', b'N', text.as_bytes()).is_some();

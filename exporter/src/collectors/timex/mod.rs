@@ -1,9 +1,9 @@
 //! How the kernel disciplines its clock, from adjtimex(2).
 //!
-//! `kernel/time/ntp.c`; the numbers are those of the running kernel, whatever `--path.procfs` is.
-//! Offset and jitter are in nanoseconds where the status has `STA_NANO`, else in microseconds;
-//! frequencies are in parts per million, with 16 bits after the point. A sandbox that refuses the
-//! call has no data.
+//! `kernel/time/ntp.c`; the numbers are always those of the running kernel: `--path.procfs` does
+//! not matter. Offset and jitter are in nanoseconds where the status has `STA_NANO`, else in
+//! microseconds; frequencies are in parts per million, with 16 bits after the point. A sandbox that
+//! refuses the call has no data.
 
 mod sys;
 

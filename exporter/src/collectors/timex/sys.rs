@@ -3,7 +3,7 @@
 
 use std::io;
 
-/// What adjtimex(2) returns, and what it writes where it is asked to change nothing.
+/// The state that adjtimex(2) returns and the structure that it fills, changing nothing.
 pub(super) fn adjtimex() -> io::Result<(i32, libc::timex)> {
     let mut timex = zeroed();
     // SAFETY: the address is that of a structure the kernel may write, of the type it writes.

@@ -100,7 +100,8 @@ pub fn append_float(text: &mut String, value: f64) {
     append_digits(text, whole, fraction, exponent);
 }
 
-/// `whole`, one digit; `fraction`, the others without trailing zeros.
+/// Appends a number of which `whole` is the first digit and `fraction` the others, without
+/// trailing zeros.
 fn append_digits(text: &mut String, whole: &str, fraction: &str, exponent: i32) {
     if !(SCIENTIFIC_BELOW..SCIENTIFIC_FROM).contains(&exponent) {
         text.push_str(whole);

@@ -43,7 +43,7 @@ impl Label for Cow<'_, str> {
     }
 }
 
-/// What the kernel calls a name need not be UTF-8: each run that is not becomes one U+FFFD.
+/// A name from the kernel need not be UTF-8: each run of bytes that is not becomes one U+FFFD.
 impl Label for [u8] {
     fn append(&self, text: &mut String) {
         if let Ok(all) = std::str::from_utf8(self) {

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
-/// So long is waited even if a scrape's answer is due earlier: rather late than wrong.
+/// How long a collector waits at least, even if the scrape's answer is due earlier: an answer that
+/// is late is better than one that is wrong.
 const LEAST: Duration = Duration::from_millis(250);
 
-/// Where text goes in the end.
+/// A destination of text.
 pub trait Body {
     /// Takes the next pieces.
     fn append(&mut self, pieces: &[&str]);
@@ -72,7 +73,7 @@ struct Sample {
 }
 
 impl Sink {
-    /// Empties the sink for scrape number `scrape`; what is steady keeps its buffers.
+    /// Empties the sink for scrape number `scrape`; families that come again keep their buffers.
     pub fn begin(&mut self, scrape: u64) {
         self.scrape = scrape;
         self.deadline = None;
@@ -89,7 +90,7 @@ impl Sink {
         }
         if disordered {
             self.families.retain(|family| family.empty_for <= KEPT_WHILE_EMPTY);
-            // What is in order already is soon merged with what others have.
+            // Families in order are merged sooner with those of other collectors.
             self.families.sort_by(|a, b| a.name.cmp(&b.name));
             self.index = (self.families.iter().enumerate())
                 .map(|(i, family)| (family.name.clone(), i))
@@ -109,8 +110,8 @@ impl Sink {
         self.deadline = at;
     }
 
-    /// How long a collector may wait for what may not come: `most`, or half of what is left of
-    /// the scrape's time, but not less than a quarter of a second.
+    /// How long a collector may wait for an answer that may never come: `most`, or half of the rest
+    /// of the scrape's time, but not less than a quarter of a second.
     #[must_use]
     pub fn patience(&self, most: Duration) -> Duration {
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -258,7 +259,7 @@ impl Family {
         self.end_sample(labels.len());
     }
 
-    /// One line; `keyed` for the first of a sample, whose labels are what it is ordered by.
+    /// Appends a line. The first of a sample is `keyed`: the sample is ordered by its labels.
     fn line(
         &mut self,
         suffix: &str,

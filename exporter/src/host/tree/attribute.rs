@@ -5,8 +5,8 @@ use crate::exposition::Label;
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 use std::ops::Deref;
 
-/// Reads what there is, at most a page. One read is enough for what does not fill the room: sysfs
-/// gives an attribute whole (`kernfs_fop_read_iter()`), and so do a process's files.
+/// Reads the file, at most a page of it. A read that does not fill the room was the last: sysfs
+/// gives an attribute whole (`kernfs_fop_read_iter()`), and procfs the files of a process.
 pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
     let fd = open(at, name, OFlags::empty())?;
     let mut page = Bytes::default();
@@ -30,7 +30,7 @@ pub(super) const PAGE: usize = 4096;
 /// Nearly all attributes are shorter, and a value that is handed on is copied.
 const ROOM: usize = 512;
 
-/// What an attribute contains, on the stack save where it is long.
+/// The content of an attribute, on the stack save where it is long.
 pub struct Bytes {
     short: [u8; ROOM],
     len: usize,

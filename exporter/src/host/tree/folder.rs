@@ -121,7 +121,7 @@ impl Names {
     }
 }
 
-/// What a name is in; only needed to say where an error was.
+/// The directory that a name is in; only needed to name the file of an error.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
     Folder(&'a Path),
@@ -156,7 +156,7 @@ impl<'a> Entry<'a> {
         self.name
     }
 
-    /// The name, with U+FFFD for what is not UTF-8.
+    /// The name, with U+FFFD for bytes that are not UTF-8.
     #[must_use]
     pub fn name(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.name)
@@ -168,7 +168,7 @@ impl<'a> Entry<'a> {
         self.place.join(self.name).join(file)
     }
 
-    /// The directory of that name; `None` where it is none, or gone.
+    /// The directory of that name; `None` where there is no such directory.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -176,17 +176,17 @@ impl<'a> Entry<'a> {
         open_dir(self.at, self.name, self.place, self.name)
     }
 
-    /// The inode of the directory of that name; `None` where it is none, or gone. What sysfs
-    /// makes anew has another, even where the name is the same.
+    /// The inode of the directory of that name; `None` where there is no such directory. A
+    /// directory that sysfs makes anew has another inode, even under the same name.
     #[must_use]
     pub fn inode(&self) -> Option<u64> {
         let stat = rustix::fs::statat(self.at, self.name, AtFlags::empty()).ok()?;
         FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino)
     }
 
-    /// What one call reads of `file` in the directory of that name, in `room`; `None` where the
-    /// file is not there or its process is gone. For directories that are many, such as the
-    /// processes: two calls fewer than [`Entry::dir`] needs.
+    /// The bytes that one call reads into `room`, of `file` in the directory of that name; `None`
+    /// where there is no such file or its process is gone. It makes two calls fewer than
+    /// [`Entry::dir`], for places with very many directories, such as those of the processes.
     ///
     /// # Errors
     /// It cannot be read.
@@ -232,7 +232,7 @@ impl<'a> Entry<'a> {
         attribute_as(self.at, self.place, self.name, parse)
     }
 
-    /// What the file of that name contains, as [`Dir::bytes`].
+    /// The content of the file of that name, as [`Dir::bytes`].
     ///
     /// # Errors
     /// As [`Dir::bytes`].
@@ -298,7 +298,7 @@ impl Dir<'_> {
         }
     }
 
-    /// What one attribute contains, which need not be UTF-8; `None` as for [`Dir::text`].
+    /// The content of one attribute, which need not be UTF-8; `None` as for [`Dir::text`].
     ///
     /// # Errors
     /// It cannot be read.
@@ -335,13 +335,13 @@ impl Dir<'_> {
         attribute_as(&self.fd, Place::Dir(self), file.as_bytes(), parse)
     }
 
-    /// What has that name in it, where that need not be UTF-8. Nothing is opened yet.
+    /// The entry of that name, which need not be UTF-8. Nothing is opened yet.
     #[must_use]
     pub const fn entry<'a>(&'a self, name: &'a [u8]) -> Entry<'a> {
         Entry { place: Place::Dir(self), at: &self.fd, name }
     }
 
-    /// The directory of that name in it; `None` where it is none, or gone.
+    /// The directory of that name in it; `None` where there is no such directory.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -361,7 +361,8 @@ impl Dir<'_> {
         Ok(names.iter().map(move |name| Entry { place, at: &self.fd, name }))
     }
 
-    /// Where the symbolic link of that name points, as it is written; `None` where there is none.
+    /// The target of the symbolic link of that name, as it is written; `None` where there is no
+    /// link.
     ///
     /// # Errors
     /// It cannot be read.
@@ -370,7 +371,7 @@ impl Dir<'_> {
     }
 
     /// Where a name in it leads once all symbolic links are followed; `None` where nowhere.
-    /// One system call for each part of the path: for what is asked once.
+    /// It takes a system call for each part of the path, and so is for questions asked once.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<PathBuf> {
         std::fs::canonicalize(self.path(name)).ok()
@@ -434,7 +435,7 @@ fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno>
 pub struct Seen(Vec<u64>);
 
 impl Seen {
-    /// Whether `entries` are others than those of the last call.
+    /// Whether `entries` differ from those of the last call.
     pub fn changed<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>> + Clone) -> bool {
         let inodes = entries.filter_map(|entry| entry.inode());
         if inodes.clone().eq(self.0.iter().copied()) {
