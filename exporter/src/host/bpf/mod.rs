@@ -8,6 +8,7 @@
 mod btf;
 mod health;
 mod neighbour;
+mod object;
 mod sys;
 
 use std::{
@@ -17,10 +18,6 @@ use std::{
 };
 
 use crate::flag::{AnyFlag, Flag, switch};
-use aya::{
-    Btf, Ebpf, EbpfError,
-    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint},
-};
 use rustix::thread::{CapabilitySet, capabilities};
 
 pub use self::{
@@ -59,12 +56,29 @@ pub enum Error {
         /// The member, or a path of them.
         member: String,
     },
-    /// The kernel refuses the programs' maps.
-    #[error("maps: {}", whole(.0))]
-    Object(Box<EbpfError>),
+    /// The kernel lacks an event that a program waits for.
+    #[error("the kernel has no tracepoint {0}")]
+    NoTracepoint(&'static str),
+    /// The file with the programs is not as it should be.
+    #[error("the programs' object file: {0}")]
+    Object(String),
+    /// The kernel refuses the types of the programs.
+    #[error("the programs' types: {source}{}", advice(.source))]
+    Types {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel refuses a map.
+    #[error("map {map}: {source}{}", advice(.source))]
+    Create {
+        /// The map.
+        map: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The kernel refuses a program.
-    #[error("program {program}: {source}")]
-    Program {
+    #[error("program {program}: {source}{}", advice(.source))]
+    Load {
         /// The program.
         program: &'static str,
         /// What the kernel said.
@@ -73,6 +87,14 @@ pub enum Error {
     /// The kernel does not know a helper that a program calls.
     #[error("program {program}: {source}; it takes Linux 5.13 or later")]
     TooOld {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A program does not run when it is asked to.
+    #[error("program {program}: {source}")]
+    Program {
         /// The program.
         program: &'static str,
         /// What the kernel said.
@@ -199,16 +221,17 @@ impl Shared {
     }
 }
 
-/// An error and its causes; the last is what the kernel said.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+/// What to do about a refusal.
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // The capabilities are there, or nothing would have been tried.
+        Some(libc::EPERM) => {
+            "; capabilities of a user namespace do not count, and bpf(2) must be allowed by the \
+             container's seccomp profile and by the kernel's lockdown mode"
+        }
+        Some(libc::ENOMEM) => "; a smaller --bpf.neighbour-map-entries takes less memory",
+        _ => "",
     }
-    text
 }
 
 /// Whether the process has what loading takes.
@@ -236,91 +259,4 @@ pub trait Health {
     fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64);
     /// By how much a subject differs from what it should be.
     fn audit(&mut self, subject: &'static str, difference: i64);
-}
-
-/// How a program comes to run.
-#[derive(Clone, Copy)]
-enum Hook {
-    /// At a tracepoint of that name, with typed arguments.
-    Tracepoint(&'static str),
-    /// When the daemon asks for it.
-    OnDemand(&'static str),
-}
-
-impl Hook {
-    /// The program's name in the object.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Tracepoint(name) | Self::OnDemand(name) => name,
-        }
-    }
-
-    /// Whether it runs by itself.
-    const fn is_attached(self) -> bool {
-        matches!(self, Self::Tracepoint(_))
-    }
-
-    /// Loads and attaches the program; it stays until `ebpf` is dropped.
-    fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
-        let name = self.name();
-        let wrong = |source| program(name, source);
-        match self {
-            Self::Tracepoint(_) => {
-                let hook: &mut BtfTracePoint = find(ebpf, name)?;
-                again(|| hook.load(name, btf).map_err(wrong))?;
-                hook.attach().map_err(wrong)?;
-            }
-            Self::OnDemand(_) => {
-                let hook: &mut RawTracePoint = find(ebpf, name)?;
-                again(|| hook.load().map_err(wrong)).map_err(too_old)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Loads once more where the verifier gave up for a signal that the process was about to get.
-fn again(mut load: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
-    const TIMES: usize = 5;
-    for _ in 1..TIMES {
-        match load() {
-            Err(Error::Program { source, .. }) if source.raw_os_error() == Some(libc::EAGAIN) => {}
-            other => return other,
-        }
-    }
-    load()
-}
-
-/// The program of that name.
-fn find<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    ebpf.program_mut(name)
-        .ok_or(ProgramError::NotLoaded)
-        .and_then(<&mut P>::try_from)
-        .map_err(|source| program(name, source))
-}
-
-/// What the kernel says to a helper that it does not know.
-fn too_old(error: Error) -> Error {
-    match error {
-        Error::Program { program, source } if source.raw_os_error() == Some(libc::EINVAL) => {
-            Error::TooOld { program, source }
-        }
-        other => other,
-    }
-}
-
-/// The verifier's reasons fill pages: they are logged, not carried about.
-fn program(program: &'static str, error: ProgramError) -> Error {
-    let source = match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            tracing::debug!("program {program} refused: {verifier_log}");
-            io_error
-        }
-        ProgramError::SyscallError(error) => error.io_error,
-        other => io::Error::other(other),
-    };
-    Error::Program { program, source }
 }

@@ -23,20 +23,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::{
-    Ebpf,
-    maps::{Array, HashMap, IterableMap as _, MapData, MapError},
-    programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
-};
-use aya_log::EbpfLogger;
+use aya::maps::{Array, HashMap, IterableMap as _, MapData, MapError};
 use exporter_common::neighbour::{GONE, Known, STEPS, Totals};
-use log::Log;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 pub use exporter_common::neighbour::{Counts, FAMILIES, Key};
 
 use self::audit::Audit;
-use super::{Error, Health, Hook, Runs, find, permitted, sys};
+use super::{
+    Error, Health, Runs,
+    object::{Hook, Set},
+    permitted, sys,
+};
 
 /// The programs. The first to run is the last: what was created is not to be removed unseen.
 const HOOKS: [Hook; 9] = [
@@ -100,13 +98,12 @@ impl Reason {
 /// The programs, attached, and their counts.
 pub struct Neighbours {
     /// Holds the programs; they are detached with it.
-    ebpf: Ebpf,
+    set: Set,
     counts: HashMap<MapData, Key, Counts>,
     /// Those that are not in their slot.
     entries: HashMap<MapData, u64, Known>,
     batch: Array<MapData, u64>,
     totals: Array<MapData, Totals>,
-    logger: EbpfLogger<&'static dyn Log>,
     netns: u32,
     /// Elements that the map of entries has room for.
     room: u32,
@@ -151,24 +148,19 @@ impl Neighbours {
     pub fn start(options: &Options<'_>) -> Result<Self, Error> {
         permitted()?;
         let interfaces = load::interfaces()?;
-        let mut ebpf = load::load(options.btf, options.entries, interfaces)?;
-        let logger = EbpfLogger::init(&mut ebpf).map_err(|error| Error::Map {
-            map: "AYA_LOGS",
-            source: std::io::Error::other(error),
-        })?;
-        let mut map = |name| ebpf.take_map(name).ok_or_else(|| absent(name));
-        let counts = HashMap::try_from(map("COUNTS")?).map_err(|e| wrong("COUNTS", e))?;
-        let entries = HashMap::try_from(map("ENTRIES")?).map_err(|e| wrong("ENTRIES", e))?;
-        let batch = Array::try_from(map("BATCH")?).map_err(|e| wrong("BATCH", e))?;
-        let totals = Array::try_from(map("TOTALS")?).map_err(|e| wrong("TOTALS", e))?;
+        let kernel = load::Kernel::read(options.btf)?;
+        let set = kernel.load(load::Room { entries: options.entries, interfaces })?;
+        let counts = HashMap::try_from(set.map("COUNTS")?).map_err(|e| wrong("COUNTS", e))?;
+        let entries = HashMap::try_from(set.map("ENTRIES")?).map_err(|e| wrong("ENTRIES", e))?;
+        let batch = Array::try_from(set.map("BATCH")?).map_err(|e| wrong("BATCH", e))?;
+        let totals = Array::try_from(set.map("TOTALS")?).map_err(|e| wrong("TOTALS", e))?;
         sys::trim();
         let mut neighbours = Self {
-            ebpf,
+            set,
             counts,
             entries,
             batch,
             totals,
-            logger,
             netns: options.netns,
             room: options.entries,
             interfaces,
@@ -202,7 +194,6 @@ impl Neighbours {
     pub fn counts(&mut self, scrape: u64, mut each: impl FnMut(Key, &Counts)) -> Result<(), Error> {
         let is_fresh = scrape > 0 && scrape == self.scrape;
         let refreshed = if is_fresh { Ok(()) } else { self.refresh() };
-        self.logger.flush();
         match &refreshed {
             Ok(()) if self.warned => tracing::info!("neighbours are counted by eBPF again"),
             Err(error) if !self.warned => {
@@ -233,7 +224,7 @@ impl Neighbours {
     /// What the programs cost, and whether they do what they should.
     pub fn health(&self, health: &mut impl Health) -> Result<(), Error> {
         for (hook, &runs) in HOOKS.iter().zip(&self.runs) {
-            let runs = if hook.is_attached() { runs } else { self.runs(hook)? };
+            let runs = if hook.is_attached() { runs } else { self.set.runs(hook.name())? };
             health.program(hook.name(), hook.is_attached(), runs);
         }
         health.map("neighbour_entries", self.entries().unsigned_abs(), self.room.into());
@@ -264,7 +255,7 @@ impl Neighbours {
                     inheritable: CapabilitySet::empty(),
                 };
                 set_capabilities(None, none).is_ok()
-                    && self.runs(&Hook::OnDemand(SETTLE)).is_ok()
+                    && self.set.runs(SETTLE).is_ok()
                     && self.settle().is_ok()
                     && self.read().is_ok()
             };
@@ -357,7 +348,7 @@ impl Neighbours {
             if start.elapsed() > PATIENCE {
                 return Err(Error::Unsettled);
             }
-            self.run(WALK, [hash, bucket])?;
+            self.set.run(WALK, &[hash, bucket])?;
             bucket = self.totals()?.walked;
         }
     }
@@ -392,43 +383,20 @@ impl Neighbours {
             } else if slot.is_none() {
                 return Ok(());
             }
-            self.run(SWEEP, [slot.unwrap_or_default().into(), 0])?;
+            self.set.run(SWEEP, &[slot.unwrap_or_default().into(), 0])?;
         }
     }
 
     /// Looks the tables up, and for entries that no tracepoint has told of.
     fn settle(&mut self) -> Result<(), Error> {
-        self.run(SETTLE, [self.started.into(), self.walk.into()])
-    }
-
-    /// Runs a program that is attached to nothing.
-    fn run(&mut self, program: &'static str, [a, b]: [u64; 2]) -> Result<(), Error> {
-        let mut options = RawTracePointRunOptions::new();
-        let [first, second, ..] = &mut options.args;
-        (*first, *second) = (a, b);
-        find::<RawTracePoint>(&mut self.ebpf, program)?
-            .test_run(options)
-            .map(drop)
-            .map_err(|source| super::program(program, source))
-    }
-
-    /// What the kernel knows of a program.
-    fn runs(&self, hook: &Hook) -> Result<Runs, Error> {
-        let program = hook.name();
-        let fd = self
-            .ebpf
-            .program(program)
-            .ok_or(ProgramError::NotLoaded)
-            .and_then(Program::fd)
-            .map_err(|source| super::program(program, source))?;
-        sys::runs(fd.as_fd()).map_err(|source| Error::Map { map: program, source })
+        self.set.run(SETTLE, &[self.started.into(), self.walk.into()])
     }
 
     /// How often one of the programs did not run.
     fn missed(&mut self) -> Result<u64, Error> {
         let mut missed = 0;
         for (i, hook) in HOOKS.iter().enumerate().filter(|(_, hook)| hook.is_attached()) {
-            let runs = self.runs(hook)?;
+            let runs = self.set.runs(hook.name())?;
             missed += runs.missed;
             if let Some(known) = self.runs.get_mut(i) {
                 *known = runs;
@@ -465,10 +433,6 @@ impl Neighbours {
         self.last = self.keys.iter().copied().zip(self.values.iter().copied()).collect();
         Ok(())
     }
-}
-
-fn absent(map: &'static str) -> Error {
-    Error::Map { map, source: std::io::ErrorKind::NotFound.into() }
 }
 
 fn wrong(map: &'static str, error: MapError) -> Error {
