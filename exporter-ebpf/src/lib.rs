@@ -8,6 +8,12 @@ use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
+/// For [`for_each!`].
+#[doc(hidden)]
+pub mod helpers {
+    pub use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
+}
+
 /// A structure of the kernel, and how it may be read.
 pub struct Pointer<A>(pub *const c_void, PhantomData<A>);
 
@@ -101,9 +107,8 @@ impl<A> Clone for Pointer<A> {
 
 impl<A> Copy for Pointer<A> {}
 
-/// Adds to a number in a map, whatever other processors do to it at the same time.
-///
-/// Rust has no atomic addition for this target; the instruction is as old as BPF.
+/// Adds to a number in a map as one step, after all steps before and before all after it. Since
+/// Linux 5.12.
 ///
 /// # Safety
 ///
@@ -111,12 +116,13 @@ impl<A> Copy for Pointer<A> {}
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 pub unsafe fn add(number: *mut u64, n: i64) {
-    // SAFETY: the verifier checks the write.
+    // SAFETY: the verifier checks the write. The instruction that does not return what was there
+    // promises no order on some processors.
     unsafe {
         core::arch::asm!(
-            "lock *(u64 *)({number} + 0) += {n}",
+            "{n} = atomic_fetch_add((u64 *)({number} + 0), {n})",
             number = in(reg) number,
-            n = in(reg) n,
+            n = inlateout(reg) n => _,
         );
     }
 }
@@ -162,6 +168,24 @@ pub unsafe fn compare_exchange(number: *mut u64, old: u64, new: u64) -> u64 {
     before
 }
 
+/// Calls `each` with every element of a map: its key, its value and `context`.
+///
+/// A macro, since the verifier wants the map's and the function's addresses as constants.
+#[macro_export]
+macro_rules! for_each {
+    ($map:ident, $each:ident, $context:expr) => {
+        // SAFETY: the map and the function are what the helper wants.
+        unsafe {
+            let map = (&raw const $map).cast_mut().cast();
+            $crate::helpers::bpf_for_each_map_elem(
+                map,
+                $each as *mut core::ffi::c_void,
+                $context,
+                0,
+            );
+        }
+    };
+}
 /// The kernel gives some helpers only to programs under a license that it knows to be
 /// compatible with its own.
 #[cfg(target_arch = "bpf")]

@@ -7,6 +7,11 @@ use crate::{
     host::Host,
 };
 
+pub use rustix::thread::CapabilitySet;
+
+/// The capabilities of a collector that needs none.
+pub const NONE: CapabilitySet = CapabilitySet::empty();
+
 /// A source of samples. Owns its buffers, file descriptors and sockets.
 pub trait Collector: Send {
     /// Puts one scrape's samples into `out`.
@@ -60,6 +65,8 @@ pub struct Spec {
     pub name: &'static str,
     /// Whether it runs unless told otherwise; node_exporter's default.
     pub enabled: bool,
+    /// Capabilities that the collector uses at each scrape: only these are kept after the start.
+    pub capabilities: CapabilitySet,
     /// Its own flags, each named `collector.<name>.…`.
     pub flags: &'static [&'static dyn AnyFlag],
     /// Makes the collector. An error ends the start: it is a flag that cannot be honored,

@@ -18,6 +18,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
         tracing::warn!(collectors, "Not built yet, ignored");
     }
     let host = host::Host::new(flags);
+    host.bpf.keep(privileges::restrict); // there is one thread yet
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -29,12 +30,13 @@ pub fn run(config: &cli::Config) -> Result<()> {
             (spec.new)(&host, flags).with_context(|| format!("collector {}", spec.name))?;
         collectors.push((spec.name, collector));
     }
+    host.bpf.release();
     let mut listeners = Vec::new();
     for address in flags.get(&web::LISTEN) {
         let listener = web::bind(&address).map_err(|error| anyhow!(error))?;
         listeners.push(listener);
     }
-    privileges::drop_all_but(&host.bpf, config.collectors.iter().map(|spec| spec.name));
+    privileges::drop_all_but(&host.bpf, &config.collectors);
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
         scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat());

@@ -1,13 +1,13 @@
 //! The names with which every collector's file begins.
 
 pub use crate::{
-    collector::{Collector, Spec},
-    error::{Absent, Error, Malformed, Optional, Result},
+    collector::{CapabilitySet, Collector, NONE, Spec},
+    error::{Absent, Error, Malformed, Result, Unreadable},
     exposition::{Metric, Sink, counter, gauge, untyped},
     flag::{Filter, FilterFlags, Flag, Flags, Pattern, Rule, pattern, switch, text, texts},
     host::{
         Host,
-        tree::{Dir, Entry, File, Folder, Names, Seen, Tree},
+        tree::{Dir, Entry, File, Folder, Names, Seen, SingleFile, Tree},
     },
     parse::Words,
 };

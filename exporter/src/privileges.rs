@@ -1,7 +1,8 @@
 //! Giving up what the process need not have any more.
 //!
 //! Programs are loaded and attached at the start; what they count is read through descriptors,
-//! which takes no capability since Linux 5.19. So all of them are dropped once the collectors are
+//! which takes no capability since Linux 5.19. More room for them later is had from another process
+//! ([`Bpf::keep`]). So all of them are dropped once the collectors are
 //! made and the addresses bound, before there are other threads, which would keep theirs.
 
 use rustix::{
@@ -13,31 +14,13 @@ use rustix::{
 };
 use std::sync::PoisonError;
 
-use crate::host::bpf::Bpf;
+use crate::{collector::Spec, host::bpf::Bpf};
 
-/// What collectors do at each scrape that takes a capability.
-const NEEDED: [(&str, CapabilitySet); 10] = [
-    // ctnetlink, where /proc has no counters.
-    ("conntrack", CapabilitySet::NET_ADMIN),
-    // Mount points, and folders of text files, below others' private folders.
-    ("btrfs", CapabilitySet::DAC_READ_SEARCH),
-    ("filesystem", CapabilitySet::DAC_READ_SEARCH),
-    ("textfile", CapabilitySet::DAC_READ_SEARCH),
-    // Files that only root may read, for an exporter of another user.
-    ("cpufreq", CapabilitySet::DAC_READ_SEARCH),
-    ("mountstats", CapabilitySet::DAC_READ_SEARCH),
-    ("rapl", CapabilitySet::DAC_READ_SEARCH),
-    ("slabinfo", CapabilitySet::DAC_READ_SEARCH),
-    ("perf", CapabilitySet::PERFMON),
-    // Processes of others where /proc is mounted with hidepid.
-    ("processes", CapabilitySet::SYS_PTRACE),
-];
-
-/// Drops every capability of this thread, save what `bpf` and the collectors of these names need,
+/// Drops every capability of this thread, save what `bpf` and these collectors need,
 /// and makes sure that none is gained by running another program.
 ///
 /// What the kernel refuses is logged: the exporter works with too many as well as with none.
-pub fn drop_all_but<'a>(bpf: &Bpf, collectors: impl IntoIterator<Item = &'a str>) {
+pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
     let mut keep = needed(collectors);
     if let Some(neighbours) = bpf.loaded() {
         let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,17 +35,16 @@ pub fn drop_all_but<'a>(bpf: &Bpf, collectors: impl IntoIterator<Item = &'a str>
     }
 }
 
-fn needed<'a>(collectors: impl IntoIterator<Item = &'a str>) -> CapabilitySet {
-    let mut keep = CapabilitySet::empty();
-    for name in collectors {
-        for (_, needed) in NEEDED.iter().filter(|(needing, _)| *needing == name) {
-            keep |= *needed;
-        }
-    }
-    keep
+fn needed(collectors: &[&Spec]) -> CapabilitySet {
+    collectors.iter().fold(CapabilitySet::empty(), |keep, spec| keep | spec.capabilities)
 }
 
-fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
+/// Drops every capability of this thread but these, and makes sure that none is gained by running
+/// another program.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
     set_no_new_privs(true)?;
     let has = capabilities(None)?;
     // Dropping from the bounding set takes a capability itself; without it there is no need to,
@@ -88,22 +70,22 @@ fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::ALL;
 
     #[test]
-    fn what_only_root_may_read_takes_the_capability_to_read_all() {
-        // All else that is root's alone is read at the start (dmi) or over other ways.
-        for name in ["rapl", "slabinfo", "cpufreq", "mountstats", "btrfs"] {
-            assert_eq!(needed([name]), CapabilitySet::DAC_READ_SEARCH, "{name}");
-        }
-        assert_eq!(needed(["loadavg", "uname"]), CapabilitySet::empty());
-    }
-
-    #[test]
-    fn collectors_that_need_something_are_known() {
-        let known = |name| crate::collectors::ALL.iter().any(|spec| spec.name == name);
-        let planned = |name| crate::upstream::COLLECTORS.contains(&name);
-        for (name, _) in NEEDED {
-            assert!(known(name) || planned(name), "{name}");
+    fn the_capabilities_of_the_collectors_add_up() {
+        let named = |names: &[&str]| -> Vec<&Spec> {
+            ALL.iter().copied().filter(|spec| names.contains(&spec.name)).collect()
+        };
+        for (names, want) in [
+            (&[][..], CapabilitySet::empty()),
+            (&["loadavg", "uname"], CapabilitySet::empty()),
+            (&["rapl", "loadavg", "slabinfo"], CapabilitySet::DAC_READ_SEARCH),
+            (&["conntrack", "processes"], CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE),
+        ] {
+            let specs = named(names);
+            assert_eq!(specs.len(), names.len());
+            assert_eq!(needed(&specs), want, "{names:?}");
         }
     }
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use exporter::host::{
-    bpf::{Counts, Neighbours, Options},
+    bpf::{Counts, Neighbours, Options, Sizes},
     netlink::{Links, Socket, Step},
 };
 use nix::sched::CloneFlags;
@@ -146,7 +146,9 @@ fn rearrange(mut at: Namespace) {
 fn start(entries: u32) -> Option<Neighbours> {
     let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
     let netns = u32::try_from(netns).unwrap();
-    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries };
+    let btf = Path::new("/sys/kernel/btf/vmlinux");
+    let sizes = Sizes { entries, ..Sizes::default() };
+    let options = Options { btf, netns, sizes };
     Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 

@@ -9,6 +9,7 @@ use crate::{parse::number, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "bcache",
     enabled: true,
+    capabilities: NONE,
     flags: &[&PRIORITY_STATS],
     new: |host, flags| {
         Ok(Box::new(Bcache {

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 pub const SPEC: Spec = Spec {
     name: "bcachefs",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Bcachefs {

@@ -9,6 +9,7 @@ use crate::{host::tree::Dir, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "bonding",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Bonding {

@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "buddyinfo",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(BuddyInfo(host.proc.file("buddyinfo")))),
 };

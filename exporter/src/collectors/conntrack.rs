@@ -15,6 +15,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "conntrack",
     enabled: true,
+    capabilities: CapabilitySet::NET_ADMIN,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Conntrack {
@@ -68,8 +69,8 @@ const COLUMNS: [usize; COUNTERS.len()] = [2, 4, 5, 8, 9, 10, 11, 16];
 type Counters = [u64; COUNTERS.len()];
 
 struct Conntrack {
-    count: File,
-    max: File,
+    count: SingleFile,
+    max: SingleFile,
     stat: File,
     /// Whether netlink answers for the machine that is looked at.
     running: bool,

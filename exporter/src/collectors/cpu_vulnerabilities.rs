@@ -8,6 +8,7 @@ use crate::{exposition::Spaced, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "cpu_vulnerabilities",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(CpuVulnerabilities(host.sys.folder("devices/system/cpu/vulnerabilities"))))
@@ -24,7 +25,7 @@ struct CpuVulnerabilities(Folder);
 
 impl Collector for CpuVulnerabilities {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Some(entries) = self.0.list().if_there()? else { return Ok(()) };
+        let Some(entries) = self.0.list().unless_absent()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in entries {
             match entry.text() {

@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 pub const SPEC: Spec = Spec {
     name: "cpufreq",
     enabled: true,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(CpuFreq {
@@ -111,8 +112,8 @@ impl Collector for CpuFreq {
 }
 
 fn put_processor(entry: &Entry<'_>, cpu: &str, forbidden: &mut [bool], out: &mut Sink) -> Result {
-    let Some(processor) = entry.dir().optional()? else { return Ok(()) };
-    let Some(dir) = processor.dir("cpufreq").optional()? else { return Ok(()) };
+    let Some(processor) = entry.dir().unless_unreadable()? else { return Ok(()) };
+    let Some(dir) = processor.dir("cpufreq").unless_unreadable()? else { return Ok(()) };
     let mut result = Ok(());
     for ((file, metric), forbidden) in FREQUENCIES.iter().zip(forbidden) {
         if *forbidden {
@@ -129,11 +130,11 @@ fn put_processor(entry: &Entry<'_>, cpu: &str, forbidden: &mut [bool], out: &mut
 }
 
 fn put_governors(dir: &Dir<'_>, cpu: &str, out: &mut Sink) -> Result {
-    let Some(governor) = dir.text("scaling_governor").optional()? else { return Ok(()) };
+    let Some(governor) = dir.text("scaling_governor").unless_unreadable()? else { return Ok(()) };
     if governor.is_empty() {
         return Ok(());
     }
-    let Some(available) = dir.text("scaling_available_governors").optional()? else {
+    let Some(available) = dir.text("scaling_available_governors").unless_unreadable()? else {
         return Ok(());
     };
     for name in available.split(' ') {

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 pub const SPEC: Spec = Spec {
     name: "diskstats",
     enabled: true,
+    capabilities: NONE,
     flags: &[&EXCLUDE, &OLD_EXCLUDE, &INCLUDE],
     new: |host, flags| {
         Ok(Box::new(DiskStats {

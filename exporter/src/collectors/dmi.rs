@@ -12,6 +12,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "dmi",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Dmi(read(&host.sys)))),
 };
@@ -77,7 +78,7 @@ fn read(sys: &Tree) -> Vec<(&'static str, String)> {
     };
     let value = |label| {
         let file = if label == SYSTEM_VENDOR { "sys_vendor" } else { label };
-        let bytes = dir.bytes(file).optional().ok().flatten()?;
+        let bytes = dir.bytes(file).unless_unreadable().ok().flatten()?;
         let mut text = String::new();
         bytes.trim_ascii().append(&mut text);
         Some((label, text))

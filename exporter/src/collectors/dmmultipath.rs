@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 pub const SPEC: Spec = Spec {
     name: "dmmultipath",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(DmMultipath {

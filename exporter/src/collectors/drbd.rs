@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 pub const SPEC: Spec = Spec {
     name: "drbd",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Drbd { file: host.proc.file("drbd"), device: String::new() })),
 };

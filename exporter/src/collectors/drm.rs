@@ -12,6 +12,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "drm",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Drm(host.sys.folder("class/drm")))),
 };
@@ -68,7 +69,7 @@ struct Drm(Folder);
 
 impl Collector for Drm {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Some(entries) = self.0.list().if_there()? else { return Ok(()) };
+        let Some(entries) = self.0.list().unless_absent()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in entries {
             let name = entry.name();
@@ -84,16 +85,16 @@ impl Collector for Drm {
 
 /// Puts a card, if it is one of AMD's.
 fn put_card(entry: &Entry<'_>, card: &str, out: &mut Sink) -> Result {
-    let Some(card_dir) = entry.dir().optional()? else { return Ok(()) };
-    let Some(device) = card_dir.dir("device").optional()? else { return Ok(()) };
+    let Some(card_dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
+    let Some(device) = card_dir.dir("device").unless_unreadable()? else { return Ok(()) };
     let is_amd = |event: &[u8]| event.split(|b| *b == b'\n').any(|line| line == b"DRIVER=amdgpu");
-    if !device.bytes("uevent").optional()?.is_some_and(|event| is_amd(&event)) {
+    if !device.bytes("uevent").unless_unreadable()?.is_some_and(|event| is_amd(&event)) {
         return Ok(());
     }
     put_info(&device, card, out);
     let mut result = Ok(());
     for (file, metric) in &NUMBERS {
-        match device.parse(file, unsigned).optional() {
+        match device.parse(file, unsigned).unless_unreadable() {
             Ok(value) => out.put(metric, [&card], value.unwrap_or(0)),
             Err(error) => result = result.and(Err(error)),
         }

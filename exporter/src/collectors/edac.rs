@@ -14,6 +14,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "edac",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Edac {
@@ -70,12 +71,12 @@ struct Room {
 impl Collector for Edac {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { controllers, csrows, room } = self;
-        let Some(controllers) = controllers.list().if_there()? else { return Ok(()) };
+        let Some(controllers) = controllers.list().unless_absent()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in controllers {
             let name = entry.name();
             let Some(controller) = numbered(&name, "mc", "") else { continue };
-            let Some(dir) = entry.dir().optional()? else { continue };
+            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
             let put = put_controller(controller, &dir, csrows, room, out);
             result = result.and(put);
         }
@@ -99,7 +100,7 @@ fn put_controller(
     for entry in dir.list(csrows)? {
         let name = entry.name();
         let Some(csrow) = numbered(&name, "csrow", "") else { continue };
-        let Some(dir) = entry.dir().optional()? else { continue };
+        let Some(dir) = entry.dir().unless_unreadable()? else { continue };
         let put = put_csrow(controller, csrow, &dir, room, out);
         result = result.and(put);
     }
@@ -108,7 +109,7 @@ fn put_controller(
 
 /// Puts the number in a file; what cannot be read is left out.
 fn read(dir: &Dir<'_>, file: &str, put: impl FnOnce(u64)) -> Result {
-    dir.number(file).optional().map(|number| number.map_or((), put))
+    dir.number(file).unless_unreadable().map(|number| number.map_or((), put))
 }
 
 fn put_csrow(

@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "entropy",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Entropy {
@@ -21,8 +22,8 @@ static AVAILABLE: Metric = gauge("node_entropy_available_bits", "Bits of availab
 static POOL_SIZE: Metric = gauge("node_entropy_pool_size_bits", "Bits of entropy pool.");
 
 struct Entropy {
-    available: File,
-    pool_size: File,
+    available: SingleFile,
+    pool_size: SingleFile,
 }
 
 impl Collector for Entropy {

@@ -9,6 +9,7 @@ use crate::{host::tree::Entry, parse::unsigned, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "fibrechannel",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(FibreChannel(host.sys.folder("class/fc_host")))),
 };
@@ -75,7 +76,7 @@ impl Collector for FibreChannel {
 }
 
 fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
     let host = entry.name();
     let [tmo, fabric, id, name, state, kind, speed, classes, speeds, symbolic] = dir.texts([
         "dev_loss_tmo",
@@ -103,10 +104,10 @@ fn put_host(entry: &Entry<'_>, out: &mut Sink) -> Result {
         }
         return Ok(());
     }
-    let Some(statistics) = dir.dir("statistics").optional()? else { return Ok(()) };
+    let Some(statistics) = dir.dir("statistics").unless_unreadable()? else { return Ok(()) };
     let mut result = Ok(());
     for (file, metric) in &COUNTERS {
-        match statistics.parse(file, unsigned).optional() {
+        match statistics.parse(file, unsigned).unless_unreadable() {
             Ok(None | Some(u64::MAX)) => {}
             Ok(Some(value)) => out.put(metric, [&host], value),
             Err(error) => result = result.and(Err(error)),

@@ -8,6 +8,7 @@ use crate::{parse::number, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "filefd",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(FileFd(host.proc.single_file("sys/fs/file-nr")))),
 };
@@ -15,7 +16,7 @@ pub const SPEC: Spec = Spec {
 static ALLOCATED: Metric = gauge("node_filefd_allocated", "File descriptor statistics: allocated.");
 static MAXIMUM: Metric = gauge("node_filefd_maximum", "File descriptor statistics: maximum.");
 
-struct FileFd(File);
+struct FileFd(SingleFile);
 
 impl Collector for FileFd {
     fn collect(&mut self, out: &mut Sink) -> Result {

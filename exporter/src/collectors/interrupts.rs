@@ -14,6 +14,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "interrupts",
     enabled: false,
+    capabilities: NONE,
     flags: &[&INCLUDE, &EXCLUDE, &ZEROS],
     new: |host, flags| {
         let gives = flags.gives(&INCLUDE) || flags.gives(&EXCLUDE);

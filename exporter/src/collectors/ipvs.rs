@@ -18,6 +18,7 @@ use std::{
 pub const SPEC: Spec = Spec {
     name: "ipvs",
     enabled: true,
+    capabilities: NONE,
     flags: &[&LABELS],
     new: |host, flags| {
         Ok(Box::new(Ipvs {

@@ -7,6 +7,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "kernel_hung",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(KernelHung(host.proc.single_file("sys/kernel/hung_task_detect_count"))))
@@ -18,7 +19,7 @@ static TASKS: Metric = counter(
     "Total number of tasks that have been detected as hung since the system booted.",
 );
 
-struct KernelHung(File);
+struct KernelHung(SingleFile);
 
 impl Collector for KernelHung {
     fn collect(&mut self, out: &mut Sink) -> Result {

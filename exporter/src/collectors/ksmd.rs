@@ -9,6 +9,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "ksmd",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         let file = |name: &str| host.sys.file(&format!("kernel/mm/ksm/{name}"));
@@ -89,7 +90,7 @@ impl Collector for Ksmd {
 }
 
 fn read(file: &mut File, put: impl FnOnce(i64)) -> Result {
-    if let Some(number) = file.number().if_there()? {
+    if let Some(number) = file.number().unless_absent()? {
         put(number);
     }
     Ok(())

@@ -9,6 +9,7 @@ use crate::{exposition::Kind, parse::hex, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "lnstat",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(LnStat {
@@ -52,7 +53,7 @@ impl LnStat {
     /// Makes `tables` those of the files that there are.
     fn refresh(&mut self) -> Result {
         let Self { folder, proc, tables } = self;
-        let Some(entries) = folder.list().if_there()? else {
+        let Some(entries) = folder.list().unless_absent()? else {
             tables.clear();
             return Ok(());
         };

@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "loadavg",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(LoadAvg(host.proc.single_file("loadavg")))),
 };
@@ -16,7 +17,7 @@ static LOAD1: Metric = gauge("node_load1", "1m load average.");
 static LOAD5: Metric = gauge("node_load5", "5m load average.");
 static LOAD15: Metric = gauge("node_load15", "15m load average.");
 
-struct LoadAvg(File);
+struct LoadAvg(SingleFile);
 
 impl Collector for LoadAvg {
     fn collect(&mut self, out: &mut Sink) -> Result {

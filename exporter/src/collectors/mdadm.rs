@@ -10,6 +10,7 @@ use crate::{parse::number, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "mdadm",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(MdAdm { file: host.proc.file("mdstat"), block: host.sys.folder("block") }))
@@ -42,7 +43,7 @@ impl Collector for MdAdm {
         if parsed.as_ref().is_err_and(Error::is_absent) {
             return Err(Error::NoData);
         }
-        let listed = self.block.list().if_there().and_then(|entries| {
+        let listed = self.block.list().unless_absent().and_then(|entries| {
             (entries.into_iter().flatten())
                 .filter(|entry| entry.bytes().starts_with(b"md"))
                 .map(|entry| put_attributes(&entry, out))

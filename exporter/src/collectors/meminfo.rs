@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "meminfo",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(MemInfo(host.proc.single_file("meminfo")))),
 };
@@ -82,7 +83,7 @@ static FIELDS: [(&str, Metric); COUNT] = fields! {
     "DirectMap1G" => "DirectMap1G_bytes",
 };
 
-struct MemInfo(File);
+struct MemInfo(SingleFile);
 
 impl Collector for MemInfo {
     fn collect(&mut self, out: &mut Sink) -> Result {

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 pub const SPEC: Spec = Spec {
     name: "meminfo_numa",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(MemInfoNuma {
@@ -34,7 +35,7 @@ struct MemInfoNuma {
 impl Collector for MemInfoNuma {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { nodes, memory, counts } = self;
-        let Some(nodes) = nodes.list().if_there()? else { return Ok(()) };
+        let Some(nodes) = nodes.list().unless_absent()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in nodes {
             let name = entry.name();

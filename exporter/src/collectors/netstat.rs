@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 pub const SPEC: Spec = Spec {
     name: "netstat",
     enabled: true,
+    capabilities: NONE,
     flags: &[&FIELDS],
     new: |host, flags| {
         Ok(Box::new(NetStat {
@@ -37,8 +38,8 @@ static FIELDS: Flag<Pattern> = Flag::value(
 );
 
 struct NetStat {
-    tables: [(Shared<File>, Vec<Head>); 2],
-    list: File,
+    tables: [(Shared<SingleFile>, Vec<Head>); 2],
+    list: SingleFile,
     /// Every name in the list ever seen; those that are not wanted have no metric.
     listed: HashMap<Box<str>, Option<Metric>>,
     wanted: Pattern,
@@ -59,7 +60,7 @@ impl Collector for NetStat {
             result = result.and(read);
         }
         let read = list.parse(|text| each(text, wanted, listed, out));
-        result.and(read.if_there().map(drop))
+        result.and(read.unless_absent().map(drop))
     }
 }
 

@@ -17,6 +17,7 @@ use std::{fmt::Write as _, net::IpAddr};
 pub const SPEC: Spec = Spec {
     name: "network_route",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(NetworkRoute {

@@ -9,6 +9,7 @@ use crate::{parse::number, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "nfs",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Nfs(host.proc.file("net/rpc/nfs")))),
 };

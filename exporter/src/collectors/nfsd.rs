@@ -10,6 +10,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "nfsd",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Nfsd(host.proc.file("net/rpc/nfsd")))),
 };

@@ -10,6 +10,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "nvme",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Nvme { folder: host.sys.folder("class/nvme"), names: Names::default() }))

@@ -5,6 +5,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "nvmesubsystem",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(NvmeSubsystem {

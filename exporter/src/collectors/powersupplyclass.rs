@@ -15,6 +15,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "powersupplyclass",
     enabled: true,
+    capabilities: NONE,
     flags: &[&IGNORED],
     new: |host, flags| {
         Ok(Box::new(PowerSupplyClass {
@@ -146,7 +147,7 @@ impl Collector for PowerSupplyClass {
         let mut result = Ok(());
         for entry in entries {
             let supply = entry.name();
-            let Some(dir) = entry.dir().optional()? else { continue };
+            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
             if ignored.matches(&supply) {
                 continue;
             }
@@ -186,7 +187,7 @@ fn put_attribute(
     let Ok(name) = std::str::from_utf8(file.bytes()) else { return Ok(()) };
     if let Ok(i) = NUMBERS.binary_search_by_key(&name, |number| number.file)
         && let Some(number) = NUMBERS.get(i)
-        && let Some(value) = file.parse(signed).optional()?
+        && let Some(value) = file.parse(signed).unless_unreadable()?
     {
         out.put(&number.metric, [&supply], value as f64 / number.divisor);
     } else if let Ok(i) = info.binary_search_by_key(&name, |(label, _)| label)

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 pub const SPEC: Spec = Spec {
     name: "pressure",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Pressure(
@@ -52,7 +53,7 @@ const RESOURCES: [(&str, Option<&Metric>, Option<&Metric>); 4] = [
     ("irq", None, Some(&IRQ_STALLED)),
 ];
 
-struct Pressure([File; RESOURCES.len()]);
+struct Pressure([SingleFile; RESOURCES.len()]);
 
 /// Microseconds of the lines that are there.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "processes",
     enabled: false,
+    capabilities: CapabilitySet::SYS_PTRACE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Processes {
@@ -37,8 +38,8 @@ static MAX_PIDS: Metric = gauge("node_processes_max_processes", "Number of max P
 
 struct Processes {
     folder: Folder,
-    max_threads: File,
-    max_pids: File,
+    max_threads: SingleFile,
+    max_pids: SingleFile,
     /// A copied tree may lack the folders of threads: there they are always looked for.
     is_procfs: bool,
     names: Names,
@@ -100,7 +101,7 @@ fn count_threads(
 ) -> Result {
     let Some(dir) = process.dir()? else { return Ok(()) };
     let Some(task) = dir.dir("task")? else { return Ok(()) };
-    let Some(threads) = task.list(names).if_there()? else { return Ok(()) };
+    let Some(threads) = task.list(names).unless_absent()? else { return Ok(()) };
     for thread in threads.filter(is_number) {
         if thread.bytes() == process.bytes() {
             states.count(stat.state);

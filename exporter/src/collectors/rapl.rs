@@ -12,6 +12,7 @@ use std::collections::HashMap;
 pub const SPEC: Spec = Spec {
     name: "rapl",
     enabled: true,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[&ZONE_LABEL],
     new: |host, flags| {
         Ok(Box::new(Rapl {

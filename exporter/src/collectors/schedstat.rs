@@ -9,6 +9,7 @@ use crate::{parse::is_digits, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "schedstat",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(SchedStat(host.proc.file("schedstat")))),
 };

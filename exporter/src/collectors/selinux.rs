@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub const SPEC: Spec = Spec {
     name: "selinux",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(SeLinux {

@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "slabinfo",
     enabled: false,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[&INCLUDE, &EXCLUDE],
     new: |host, flags| {
         Ok(Box::new(SlabInfo { file: host.proc.file("slabinfo"), filter: PAIR.read(flags)? }))

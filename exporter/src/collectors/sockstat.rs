@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 pub const SPEC: Spec = Spec {
     name: "sockstat",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(SockStat {
@@ -26,7 +27,7 @@ static USED: Metric = gauge("node_sockstat_sockets_used", "Number of IPv4 socket
 const STATES: [&str; 7] = ["inuse", "orphan", "tw", "alloc", "mem", "memory", "mem_bytes"];
 
 struct SockStat {
-    files: [File; 2],
+    files: [SingleFile; 2],
     page_size: i64,
     /// One for each of [`STATES`], by protocol.
     known: HashMap<String, [Metric; STATES.len()]>,
@@ -55,7 +56,7 @@ impl Collector for SockStat {
                 })
             });
             // A kernel may be without IPv4, or without IPv6.
-            result = result.and(read.if_there().map(drop));
+            result = result.and(read.unless_absent().map(drop));
         }
         result
     }

@@ -8,6 +8,7 @@ use crate::{parse::number, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "softirqs",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(SoftIrqs(host.proc.file("softirqs")))),
 };

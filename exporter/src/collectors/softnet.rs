@@ -10,6 +10,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "softnet",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(SoftNet(host.proc.file("net/softnet_stat")))),
 };

@@ -8,6 +8,7 @@ use crate::{host::Shared, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "stat",
     enabled: true,
+    capabilities: NONE,
     flags: &[&SOFTIRQ],
     new: |host, flags| Ok(Box::new(Stat { file: host.stat.clone(), softirq: flags.get(&SOFTIRQ) })),
 };
@@ -41,7 +42,7 @@ const VECTORS: [&str; 10] = [
 ];
 
 struct Stat {
-    file: Shared<File>,
+    file: Shared<SingleFile>,
     softirq: bool,
 }
 

@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "swap",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Swap(host.proc.file("swaps")))),
 };

@@ -9,6 +9,7 @@ use crate::{exposition::Kind, parse::signed, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "sysctl",
     enabled: false,
+    capabilities: NONE,
     flags: &[&INCLUDE, &INCLUDE_INFO],
     new: |host, flags| {
         Ok(Box::new(Sysctl {

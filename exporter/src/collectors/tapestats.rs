@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "tapestats",
     enabled: true,
+    capabilities: NONE,
     flags: &[&IGNORED],
     new: |host, flags| {
         Ok(Box::new(TapeStats {

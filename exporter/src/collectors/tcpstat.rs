@@ -13,6 +13,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "tcpstat",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(TcpStat {

@@ -9,6 +9,7 @@ use crate::{host::tree::Entry, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "thermal_zone",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(ThermalZone(host.sys.folder("class/thermal")))),
 };
@@ -26,7 +27,7 @@ struct ThermalZone(Folder);
 
 impl Collector for ThermalZone {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Some(entries) = self.0.list().if_there()? else { return Ok(()) };
+        let Some(entries) = self.0.list().unless_absent()? else { return Ok(()) };
         let mut result = Ok(());
         for entry in entries {
             let name = entry.name();
@@ -43,20 +44,20 @@ impl Collector for ThermalZone {
 }
 
 fn put_zone(entry: &Entry<'_>, zone: &str, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
-    let Some(millidegrees) = dir.number::<i64>("temp").optional()? else { return Ok(()) };
-    let kind = dir.text("type").optional()?;
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
+    let Some(millidegrees) = dir.number::<i64>("temp").unless_unreadable()? else { return Ok(()) };
+    let kind = dir.text("type").unless_unreadable()?;
     let kind = kind.as_deref().unwrap_or_default();
     out.put(&TEMPERATURE, [&kind, &zone], millidegrees as f64 / 1000.0);
     Ok(())
 }
 
 fn put_cooling_device(entry: &Entry<'_>, name: &str, out: &mut Sink) -> Result {
-    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
     let (Some(kind), Some(max), Some(now)) = (
-        dir.text("type").optional()?,
-        dir.number::<i64>("max_state").optional()?,
-        dir.number::<i64>("cur_state").optional()?,
+        dir.text("type").unless_unreadable()?,
+        dir.number::<i64>("max_state").unless_unreadable()?,
+        dir.number::<i64>("cur_state").unless_unreadable()?,
     ) else {
         return Ok(());
     };

@@ -11,6 +11,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 pub const SPEC: Spec = Spec {
     name: "time",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Time {
@@ -42,7 +43,7 @@ struct Time {
 impl Collector for Time {
     fn collect(&mut self, out: &mut Sink) -> Result {
         put_time(&self.zone, clock_gettime(ClockId::Realtime), out);
-        let Some(entries) = self.clocksources.list().if_there()? else { return Ok(()) };
+        let Some(entries) = self.clocksources.list().unless_absent()? else { return Ok(()) };
         // The device is its place in alphabetical order, as in node_exporter.
         for (device, entry) in entries.filter(|entry| is_clocksource(entry.bytes())).enumerate() {
             let Some(dir) = entry.dir()? else { continue };

@@ -9,6 +9,7 @@ use crate::{parse::hex, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "udp_queues",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(UdpQueues {

@@ -4,8 +4,13 @@
 
 use crate::prelude::*;
 
-pub const SPEC: Spec =
-    Spec { name: "uname", enabled: true, flags: &[], new: |_, _| Ok(Box::new(Uname)) };
+pub const SPEC: Spec = Spec {
+    name: "uname",
+    enabled: true,
+    capabilities: NONE,
+    flags: &[],
+    new: |_, _| Ok(Box::new(Uname)),
+};
 
 static INFO: Metric<6> =
     gauge("node_uname_info", "Labeled system information as provided by the uname system call.")

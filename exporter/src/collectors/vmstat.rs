@@ -8,6 +8,7 @@ use crate::{exposition::Kind, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "vmstat",
     enabled: true,
+    capabilities: NONE,
     flags: &[&FIELDS],
     new: |host, flags| {
         Ok(Box::new(VmStat {

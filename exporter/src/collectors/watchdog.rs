@@ -8,6 +8,7 @@ use crate::{parse::signed, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "watchdog",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Watchdog(host.sys.folder("class/watchdog")))),
 };
@@ -47,10 +48,10 @@ impl Collector for Watchdog {
         };
         let mut result = Ok(());
         for entry in entries {
-            let Some(dir) = entry.dir().optional()? else { continue };
+            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
             let name = entry.name();
             for (file, metric) in &NUMBERS {
-                match dir.parse(file, signed).optional() {
+                match dir.parse(file, signed).unless_unreadable() {
                     Ok(Some(value)) => out.put(metric, [&name], value),
                     Ok(None) => {}
                     Err(error) => result = result.and(Err(error)),

@@ -9,6 +9,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "xfrm",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Xfrm(host.proc.file("net/xfrm_stat")))),
 };

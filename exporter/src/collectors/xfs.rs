@@ -8,6 +8,7 @@ use crate::prelude::*;
 pub const SPEC: Spec = Spec {
     name: "xfs",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| Ok(Box::new(Xfs { folder: host.sys.folder("fs/xfs"), room: Vec::new() })),
 };
@@ -109,7 +110,7 @@ struct Xfs {
 impl Collector for Xfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, room } = self;
-        let Some(entries) = folder.list().if_there()? else { return Ok(()) };
+        let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
         entries.map(|entry| put(&entry, room, out)).fold(Ok(()), Result::and)
     }
 }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 pub const SPEC: Spec = Spec {
     name: "zfs",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Zfs {

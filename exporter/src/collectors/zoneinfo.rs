@@ -9,6 +9,7 @@ use crate::{exposition::Kind, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "zoneinfo",
     enabled: false,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(ZoneInfo { file: host.proc.file("zoneinfo"), protection: Vec::new() }))

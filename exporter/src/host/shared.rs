@@ -1,14 +1,15 @@
 //! Answers of the kernel that several collectors use, each asked for once a scrape.
 
-use super::tree::File;
+use super::tree::SingleFile;
 use crate::error::{Malformed, Result};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An answer of the kernel that several collectors use, asked for once a scrape.
 pub struct Shared<T>(Arc<Mutex<Answer<T>>>);
 
 struct Answer<T> {
-    scrape: u64,
+    /// The scrape that the value was got for; `None` where there is no value to be used.
+    scrape: Option<u64>,
     value: T,
 }
 
@@ -21,7 +22,7 @@ impl<T> Clone for Shared<T> {
 impl<T> Shared<T> {
     /// An answer that has not been asked for.
     pub fn new(value: T) -> Self {
-        Self(Arc::new(Mutex::new(Answer { scrape: 0, value })))
+        Self(Arc::new(Mutex::new(Answer { scrape: None, value })))
     }
 
     /// Calls `refresh` where the answer is not of this scrape or a later one, then `read`.
@@ -34,17 +35,36 @@ impl<T> Shared<T> {
         refresh: impl FnOnce(&mut T) -> Result,
         read: impl FnOnce(&T) -> Result<R>,
     ) -> Result<R> {
-        let mut answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if answer.scrape < scrape || scrape == 0 {
-            answer.scrape = 0; // should `refresh` fail or panic
+        let mut answer = self.lock();
+        if answer.scrape.is_none_or(|of| of < scrape) {
+            answer.scrape = None; // should `refresh` fail or panic
             refresh(&mut answer.value)?;
-            answer.scrape = scrape;
+            answer.scrape = Some(scrape);
         }
         read(&answer.value)
     }
+
+    /// Calls `refresh` and then `read`, for who asks outside a scrape. The next scrape asks anew.
+    ///
+    /// # Errors
+    /// What `refresh` says and what `read` says.
+    pub fn anew<R>(
+        &self,
+        refresh: impl FnOnce(&mut T) -> Result,
+        read: impl FnOnce(&T) -> Result<R>,
+    ) -> Result<R> {
+        let mut answer = self.lock();
+        answer.scrape = None;
+        refresh(&mut answer.value)?;
+        read(&answer.value)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Answer<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Shared<File> {
+impl Shared<SingleFile> {
     /// Parses the file, which is read once a scrape.
     ///
     /// # Errors
@@ -83,5 +103,14 @@ mod tests {
         assert!(ask(2).is_err());
         assert_eq!(ask(2).ok(), Some(3), "a failure is not kept");
         assert_eq!(ask(1).ok(), Some(3), "an older scrape may have a newer answer");
+        let set = |next| {
+            move |value: &mut i32| {
+                *value = next;
+                Ok(())
+            }
+        };
+        let anew = |next| shared.anew(set(next), |value| Ok(*value));
+        assert_eq!((anew(7).ok(), anew(8).ok()), (Some(7), Some(8)));
+        assert_eq!(ask(2).ok(), Some(4), "an answer from outside serves no scrape");
     }
 }

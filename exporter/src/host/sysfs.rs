@@ -24,12 +24,12 @@ pub(super) fn shows(sys: &Tree, links: &Shared<LinkDump>) -> bool {
 /// must be in one of them, or gone already. `None` where one of the two cannot be read.
 fn agree(links: &Shared<LinkDump>, sys: &Tree) -> Option<bool> {
     let folder = sys.folder("class/net");
-    let before = links.get(0).ok()?;
+    let before = links.get_anew().ok()?;
     let net = folder.dir().ok()??;
     let mut names = Names::default();
     let shown = net.list(&mut names).ok()?;
     let hidden: Vec<&Link> = before.iter().filter(|link| !is_shown(link, &net)).collect();
-    let after = links.get(0).ok()?;
+    let after = links.get_anew().ok()?;
 
     let stayed = |link: &Link| {
         let same = |now: &Link| now.name == link.name && now.address == link.address;
@@ -60,7 +60,7 @@ mod tests {
 
     /// A folder that shows this machine's links.
     fn mirror(links: &Shared<LinkDump>) -> Machine {
-        links.get(0).unwrap().iter().fold(Machine::new(), |machine, link| {
+        links.get_anew().unwrap().iter().fold(Machine::new(), |machine, link| {
             let folder = format!("sys/class/net/{}", String::from_utf8_lossy(&link.name));
             let mut address = String::new();
             link.address.append(&mut address);

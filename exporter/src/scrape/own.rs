@@ -7,7 +7,7 @@ use crate::{
     host::{
         Shared,
         bpf::Bpf,
-        tree::{File, Tree},
+        tree::{SingleFile, Tree},
     },
     parse,
 };
@@ -70,7 +70,7 @@ impl Own {
     /// `exposed` is false with `--web.disable-exporter-metrics`; `netstat` is `net/netstat` of this
     /// process.
     #[must_use]
-    pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<File>) -> Self {
+    pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<SingleFile>) -> Self {
         let process = exposed.then(|| Process::new(netstat)).transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "process_* is left out: cannot read /proc/self");
             None
@@ -136,14 +136,14 @@ impl Own {
 struct Process {
     /// For the descriptors.
     folder: procfs::process::Process,
-    stat: File,
-    netstat: Shared<File>,
+    stat: SingleFile,
+    netstat: Shared<SingleFile>,
     /// Seconds since 1970.
     start: f64,
 }
 
 impl Process {
-    fn new(netstat: Shared<File>) -> procfs::ProcResult<Self> {
+    fn new(netstat: Shared<SingleFile>) -> procfs::ProcResult<Self> {
         use procfs::CurrentSI as _;
         let folder = procfs::process::Process::myself()?;
         // Asked for once: what it takes to know when the machine started is the kernel's
@@ -208,7 +208,7 @@ mod tests {
     fn this_process_has_started_and_has_memory() {
         let mut out = Sink::default();
         out.begin(1);
-        let netstat = Shared::new(Tree::new("/proc").file("net/netstat"));
+        let netstat = Shared::new(Tree::new("/proc").single_file("net/netstat"));
         Own::new(true, Bpf::off(), netstat).collect(&mut out);
         let names: Vec<&str> = out.families().map(crate::exposition::Family::name).collect();
         for family in [&CPU, &RESIDENT, &START, &OPEN_FDS, &MAX_FDS, &VIRTUAL_MAX, &RECEIVED] {

@@ -96,7 +96,8 @@ fn counts_are_those_of_a_dump_at_every_rest() {
 
 fn start() -> Option<Neighbours> {
     let netns = netns();
-    let options = Options { btf: Path::new("/sys/kernel/btf/vmlinux"), netns, entries: 1 << 18 };
+    let btf = Path::new("/sys/kernel/btf/vmlinux");
+    let options = Options { btf, netns, sizes: Sizes::default() };
     Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 

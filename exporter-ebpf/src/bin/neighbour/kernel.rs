@@ -2,10 +2,13 @@
 
 use core::ffi::c_void;
 
-use exporter_common::neighbour::{Key, Offsets};
+use exporter_common::neighbour::{Key, NOARP, Offsets, key};
 use exporter_ebpf::{Access, Copied, Pointer};
 
-use crate::NUD_NOARP;
+/// From include/uapi/linux/neighbour.h.
+const NUD_NOARP: u8 = 0x40;
+/// From include/linux/netdevice.h.
+const NETREG_REGISTERED: u8 = 1;
 
 /// Set by the daemon before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -21,11 +24,13 @@ pub static OFFSETS: Offsets = Offsets {
     neighbour_pprev: 0,
     table_family: 0,
     table_entries: 0,
+    table_most: 0,
     table_nht: 0,
     hash_heads: 0,
     hash_shift: 0,
     device_ifindex: 0,
     device_net: 0,
+    device_state: 0,
     device_addr_len: 0,
     device_ip: 0,
     device_ip6: 0,
@@ -47,17 +52,42 @@ macro_rules! offset {
 }
 pub(crate) use offset;
 
+/// Where an entry is counted.
+pub struct Place {
+    pub key: Key,
+    /// Address of the `struct net_device`.
+    pub device: u64,
+}
+
 /// The interface of a `struct net_device`, for a `struct neigh_table`.
 ///
 /// To be called before anything branches: the verifier searches all types of the kernel for each
 /// pointer that is followed, on each path.
 #[inline(always)]
-pub fn key<A: Access>(device: Pointer<A>, table: Pointer<A>) -> Key {
-    Key {
-        netns: device.follow(offset!(device_net)).member(offset!(net_inum)),
+pub fn place<A: Access>(device: Pointer<A>, table: Pointer<A>) -> Place {
+    let key = Key {
+        netns: netns(device),
         ifindex: device.member(offset!(device_ifindex)),
         family: table.member(offset!(table_family)),
-    }
+    };
+    Place { key, device: device.address() }
+}
+
+/// The number of a device's network namespace.
+#[inline(always)]
+fn netns<A: Access>(device: Pointer<A>) -> u32 {
+    device.follow(offset!(device_net)).member(offset!(net_inum))
+}
+
+/// Whether the device at this address is registered, and the interface of this tag. Of a device
+/// that was freed the memory says another state, or has come to other use.
+#[inline(always)]
+pub fn is_there(device: u64, tag: u64) -> bool {
+    let device = Pointer::<Copied>::new(device as *const c_void);
+    let of = key(tag);
+    (device.member::<u8>(offset!(device_state)) == NETREG_REGISTERED)
+        & (device.member::<u32>(offset!(device_ifindex)) == of.ifindex)
+        & (netns(device) == of.netns)
 }
 
 /// A `struct neighbour`.
@@ -122,10 +152,16 @@ impl<A: Access> Neighbour<A> {
         Pointer::new(self.0.0.wrapping_byte_add(offset!(neighbour_ha) as usize))
     }
 
+    /// The address, and whether it is `NUD_NOARP`: the state that its element is to have.
+    #[inline(always)]
+    pub fn seen(self) -> u64 {
+        if self.is_noarp() { self.address() | NOARP } else { self.address() }
+    }
+
     /// The interface that it belongs to, once it has been in a table.
     #[inline(always)]
-    pub fn key(self) -> Key {
-        key(self.device(), self.0.follow(offset!(neighbour_tbl)))
+    pub fn place(self) -> Place {
+        place(self.device(), self.0.follow(offset!(neighbour_tbl)))
     }
 }
 

@@ -26,17 +26,18 @@
 #![expect(unsafe_code, reason = "helpers take raw pointers")]
 #![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
 
-mod entries;
 mod kernel;
-mod known;
+mod machine;
+mod recent;
 mod stock;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use exporter_common::neighbour::protocol::Event;
 use exporter_ebpf::{Copied, Pointer, Typed};
 
 use crate::{
-    entries::{add, counts},
-    kernel::{Neighbour, key, offset},
+    kernel::{Neighbour, offset, place},
+    machine::{count, leave, see},
 };
 
 // include/uapi/linux/neighbour.h
@@ -52,37 +53,35 @@ const ADMIN: u32 = 1 << 31 | 1 << 7;
 
 /// A table has allocated an entry, or could not.
 #[btf_tracepoint(function = "neigh_create")]
-fn neigh_create(ctx: BtfTracePointContext) -> Option<()> {
+fn neigh_create(ctx: BtfTracePointContext) {
     let (table, device) = (Pointer::<Typed>::new(ctx.arg(0)), Pointer::<Typed>::new(ctx.arg(1)));
     let n = Neighbour::<Typed>::new(ctx.arg(3));
     // Some kernels tell the verifier that `n` is never null, so that it drops the first
     // test; the second reads a zero then.
     if n.is_null() || n.table() == 0 {
-        let counts = counts(&key(device, table))?;
-        add!(counts.overflows, 1);
-        return Some(());
+        count(&place(device, table), Event::Overflow);
+    } else {
+        stock::note(n.address());
     }
-    stock::note(n.address());
-    Some(())
 }
 
 /// An entry is to be resolved.
 #[btf_tracepoint(function = "neigh_event_send_done")]
 fn neigh_event_send_done(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));
-    entries::see(n, &n.key());
+    see(n, &n.place());
 }
 
 /// An entry has changed, or the change was refused.
 #[btf_tracepoint(function = "neigh_update_done")]
 fn neigh_update_done(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));
-    entries::see(n, &n.key());
+    see(n, &n.place());
 }
 
 /// An entry is about to change.
 #[btf_tracepoint(function = "neigh_update")]
-fn neigh_update(ctx: BtfTracePointContext) -> Option<()> {
+fn neigh_update(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));
     let (new, flags): (u8, u32) = (ctx.arg(2), ctx.arg(3));
     let state = n.state();
@@ -90,11 +89,9 @@ fn neigh_update(ctx: BtfTracePointContext) -> Option<()> {
     if flags & OVERRIDE != 0 && state & NUD_VALID != 0 && new & NUD_VALID != 0 && !refused {
         let length = n.device().member::<u8>(offset!(device_addr_len));
         if differ(n.link_layer_address(), Pointer::new(ctx.arg(1)), length) && !n.is_dead() {
-            let counts = counts(&n.key())?;
-            add!(counts.address_changes, 1);
+            count(&n.place(), Event::AddressChange);
         }
     }
-    Some(())
 }
 
 /// Whether two link-layer addresses differ, in their first or last eight bytes; null is none.
@@ -113,20 +110,18 @@ fn differ(old: Pointer<Copied>, new: Pointer<Copied>, length: u8) -> bool {
 
 /// An entry's timer has run. It is not armed for a failed entry: this is the first to see it.
 #[btf_tracepoint(function = "neigh_timer_handler")]
-fn neigh_timer_handler(ctx: BtfTracePointContext) -> Option<()> {
+fn neigh_timer_handler(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));
     if n.state() == NUD_FAILED {
-        let counts = counts(&n.key())?;
-        add!(counts.failures, 1);
+        count(&n.place(), Event::Failure);
     }
-    Some(())
 }
 
 /// An entry has left the table.
 #[btf_tracepoint(function = "neigh_cleanup_and_release")]
 fn neigh_cleanup_and_release(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));
-    let key = n.key();
-    stock::forget(n.address());
-    entries::leave(n, &key);
+    let place = n.place();
+    recent::forget(n.address());
+    leave(n, &place);
 }

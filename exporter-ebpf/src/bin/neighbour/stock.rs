@@ -4,80 +4,38 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_for_each_map_elem, bpf_get_current_task},
+    helpers::generated::bpf_get_current_task,
     macros::{map, raw_tracepoint},
     maps::Array,
     programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
-use exporter_common::neighbour::{FILLING, FLAGS, Key, STEPS, Table};
-use exporter_ebpf::{Copied, Pointer, compare_exchange, exchange};
+use exporter_common::neighbour::{
+    FILLING, FLAGS, Key, STEPS, Table, Tags, WAYS, key,
+    protocol::{
+        entries::remove,
+        interfaces::{prune as prune_one, tag_of},
+        known::{content, find, interface_of, state_of},
+    },
+};
+use exporter_ebpf::{Copied, Pointer, for_each};
 
 use crate::{
-    entries::{remove, see, totals},
     kernel::{Neighbour, offset},
-    known::{find, nth, state_of},
+    machine::{Running, TAGS, nth, see, total, totals},
+    recent::{self, RECENT},
 };
-
-/// Addresses of entries that were made of late, each in a place that follows from it, until they
-/// are in the map. Not all of them will come into a table, and not all that do are seen there: so
-/// each is looked for before another takes its place, and before a read.
-#[map]
-static RECENT: Array<[u64; PLACES]> = Array::with_max_entries(PAGES, 0);
-const PAGES: u32 = 64;
-/// To call a function for each page takes as long as to look at all that is on it.
-const PLACES: usize = 16;
 
 /// To run a function [`STEPS`] times: `bpf_loop` came with Linux 5.17. Also what `sweep` is to
 /// look at.
 #[map]
 static BATCH: Array<u64> = Array::with_max_entries(STEPS, 0);
 
-/// Calls `each` with every element of a map: its key, its value and `context`.
-///
-/// A macro, since the verifier wants the map's and the function's addresses as constants.
-macro_rules! for_each {
-    ($map:ident, $each:ident, $context:expr) => {
-        // SAFETY: the map and the function are what the helper wants.
-        unsafe {
-            let map = (&raw const $map).cast_mut().cast();
-            bpf_for_each_map_elem(map, $each as *mut c_void, $context, 0);
-        }
-    };
-}
-
-/// Where in [`RECENT`] an entry is noted.
-#[inline(always)]
-fn place(address: u64) -> Option<*mut u64> {
-    // Entries have some hundred bytes.
-    let hash = address >> 8 ^ address >> 18;
-    let page = RECENT.get_ptr_mut(hash as u32 % PAGES)?;
-    let number = (hash >> PAGES.trailing_zeros()) as usize % PLACES;
-    Some(page.cast::<u64>().wrapping_add(number))
-}
-
-/// An entry has been made.
+/// An entry has been made. What was noted before in the same place is looked for.
 #[inline(always)]
 pub fn note(address: u64) {
-    if let Some(place) = place(address) {
-        // SAFETY: it lies in the map.
-        let before = unsafe { exchange(place, address) };
-        if before != 0 {
-            see_at(before);
-        }
-    }
-}
-
-/// There is no more need to look for an entry.
-#[inline(always)]
-pub fn forget(address: u64) {
-    if let Some(place) = place(address) {
-        // SAFETY: it lies in the map.
-        unsafe {
-            if place.read_volatile() == address {
-                compare_exchange(place, address, 0);
-            }
-        }
+    if let Some(before) = recent::note(address) {
+        see_at(before);
     }
 }
 
@@ -86,15 +44,12 @@ pub fn forget(address: u64) {
 #[inline(never)]
 extern "C" fn see_at(address: u64) -> i32 {
     let n = Neighbour::<Copied>::new(address as *const c_void);
-    // SAFETY: it lies in the map.
-    let tables = totals().map_or([0; 2], |totals| unsafe {
-        [(*totals).tables[0].address, (*totals).tables[1].address]
-    });
+    let tables = [total!(tables[0].address), total!(tables[1].address)];
     // Should it leave its table now, its memory is kept until this program has ended (RCU).
     if n.is_live(tables) {
-        see(n, &n.key());
+        see(n, &n.place());
     }
-    find(address).is_some().into()
+    find::<Running>(address).is_some().into()
 }
 
 /// Looks the tables up, and puts the entries that were made of late into the map where they are in
@@ -132,21 +87,14 @@ fn settle(ctx: RawTracePointContext) -> i32 {
 fn look(table: Pointer<Copied>, to: &mut Table) {
     to.address = table.0 as u64;
     to.size = u64::from(table.member::<u32>(offset!(table_entries)));
+    to.most = u64::from(table.member::<u32>(offset!(table_most)));
     let hash = table.follow(offset!(table_nht));
     to.hash = hash.0 as u64;
     to.buckets = 1 << (hash.member::<u32>(offset!(hash_shift)) & 31);
 }
 
-extern "C" fn settle_page(_: *const c_void, _: *const u32, page: *mut [u64; PLACES]) -> u64 {
-    for number in 0..PLACES {
-        let place = page.cast::<u64>().wrapping_add(number);
-        // SAFETY: the kernel passes an element of the map.
-        let noted = unsafe { place.read_volatile() };
-        if noted != 0 && see_at(noted) != 0 {
-            // SAFETY: as above.
-            unsafe { compare_exchange(place, noted, 0) };
-        }
-    }
+extern "C" fn settle_page(_: *const c_void, _: *const u32, page: *mut recent::Page) -> u64 {
+    recent::look(page, |address| see_at(address) != 0);
     0
 }
 
@@ -183,8 +131,7 @@ fn walk(ctx: RawTracePointContext) -> i32 {
         bucket,
         buckets: 1 << (hash.member::<u32>(offset!(hash_shift)) & 31),
         link: 0,
-        // SAFETY: it lies in the map.
-        walk: unsafe { (*totals).walk },
+        walk: total!(walk),
     };
     // Not in `step`: before Linux 6.8 the verifier holds for constant what is so at first, and
     // leaves out what is done otherwise.
@@ -207,7 +154,7 @@ extern "C" fn step(_: *const c_void, _: *const u32, _: *const u64, position: *mu
     } else {
         let n = Neighbour::behind(position.link);
         see_at(n.address());
-        if let Some(known) = find(n.address()) {
+        if let Some(known) = find::<Running>(n.address()) {
             // SAFETY: it lies in a map.
             unsafe { (&raw mut (*known).walk).write_volatile(position.walk) };
         }
@@ -220,9 +167,7 @@ extern "C" fn step(_: *const c_void, _: *const u32, _: *const u64, position: *mu
 /// `slot` on, and of the addresses in [`BATCH`].
 #[raw_tracepoint]
 fn sweep(ctx: RawTracePointContext) -> i32 {
-    let Some(totals) = totals() else { return 0 };
-    // SAFETY: it lies in the map.
-    let mut sweep = Sweep { slot: ctx.arg(0), walk: unsafe { (*totals).walk } };
+    let mut sweep = Sweep { slot: ctx.arg(0), walk: total!(walk) };
     for_each!(BATCH, sweep_one, (&raw mut sweep).cast());
     0
 }
@@ -241,7 +186,8 @@ extern "C" fn sweep_one(
 ) -> u64 {
     // SAFETY: the kernel passes an element of the map, and on what `sweep` gave it.
     let (number, address, sweep) = unsafe { (*number, *address, &*sweep) };
-    let slot = nth(sweep.slot.wrapping_add(number)).map_or(0, |known| state_of(known) & !FLAGS);
+    let slot = nth(sweep.slot.wrapping_add(number))
+        .map_or(0, |slot| state_of::<Running>(content(slot)) & !FLAGS);
     for address in [slot, address] {
         if address != 0 {
             sweep_entry(address, sweep.walk);
@@ -253,14 +199,40 @@ extern "C" fn sweep_one(
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sweep_entry(address: u64, walk: u32) -> i32 {
-    let Some(known) = find(address) else { return 0 };
+    let Some(known) = find::<Running>(address) else { return 0 };
     // SAFETY: it lies in a map.
     let found = unsafe { (&raw const (*known).walk).read_volatile() };
-    if found != walk
-        && state_of(known) & FILLING == 0
-        && let Some(Key { netns, ifindex, family }) = remove(address)
-    {
+    if found == walk || state_of::<Running>(known) & FILLING != 0 {
+        return 0;
+    }
+    let Key { netns, ifindex, family } = key(tag_of::<Running>(interface_of::<Running>(known)));
+    if remove::<Running>(address) {
         debug!(&(), "namespace {} interface {} family {}: removed unseen", netns, ifindex, family);
     }
     0
+}
+
+/// Takes the elements of the map of interfaces from those that are gone.
+#[raw_tracepoint]
+fn prune(_: RawTracePointContext) -> i32 {
+    for_each!(TAGS, prune_group, core::ptr::null_mut());
+    0
+}
+
+extern "C" fn prune_group(_: *const c_void, group: *const u32, tags: *const Tags) -> u64 {
+    for i in 0..WAYS {
+        // SAFETY: the kernel passes an element of the map and its number.
+        let (group, tag) =
+            unsafe { (*group, tags.cast::<u64>().wrapping_add(i as usize).read_volatile()) };
+        if tag != 0 {
+            prune_element(group * WAYS + i);
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn prune_element(number: u32) -> i32 {
+    prune_one::<Running>(number).into()
 }

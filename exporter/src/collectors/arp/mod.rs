@@ -14,6 +14,7 @@ use crate::{collector::Sources, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "arp",
     enabled: true,
+    capabilities: NONE,
     flags: &[&INCLUDE, &EXCLUDE, &NETLINK],
     new: |host, flags| {
         Ok(Box::new(Arp {
@@ -99,7 +100,11 @@ pub(super) fn ways(host: &Host, netlink: Option<bool>) -> &'static [Via] {
     let undecided = netlink.is_none() && running;
     let ebpf = undecided && host.bpf.neighbours().is_ok();
     let answers = undecided && crate::host::netlink::Socket::open().is_ok();
-    choose(netlink, running, ebpf, answers)
+    let ways = choose(netlink, running, ebpf, answers);
+    if undecided && let Some(first) = ways.first() {
+        host.bpf.tell(first.name());
+    }
+    ways
 }
 
 fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {

@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 pub const SPEC: Spec = Spec {
     name: "btrfs",
     enabled: true,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Btrfs {
@@ -102,7 +103,7 @@ struct Btrfs {
 impl Collector for Btrfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, mounted, names, id } = self;
-        let Some(entries) = folder.list().if_there()? else { return Ok(()) };
+        let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
         // What is no file system (`features`) has no dash in its name.
         let mut systems = entries.filter(|entry| entry.bytes().contains(&b'-')).peekable();
         if systems.peek().is_none() {
@@ -154,7 +155,7 @@ fn put(
     let uuid = dir.text("metadata_uuid")?;
     let name = entry.name();
     let uuid = uuid.as_deref().filter(|uuid| !uuid.is_empty()).unwrap_or(&name);
-    let label = dir.bytes("label").optional()?; // any bytes
+    let label = dir.bytes("label").unless_unreadable()?; // any bytes
     out.put(&INFO, [&label.as_deref().unwrap_or_default().trim_ascii(), &uuid], 1);
     out.put(&GLOBAL_RESERVE, [&uuid], number(&dir, "allocation/global_rsv_size")?);
     put_commits(&dir, uuid, out)?;

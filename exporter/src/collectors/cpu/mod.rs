@@ -20,6 +20,7 @@ use std::cmp::Ordering;
 pub const SPEC: Spec = Spec {
     name: "cpu",
     enabled: true,
+    capabilities: NONE,
     flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE],
     new: |host, flags| Ok(Box::new(Cpu::new(host, flags))),
 };
@@ -94,7 +95,7 @@ const JUMP_BACK: u64 = 300;
 type Times = (u32, [u64; 10]);
 
 struct Cpu {
-    stat: Shared<File>,
+    stat: Shared<SingleFile>,
     /// What is exposed, ordered as labels are.
     times: Vec<Times>,
     /// What the kernel says now; between scrapes, room for it.
@@ -204,7 +205,7 @@ impl Cpu {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
         cores.clear();
-        let Some(entries) = folder.list().if_there()? else { return Ok(()) };
+        let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
         let mut told = None;
         for entry in entries {
             let name = entry.name();

@@ -26,6 +26,7 @@ use words::words;
 pub const SPEC: Spec = Spec {
     name: "filesystem",
     enabled: true,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[
         &POINTS_EXCLUDE,
         &OLD_POINTS_EXCLUDE,

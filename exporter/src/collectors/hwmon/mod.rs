@@ -23,6 +23,7 @@ use std::{
 pub const SPEC: Spec = Spec {
     name: "hwmon",
     enabled: true,
+    capabilities: NONE,
     flags: &[&CHIP_INCLUDE, &CHIP_EXCLUDE, &SENSOR_INCLUDE, &SENSOR_EXCLUDE],
     new: |host, flags| {
         Ok(Box::new(HwMon {

@@ -16,6 +16,7 @@ use counters::{COUNTERS, Counter, HARDWARE, LEGACY};
 pub const SPEC: Spec = Spec {
     name: "infiniband",
     enabled: true,
+    capabilities: NONE,
     flags: &[&INCLUDE, &EXCLUDE],
     new: |host, flags| {
         Ok(Box::new(InfiniBand {
@@ -75,10 +76,10 @@ impl Collector for InfiniBand {
             if !filter.keeps(&device) {
                 continue;
             }
-            let Some(dir) = entry.dir().optional()? else { continue };
+            let Some(dir) = entry.dir().unless_unreadable()? else { continue };
             let [board, firmware, hca] = dir.texts(["board_id", "fw_ver", "hca_type"]);
             out.put(&INFO, [&board, &device, &firmware, &hca], true);
-            let Some(all) = dir.dir("ports").optional()? else { continue };
+            let Some(all) = dir.dir("ports").unless_unreadable()? else { continue };
             let Ok(all) = all.list(ports) else { continue };
             for port in all {
                 let put = put_port(&port, &device, files, out);
@@ -91,14 +92,14 @@ impl Collector for InfiniBand {
 
 fn put_port(entry: &Entry<'_>, device: &str, files: &mut Names, out: &mut Sink) -> Result {
     let Ok(port) = entry.name().parse::<u32>() else { return Ok(()) };
-    let Some(dir) = entry.dir().optional()? else { return Ok(()) };
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(()) };
     let mut result = Ok(());
     for (file, metric, parse) in [
         ("state", &STATE, state as fn(&str) -> _),
         ("phys_state", &PHYSICAL_STATE, state),
         ("rate", &RATE, rate),
     ] {
-        match dir.parse(file, parse).optional() {
+        match dir.parse(file, parse).unless_unreadable() {
             Ok(Some(value)) => out.put(metric, [&device, &port], value),
             Ok(None) => {}
             Err(error) => result = result.and(Err(error)),
@@ -123,7 +124,7 @@ fn put_counters(
     files: &mut Names,
     mut put: impl FnMut(&'static Counter, u64),
 ) -> Result {
-    let Some(dir) = port.dir(folder).optional()? else { return Ok(()) };
+    let Some(dir) = port.dir(folder).unless_unreadable()? else { return Ok(()) };
     let Ok(entries) = dir.list(files) else { return Ok(()) };
     let mut result = Ok(());
     for entry in entries {
@@ -132,7 +133,7 @@ fn put_counters(
             continue;
         };
         let Some(counter) = table.get(i) else { continue };
-        match entry.parse(value).optional() {
+        match entry.parse(value).unless_unreadable() {
             Ok(Some(Some(value))) => put(counter, value),
             Ok(_) => {}
             Err(error) => result = result.and(Err(error)),

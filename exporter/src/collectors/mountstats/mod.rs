@@ -15,6 +15,7 @@ use parse::{IDLE, Line, MILLISECONDS, Mount, Mounts};
 pub const SPEC: Spec = Spec {
     name: "mountstats",
     enabled: false,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(MountStats {

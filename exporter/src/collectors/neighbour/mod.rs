@@ -17,6 +17,7 @@ use table::Tables;
 pub const SPEC: Spec = Spec {
     name: "neighbour",
     enabled: true,
+    capabilities: NONE,
     flags: &[&STATES, &NAMESPACES],
     new: |host, flags| {
         Ok(Box::new(Neighbours {

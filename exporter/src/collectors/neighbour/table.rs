@@ -26,7 +26,7 @@ struct Table {
     family: &'static str,
     /// A line for each processor below the names of the columns.
     stat: File,
-    thresholds: [File; 3],
+    thresholds: [SingleFile; 3],
 }
 
 /// What the file says.

@@ -16,6 +16,7 @@ use crate::{collector::Sources, prelude::*};
 pub const SPEC: Spec = Spec {
     name: "netclass",
     enabled: true,
+    capabilities: NONE,
     flags: &[&IGNORED, &INVALID_SPEED, &NETLINK, &WITH_STATS],
     new: |host, flags| {
         Ok(Box::new(NetClass {

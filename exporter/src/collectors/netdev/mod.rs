@@ -55,6 +55,7 @@ const IFALIAS: Flag<bool> = switch("collector.netdev.label-ifalias", false, "Add
 pub const SPEC: Spec = Spec {
     name: "netdev",
     enabled: true,
+    capabilities: NONE,
     flags: &[
         &INCLUDE,
         &OLD_INCLUDE,

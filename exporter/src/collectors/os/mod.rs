@@ -12,6 +12,7 @@ use release::Release;
 pub const SPEC: Spec = Spec {
     name: "os",
     enabled: true,
+    capabilities: NONE,
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Os(["etc/os-release", "usr/lib/os-release"].map(|path| host.root.file(path)))))
@@ -51,7 +52,7 @@ impl Collector for Os {
         for file in &mut self.0 {
             file.close();
             let read = file.parse(|text| put(&release::parse(text)?, out));
-            if let Some(()) = read.if_there()? {
+            if let Some(()) = read.unless_absent()? {
                 return Ok(());
             }
         }

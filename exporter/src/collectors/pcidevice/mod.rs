@@ -17,6 +17,7 @@ use crate::{
 pub const SPEC: Spec = Spec {
     name: "pcidevice",
     enabled: false,
+    capabilities: NONE,
     flags: &[&IDS_FILE, &NAMES],
     new: |host, flags| {
         Ok(Box::new(PciDevice {
@@ -215,7 +216,7 @@ impl Collector for PciDevice {
 
 impl Device {
     fn put(&self, out: &mut Sink) -> Result {
-        let Some(dir) = self.folder.dir().optional()? else { return Ok(()) };
+        let Some(dir) = self.folder.dir().unless_unreadable()? else { return Ok(()) };
         let mut labels = [("", ""); 19];
         for (label, (name, value)) in labels.iter_mut().zip(&self.info) {
             *label = (name, value);
@@ -227,7 +228,7 @@ impl Device {
         let [segment, bus, device, function] = &self.location;
         let mut result = Ok(());
         for Attribute { file, metric, parse, otherwise } in &ATTRIBUTES {
-            match dir.parse(file, parse).optional() {
+            match dir.parse(file, parse).unless_unreadable() {
                 Ok(value) => {
                     if let Some(value) = value.flatten().or(*otherwise) {
                         out.put(metric, [bus, device, function, segment], value);
@@ -263,8 +264,8 @@ fn identify(
     entry: &Entry<'_>,
     ids: Option<&str>,
 ) -> Result<Option<([String; 4], Vec<(&'static str, String)>)>> {
-    let Some(link) = entry.link().optional()? else { return Ok(None) };
-    let Some(dir) = entry.dir().optional()? else { return Ok(None) };
+    let Some(link) = entry.link().unless_unreadable()? else { return Ok(None) };
+    let Some(dir) = entry.dir().unless_unreadable()? else { return Ok(None) };
     let mut parts = link.iter().rev().map(|part| part.to_string_lossy());
     let Some(location) = parts.next().as_deref().and_then(location) else { return Ok(None) };
     let parent = parts.next().as_deref().and_then(self::location);
@@ -310,7 +311,7 @@ fn numbers(dir: &Dir<'_>) -> Result<Option<(ids::Numbers, u32)>> {
     for (number, file) in numbers.iter_mut().zip(files) {
         let parse =
             |text: &str| u32::try_from(unsigned(text)?).map_err(|_| Malformed::new("number", text));
-        let Some(read) = dir.parse(file, parse).optional()? else { return Ok(None) };
+        let Some(read) = dir.parse(file, parse).unless_unreadable()? else { return Ok(None) };
         *number = read;
     }
     let [class, vendor, device, subsystem_vendor, subsystem_device, revision] = numbers;

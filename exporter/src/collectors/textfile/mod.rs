@@ -20,6 +20,7 @@ static DIRECTORY: Flag<Vec<String>> = texts(
 pub const SPEC: Spec = Spec {
     name: "textfile",
     enabled: true,
+    capabilities: CapabilitySet::DAC_READ_SEARCH,
     flags: &[&DIRECTORY],
     new: |_, flags| Ok(Box::new(TextFile(flags.get(&DIRECTORY)))),
 };

@@ -9,8 +9,13 @@ mod sys;
 
 use crate::prelude::*;
 
-pub const SPEC: Spec =
-    Spec { name: "timex", enabled: true, flags: &[], new: |_, _| Ok(Box::new(Timex)) };
+pub const SPEC: Spec = Spec {
+    name: "timex",
+    enabled: true,
+    capabilities: NONE,
+    flags: &[],
+    new: |_, _| Ok(Box::new(Timex)),
+};
 
 static OFFSET: Metric =
     gauge("node_timex_offset_seconds", "Time offset in between local system and reference clock.");

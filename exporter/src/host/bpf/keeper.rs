@@ -40,9 +40,10 @@ use rustix::{
 };
 
 use super::{
-    Error, loading, sys,
+    Error, loading,
     neighbour::Room,
     object::{Plan, Set},
+    sys,
 };
 
 /// Descriptors that go with a message at most: the kernel's `SCM_MAX_FD` is 253.
@@ -98,12 +99,8 @@ impl Keeper {
         confine: fn(CapabilitySet) -> rustix::io::Result<()>,
         load: impl FnMut(Room) -> Result<Set, Error>,
     ) -> io::Result<Self> {
-        let (near, far) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let parent = getpid();
         // SAFETY: there is one thread, so nothing that the child needs is held by another.
         match unsafe { libc::fork() } {
@@ -143,7 +140,8 @@ impl Keeper {
             }
             State::Gone => return Err(Error::NoKeeper),
         };
-        send(process.socket.as_fd(), bytemuck::bytes_of(&room), &[]).map_err(|_| Error::NoKeeper)?;
+        send(process.socket.as_fd(), bytemuck::bytes_of(&room), &[])
+            .map_err(|_| Error::NoKeeper)?;
         self.state = State::Asked(process);
         Ok(())
     }
@@ -297,22 +295,21 @@ mod tests {
 
     /// A keeper whose process is a thread; `load` as [`Keeper::fork`] wants it.
     fn keeper(load: impl FnMut(Room) -> Result<Set, Error> + Send + 'static) -> Keeper {
-        let (near, far) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
         thread::spawn(move || serve(far.as_fd(), load));
         Keeper { state: State::Idle(Process { socket: near, pid: None }), plan: &PLAN }
     }
 
     #[test]
     fn a_question_has_one_answer() {
-        let mut keeper = keeper(|room| {
-            if room.entries < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
-        });
+        let mut keeper =
+            keeper(
+                |room| {
+                    if room.entries < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
+                },
+            );
         assert!(keeper.answer(Duration::ZERO).is_none(), "idle: nothing was asked");
         keeper.ask(room(1)).unwrap();
         assert_eq!(keeper.answer(PATIENT).unwrap().unwrap().descriptors().count(), 3);
@@ -358,13 +355,9 @@ mod tests {
 
     #[test]
     fn who_is_not_there_cannot_be_asked() {
-        let (near, far) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
         drop(far);
         let process = Process { socket: near, pid: None };
         let mut keeper = Keeper { state: State::Idle(process), plan: &PLAN };

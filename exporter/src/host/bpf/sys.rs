@@ -23,6 +23,14 @@ pub struct Runs {
     pub missed: u64,
 }
 
+impl std::ops::AddAssign for Runs {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.nanoseconds += other.nanoseconds;
+        self.missed += other.missed;
+    }
+}
+
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
     // SAFETY: every address in the attributes is that of a buffer which its owner, one of
     // the functions below, keeps until the call is over.

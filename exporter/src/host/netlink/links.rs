@@ -172,6 +172,14 @@ impl Shared<LinkDump> {
     pub fn get(&self, scrape: u64) -> crate::error::Result<Arc<Links>> {
         self.with(scrape, |dump| Ok(dump.refresh()?), |dump| Ok(Arc::clone(&dump.links)))
     }
+
+    /// The links as they are at this call.
+    ///
+    /// # Errors
+    /// As [`Socket::links`].
+    pub fn get_anew(&self) -> crate::error::Result<Arc<Links>> {
+        self.anew(|dump| Ok(dump.refresh()?), |dump| Ok(Arc::clone(&dump.links)))
+    }
 }
 
 #[cfg(test)]

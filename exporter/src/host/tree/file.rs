@@ -7,6 +7,7 @@ use crate::{
 };
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 use std::{
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -24,6 +25,25 @@ pub struct File {
     in_one_piece: bool,
     pub(super) bytes: Vec<u8>,
     len: usize,
+}
+
+/// A file whose content the kernel makes in one piece, at one read: a sysctl, or a file that
+/// `single_open()` of `fs/seq_file.c` opens. A read that leaves room has read all of it, so that
+/// the read which would find the end is saved.
+#[derive(Debug)]
+pub struct SingleFile(pub(super) File);
+
+impl Deref for SingleFile {
+    type Target = File;
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl DerefMut for SingleFile {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.0
+    }
 }
 
 impl File {

@@ -5,7 +5,7 @@ use super::{
     open, open_again, text,
 };
 use crate::{
-    error::{Error, Malformed, Result},
+    error::{Error, Malformed, Refusal, Result},
     parse::number,
 };
 use rustix::{
@@ -293,7 +293,7 @@ impl Dir<'_> {
         room.clear();
         match read_whole(&self.fd, file, room) {
             Ok(()) => Ok(Some(room)),
-            Err(error) if is_missing(error) => Ok(None),
+            Err(error) if Refusal::of(error.raw_os_error()).is_no_attribute() => Ok(None),
             Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
         }
     }
@@ -400,23 +400,9 @@ fn attribute_as<T>(
 fn content(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
     match read_page(at, name) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_missing(error) => Ok(None),
+        Err(error) if Refusal::of(error.raw_os_error()).is_no_attribute() => Ok(None),
         Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
     }
-}
-
-/// Whether the kernel says that a device does not have an attribute.
-const fn is_missing(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::NODEV
-            | Errno::NXIO
-            | Errno::INVAL
-            | Errno::NODATA
-            | Errno::OPNOTSUPP
-    )
 }
 
 /// Appends the file to `room`.

@@ -11,7 +11,7 @@ mod folder;
 mod tests;
 
 pub use attribute::{Attribute, Bytes};
-pub use file::File;
+pub use file::{File, SingleFile};
 pub use folder::{Dir, Entry, Folder, Names, Seen};
 
 use crate::error::{Error, Malformed, Result};
@@ -55,11 +55,10 @@ impl Tree {
         File::new(self.path(path), false)
     }
 
-    /// Such a file that the kernel makes in one piece: a sysctl, or what `single_open()` of
-    /// `fs/seq_file.c` shows. A read that leaves room has all of it then.
+    /// Such a file whose content the kernel makes in one piece.
     #[must_use]
-    pub fn single_file(&self, path: &str) -> File {
-        File::new(self.path(path), true)
+    pub fn single_file(&self, path: &str) -> SingleFile {
+        SingleFile(File::new(self.path(path), true))
     }
 
     /// A directory that is listed at every scrape.

@@ -48,7 +48,7 @@ fn a_panic_is_one_collectors_failure() {
         Own::new(
             false,
             crate::host::bpf::Bpf::off(),
-            Shared::new(Tree::new("/proc").file("net/netstat")),
+            Shared::new(Tree::new("/proc").single_file("net/netstat")),
         ),
     );
     for _ in 0..3 {
@@ -69,7 +69,7 @@ fn a_collector_that_hangs_is_late_until_it_comes_back() {
         Own::new(
             false,
             crate::host::bpf::Bpf::off(),
-            Shared::new(Tree::new("/proc").file("net/netstat")),
+            Shared::new(Tree::new("/proc").single_file("net/netstat")),
         ),
     );
     let deadline = Some(Duration::from_millis(200));

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, path::Path};
 
-use exporter_common::neighbour::{Offsets, STEPS};
+use bytemuck::{Pod, Zeroable};
+use exporter_common::neighbour::{Offsets, STEPS, WAYS};
 
 use super::{Error, HOOKS};
 use crate::host::{
@@ -13,20 +14,33 @@ use crate::host::{
     netlink::{Links, Socket},
 };
 
-/// How many interfaces are counted at most, for each family one: sixteen times those there are
-/// here, since other namespaces have some, too. To read the map takes the longer the larger it is.
+/// How much the maps hold.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Pod, PartialEq, Zeroable)]
+pub(in crate::host::bpf) struct Room {
+    /// Entries of the tables.
+    pub(in crate::host::bpf) entries: u32,
+    /// Interfaces, those with neighbours of both families twice.
+    pub(in crate::host::bpf) interfaces: u32,
+}
+
+/// Room for four times the interfaces of this namespace: others have some, too.
 pub(super) fn interfaces() -> Result<u32, Error> {
     let mut links = Links::new();
     Socket::open()?.links(&mut links)?;
-    let wanted = links.iter().count().saturating_mul(16).clamp(1 << 13, 1 << 18);
-    Ok(u32::try_from(wanted.next_power_of_two()).unwrap_or(1 << 18))
+    Ok(u32::try_from(links.iter().count().saturating_mul(4)).unwrap_or(u32::MAX))
+}
+
+/// How many groups of tags have room for so many interfaces.
+pub(super) fn groups(interfaces: u32) -> u32 {
+    interfaces.clamp(WAYS, 1 << 20).div_ceil(WAYS).next_power_of_two()
 }
 
 /// The programs, as `cargo xtask ebpf` has built them.
-pub(super) static PLAN: Plan = Plan {
+pub(in crate::host::bpf) static PLAN: Plan = Plan {
     object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/neighbour.o"),
     hooks: &HOOKS,
-    maps: &["COUNTS", "ENTRIES", "BATCH", "TOTALS"],
+    maps: &["TAGS", "COUNTS", "ENTRIES", "BATCH", "TOTALS"],
 };
 
 /// In how many slots so many entries find theirs free more often than not.
@@ -34,18 +48,9 @@ pub(super) fn slots(entries: u32) -> u32 {
     entries.max(STEPS).next_power_of_two()
 }
 
-/// How much the maps hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Room {
-    /// Entries of the tables.
-    pub(super) entries: u32,
-    /// Interfaces, for each family one.
-    pub(super) interfaces: u32,
-}
-
 /// What the programs must know of the running kernel.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(in crate::host::bpf) struct Kernel {
     offsets: Offsets,
     /// The numbers of the tracepoints' types, by the programs' names.
     tracepoints: HashMap<&'static str, u32>,
@@ -53,7 +58,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Reads it from a file like `/sys/kernel/btf/vmlinux`.
-    pub(super) fn read(types: &Path) -> Result<Self, Error> {
+    pub(in crate::host::bpf) fn read(types: &Path) -> Result<Self, Error> {
         let attached = HOOKS.iter().filter(|hook| hook.is_attached());
         let definitions: Vec<_> =
             attached.map(|hook| (hook.name(), format!("btf_trace_{}", hook.name()))).collect();
@@ -77,17 +82,20 @@ impl Kernel {
     }
 
     /// Loads and attaches the programs.
-    pub(super) fn load(&self, room: Room) -> Result<Set, Error> {
-        let mask = slots(room.entries) - 1;
+    pub(in crate::host::bpf) fn load(&self, room: Room) -> Result<Set, Error> {
+        let (slots, groups) = (slots(room.entries), groups(room.interfaces));
+        let (slot_mask, group_mask) = (slots - 1, groups - 1);
         let fit = Fit {
             globals: &[
                 ("OFFSETS", bytemuck::bytes_of(&self.offsets)),
-                ("SLOT_MASK", bytemuck::bytes_of(&mask)),
+                ("SLOT_MASK", bytemuck::bytes_of(&slot_mask)),
+                ("GROUP_MASK", bytemuck::bytes_of(&group_mask)),
             ],
             elements: &[
-                ("COUNTS", room.interfaces),
+                ("TAGS", groups),
+                ("COUNTS", groups * WAYS),
                 ("ENTRIES", room.entries),
-                ("SLOTS", mask + 1),
+                ("SLOTS", slots),
             ],
             tracepoints: &self.tracepoints,
         };
@@ -123,11 +131,13 @@ fn offsets(
         neighbour_pprev: pprev,
         table_family: of("neigh_table", &["family"])?,
         table_entries: of("neigh_table", &["entries"])?,
+        table_most: of("neigh_table", &["gc_thresh3"])?,
         table_nht: of("neigh_table", &["nht"])?,
         hash_heads: heads,
         hash_shift: of("neigh_hash_table", &["hash_shift"])?,
         device_ifindex: of("net_device", &["ifindex"])?,
         device_net: of("net_device", &["nd_net", "net"])?,
+        device_state: of("net_device", &["reg_state"])?,
         device_addr_len: of("net_device", &["addr_len"])?,
         device_ip: of("net_device", &["ip_ptr"])?,
         device_ip6: of("net_device", &["ip6_ptr"])?,

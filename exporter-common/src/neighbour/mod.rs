@@ -1,5 +1,7 @@
 //! What the kernel side counts of neighbours, and what it must know of the kernel.
 
+pub mod protocol;
+
 crate::shared! {
     /// An interface in a network namespace, seen by one of the neighbour tables.
     pub struct Key {
@@ -11,24 +13,41 @@ crate::shared! {
         pub family: u32,
     }
 
-    /// An entry of a table, as it is known.
+    /// An element of the map of entries. [`protocol`] has the table of its states.
     pub struct Known {
-        /// Address of its `struct neighbour`, and in the bits that are zero in every such address
-        /// [`FLAGS`]. One number, so that it can be changed as long as it is still this entry's:
-        /// the place of a removed one is given to another at once.
+        /// Address of the entry's `struct neighbour`, and in the bits that are zero in every such
+        /// address [`FLAGS`]. One number, so that a step that changes it fails where the element
+        /// has been given to another entry.
         pub state: u64,
-        /// Where it is counted.
-        pub key: Key,
-        /// The walk that has found it last, or that ran last when it came.
+        /// Number of the element of the map of interfaces that counts the entry.
+        pub interface: u32,
+        /// Number of the walk that found the entry last, or that ran last when the entry came.
         pub walk: u32,
     }
 
-    /// A place for an entry.
+    /// A place in the map of entries.
     pub struct Slot {
         /// The entry; all zero if there is none.
         pub known: Known,
-        /// How many entries that this place is for are elsewhere.
+        /// How many entries whose place this is are in the map of displaced entries.
         pub away: u64,
+    }
+
+    /// The tags of [`WAYS`] elements of the map of interfaces. [`protocol`] has the table of their
+    /// states.
+    pub struct Tags {
+        /// [`tag`] of each interface, with its phase in place of [`LIVE`]; 0 if there is none.
+        pub tags: [u64; WAYS as usize],
+    }
+
+    /// An element of the map of interfaces.
+    pub struct Interface {
+        /// The interface's counts.
+        pub counts: Counts,
+        /// Programs that are about to change the counts.
+        pub held: u64,
+        /// Address of the `struct net_device` that was seen last.
+        pub device: u64,
     }
 
     /// The neighbours of an interface, and what happened to them since the programs were attached.
@@ -51,8 +70,10 @@ crate::shared! {
 
     /// What concerns no single interface.
     pub struct Totals {
-        /// Events that could not be recorded, most likely since a map was full.
+        /// Events that could not be recorded, most likely since the map of entries was full.
         pub lost: u64,
+        /// Events that could not be recorded since the map of interfaces was full.
+        pub crowded: u64,
         /// Whether all entries that are older than the programs are known: 0 or 1.
         pub started: u32,
         /// Number of the walk that runs or ran last.
@@ -74,6 +95,8 @@ crate::shared! {
         pub hash: u64,
         /// Buckets of the hash table.
         pub buckets: u64,
+        /// `gc_thresh3`: entries that the table takes at most, save those that are permanent.
+        pub most: u64,
     }
 
     /// Where the running kernel keeps what the programs read: bytes from the start of each
@@ -102,6 +125,8 @@ crate::shared! {
         pub table_family: u32,
         /// `neigh_table.entries`
         pub table_entries: u32,
+        /// `neigh_table.gc_thresh3`
+        pub table_most: u32,
         /// `neigh_table.nht`
         pub table_nht: u32,
         /// `neigh_hash_table.hash_heads` since Linux 6.13, `hash_buckets` before.
@@ -112,6 +137,8 @@ crate::shared! {
         pub device_ifindex: u32,
         /// `net_device.nd_net.net`
         pub device_net: u32,
+        /// `net_device.reg_state`
+        pub device_state: u32,
         /// `net_device.addr_len`
         pub device_addr_len: u32,
         /// `net_device.ip_ptr`
@@ -138,17 +165,62 @@ crate::shared! {
 /// The families that have neighbours: `AF_INET` and `AF_INET6`.
 pub const FAMILIES: [u8; 2] = [2, 10];
 
-/// What a state has beside an address.
+/// The bits of a state that are not the address.
 pub const FLAGS: u64 = NOARP | GONE | FILLING;
 
 /// The entry is `NUD_NOARP`: it is not counted among the others.
 pub const NOARP: u64 = 1;
 
-/// Somebody is taking the entry out of the map.
+/// A program is taking the entry out of the map.
 pub const GONE: u64 = 2;
 
-/// Somebody is putting the entry into the map.
+/// A program is putting the entry into the map.
 pub const FILLING: u64 = 4;
+
+/// Elements of the map of interfaces whose tags lie side by side.
+pub const WAYS: u32 = 8;
+
+/// The bits of a tag that are not the interface.
+pub const PHASE: u64 = 7;
+
+/// The element counts the interface.
+pub const LIVE: u64 = 1;
+
+/// The element counts the interface, and is taken from it unless a program objects.
+pub const GOING: u64 = 2;
+
+/// The element is made ready for the next interface.
+pub const CLEARING: u64 = 3;
+
+/// The interface and its family as one number; 0 if the number cannot be formed.
+///
+/// The kernel numbers namespaces from `0xEFFF_FFF8` (include/uapi/linux/nsfs.h) and dynamically from
+/// `0xF000_0000` (fs/proc/generic.c), so that 29 bits tell them apart; an index is a positive `int`.
+#[inline]
+#[must_use]
+pub const fn tag(key: &Key) -> u64 {
+    let [ipv4, ipv6] = FAMILIES;
+    if key.netns >> 29 != 7
+        || key.ifindex >> 31 != 0
+        || key.family != ipv4 as u32 && key.family != ipv6 as u32
+    {
+        return 0;
+    }
+    let family = (key.family == ipv6 as u32) as u64;
+    (key.netns as u64 & 0x1fff_ffff) << 35 | (key.ifindex as u64) << 4 | family << 3 | LIVE
+}
+
+/// The interface that a tag stands for.
+#[inline]
+#[must_use]
+pub const fn key(tag: u64) -> Key {
+    let [ipv4, ipv6] = FAMILIES;
+    Key {
+        netns: (tag >> 35) as u32 | 7 << 29,
+        ifindex: (tag >> 4) as u32 & 0x7fff_ffff,
+        family: if tag >> 3 & 1 == 0 { ipv4 as u32 } else { ipv6 as u32 },
+    }
+}
 
 /// How many steps a walk takes at a time, and how many entries are looked after.
 pub const STEPS: u32 = 2048;

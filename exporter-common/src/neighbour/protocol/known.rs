@@ -1,0 +1,144 @@
+//! The map of entries, by address.
+//!
+//! An entry's place follows from its address, so that entries which the kernel has allocated one
+//! after another lie side by side, and a processor that has come by one has the next at hand. The
+//! kernel's own hash map scatters them, and takes two locks besides; it has only the displaced
+//! entries.
+
+use super::{Machine, Refused, at};
+use crate::neighbour::{FILLING, FLAGS, GONE, Known, NOARP, Slot};
+
+/// The element that lies in a place, and may be any entry's.
+#[inline(always)]
+#[must_use]
+pub const fn content(slot: *mut Slot) -> *mut Known {
+    at!(slot.known)
+}
+
+/// Whether an entry of this place is displaced.
+#[inline(always)]
+fn has_away<M: Machine + ?Sized>(slot: *mut Slot) -> bool {
+    M::load(at!(slot.away)) != 0
+}
+
+/// The state of an element.
+#[inline(always)]
+pub fn state_of<M: Machine + ?Sized>(known: *mut Known) -> u64 {
+    M::load(at!(known.state))
+}
+
+/// The number of the element that counts an entry.
+#[inline(always)]
+pub fn interface_of<M: Machine + ?Sized>(known: *mut Known) -> u32 {
+    M::load_half(at!(known.interface))
+}
+
+/// Changes the state of an element where it is `old`; returns what it was.
+#[inline(always)]
+pub fn change<M: Machine + ?Sized>(known: *mut Known, old: u64, new: u64) -> u64 {
+    M::compare_exchange(at!(known.state), old, new)
+}
+
+/// The element of an entry.
+#[inline(always)]
+pub fn find<M: Machine + ?Sized>(address: u64) -> Option<*mut Known> {
+    find_in::<M>(M::slot(address)?, address).map(|(known, _)| known)
+}
+
+/// The element of an entry whose place this is, and whether it is displaced.
+#[inline(always)]
+fn find_in<M: Machine + ?Sized>(slot: *mut Slot, address: u64) -> Option<(*mut Known, bool)> {
+    if state_of::<M>(content(slot)) & !FLAGS == address {
+        Some((content(slot), false))
+    } else if has_away::<M>(slot) {
+        M::away(address).map(|known| (known, true))
+    } else {
+        None
+    }
+}
+
+/// What has become of an entry that was to be put in.
+pub enum Put {
+    /// It is in the map.
+    New,
+    /// Another program was faster.
+    There,
+    /// There is no room, or another program is still taking it out.
+    Not,
+}
+
+/// Puts an entry into the map, to be counted at that `interface`.
+#[inline(always)]
+pub fn put<M: Machine + ?Sized>(state: u64, interface: u32, walk: u32) -> Put {
+    let address = state & !FLAGS;
+    let Some(slot) = M::slot(address) else { return Put::Not };
+    let own = content(slot);
+    let before = change::<M>(own, 0, address | FILLING);
+    if before == 0 {
+        M::store_half(at!(own.interface), interface);
+        M::store_half(at!(own.walk), walk);
+        let is_away = has_away::<M>(slot) && M::away(address).is_some();
+        M::exchange(at!(own.state), if is_away { 0 } else { state });
+        return if is_away { Put::There } else { Put::New };
+    }
+    if before & !FLAGS == address {
+        return if before & GONE == 0 { Put::There } else { Put::Not };
+    }
+    // Said first: a program that is given the place meanwhile is to look in the hash map.
+    M::add(at!(slot.away), 1);
+    let put = match M::put_away(address, &Known { state, interface, walk }) {
+        Ok(()) if state_of::<M>(own) & !FLAGS != address => return Put::New,
+        Ok(()) => {
+            // A program was given the place, and may have looked here and withdrawn, too.
+            let _ = M::take_away(address);
+            Put::Not
+        }
+        // An element that could not be taken out altogether is for the daemon to remove.
+        Err(Refused::There) => match M::away(address) {
+            Some(known) if state_of::<M>(known) & GONE == 0 => Put::There,
+            _ => Put::Not,
+        },
+        Err(Refused::Full) => Put::Not,
+    };
+    M::add(at!(slot.away), -1);
+    put
+}
+
+/// What was taken out of the map.
+pub struct Taken {
+    /// Number of the element that counts the entry.
+    pub interface: u32,
+    /// Whether it is counted as `NUD_NOARP`.
+    pub was_noarp: bool,
+    /// Whether it could not be taken out altogether.
+    pub is_stuck: bool,
+}
+
+/// Takes an entry out of the map. No other program is given it.
+#[inline(always)]
+pub fn take<M: Machine + ?Sized>(address: u64) -> Option<Taken> {
+    let slot = M::slot(address)?;
+    let (known, is_away) = find_in::<M>(slot, address)?;
+    let was_noarp = if change::<M>(known, address, address | GONE) == address {
+        false
+    } else {
+        let noarp = address | NOARP;
+        if change::<M>(known, noarp, noarp | GONE) == noarp {
+            true
+        } else if change::<M>(known, address, address | GONE) == address {
+            // It was NOARP at the first try, and is no longer.
+            false
+        } else {
+            return None;
+        }
+    };
+    let interface = interface_of::<M>(known);
+    let mut is_stuck = false;
+    if is_away {
+        is_stuck = !M::take_away(address);
+        M::add(at!(slot.away), -1);
+    } else {
+        M::exchange(at!(known.state), 0);
+    }
+    Some(Taken { interface, was_noarp, is_stuck })
+}

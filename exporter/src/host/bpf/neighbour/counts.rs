@@ -1,0 +1,124 @@
+//! Reading the map of interfaces.
+
+use std::{os::fd::AsFd as _, sync::atomic::Ordering::Relaxed};
+
+use aya::maps::MapData;
+use exporter_common::neighbour::{
+    CLEARING, Counts, Interface, Key, PHASE, Tags, WAYS, key, protocol::interfaces::groups,
+};
+
+use super::Error;
+use crate::host::bpf::mapped::Mapped;
+
+/// Interfaces that have or had neighbours, and their counts.
+pub(super) struct Interfaces {
+    tags: Mapped<Tags>,
+    elements: Mapped<Interface>,
+    /// One less than there are groups of tags.
+    mask: u32,
+    /// As of the last read.
+    counts: Vec<(Key, Counts)>,
+    /// Elements in use, as of the last read.
+    used: usize,
+}
+
+impl Interfaces {
+    /// The maps `TAGS`, of so many `groups`, and `COUNTS`.
+    pub(super) fn new(tags: &MapData, counts: &MapData, groups: u32) -> Result<Self, Error> {
+        let wrong = |map| move |source| Error::Map { map, source };
+        Ok(Self {
+            tags: Mapped::new(tags.fd().as_fd(), groups).map_err(wrong("TAGS"))?,
+            elements: Mapped::new(counts.fd().as_fd(), groups.saturating_mul(WAYS))
+                .map_err(wrong("COUNTS"))?,
+            mask: groups.saturating_sub(1),
+            counts: Vec::new(),
+            used: 0,
+        })
+    }
+
+    /// How many interfaces there is room for, those with neighbours of both families twice.
+    pub(super) fn room(&self) -> usize {
+        self.tags.words().len()
+    }
+
+    /// Elements in use, as of the last read.
+    pub(super) const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Each interface and its counts, as of the last read.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Key, Counts)> {
+        self.counts.iter()
+    }
+
+    /// Entries of all interfaces, as of the last read.
+    pub(super) fn entries(&self) -> i64 {
+        self.iter().map(|(_, counts)| counts.entries + counts.noarp).sum()
+    }
+
+    /// Interfaces without entries, as of the last read.
+    pub(super) fn idle(&self) -> usize {
+        self.iter().filter(|(_, counts)| counts.entries == 0 && counts.noarp == 0).count()
+    }
+
+    /// Whether a count is below zero, as of the last read.
+    pub(super) fn is_below_zero(&self) -> bool {
+        self.iter().any(|(_, counts)| counts.entries < 0 || counts.noarp < 0)
+    }
+
+    /// Reads all of them.
+    pub(super) fn read(&mut self) {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.clear();
+        self.used = 0;
+        for (number, word) in self.tags.words().iter().enumerate() {
+            let tag = word.load(Relaxed);
+            if !is_used(tag) {
+                continue;
+            }
+            self.used += 1;
+            if let Some(sum) = self.sum(tag, number) {
+                counts.push((key(tag), sum));
+            }
+        }
+        self.counts = counts;
+    }
+
+    /// The counts of the interface of this tag, found in the element of that number; `None` if it
+    /// has another element before.
+    fn sum(&self, tag: u64, number: usize) -> Option<Counts> {
+        let [one, two] = groups(tag, self.mask);
+        let two = (two != one).then_some(two);
+        let mut sum = self.elements.get(number)?.counts;
+        for group in [Some(one), two].into_iter().flatten() {
+            let begin = group as usize * WAYS as usize;
+            let words = self.tags.words().get(begin..begin + WAYS as usize)?;
+            for (other, word) in (begin..).zip(words) {
+                let found = word.load(Relaxed);
+                if other == number || !is_used(found) || (found ^ tag) & !PHASE != 0 {
+                    continue;
+                }
+                if other < number {
+                    return None;
+                }
+                add(&mut sum, &self.elements.get(other)?.counts);
+            }
+        }
+        Some(sum)
+    }
+}
+
+/// Whether the element of such a tag counts an interface.
+const fn is_used(tag: u64) -> bool {
+    tag != 0 && tag & PHASE != CLEARING
+}
+
+fn add(sum: &mut Counts, counts: &Counts) {
+    sum.entries += counts.entries;
+    sum.noarp += counts.noarp;
+    sum.created += counts.created;
+    sum.removed += counts.removed;
+    sum.overflows += counts.overflows;
+    sum.failures += counts.failures;
+    sum.address_changes += counts.address_changes;
+}
