@@ -125,9 +125,16 @@ impl Keeper {
         }
     }
 
-    /// Whether the process is there, as far as is known.
-    pub(super) const fn is_there(&self) -> bool {
-        !matches!(self.state, State::Gone)
+    /// Whether the process is there.
+    pub(super) fn is_there(&self) -> bool {
+        match &self.state {
+            State::Idle(process) | State::Asked(process) => {
+                let mut end = [PollFd::new(&process.socket, PollFlags::empty())];
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                poll(&mut end, Some(&now)).is_ok_and(|ended| ended == 0)
+            }
+            State::Gone => false,
+        }
     }
 
     /// Asks for programs with so much room. Nothing while a question is open.
@@ -361,6 +368,7 @@ mod tests {
         drop(far);
         let process = Process { socket: near, pid: None };
         let mut keeper = Keeper { state: State::Idle(process), plan: &PLAN };
+        assert!(!keeper.is_there(), "seen before it is asked");
         assert!(matches!(keeper.ask(room(1)), Err(Error::NoKeeper)));
         assert!(!keeper.is_there());
     }
