@@ -65,6 +65,8 @@ pub struct Line<'a> {
     pub major: u32,
     /// Of the file system's device.
     pub minor: u32,
+    /// What of the file system is mounted, escaped.
+    pub root: &'a [u8],
     /// The mount point, escaped.
     pub point: &'a [u8],
     /// The type, escaped.
@@ -92,7 +94,7 @@ impl<'a> Line<'a> {
         let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
             return Err(wrong("device numbers"));
         };
-        field("root")?;
+        let root = field("root")?;
         let point = field("mount point")?;
         let options = field("mount options")?;
         let rest = field("file system")?;
@@ -112,7 +114,7 @@ impl<'a> Line<'a> {
         let read_only = has(options, b"ro".as_slice())
             || has(super_options, b"ro")
             || has(super_options, b"emergency_ro");
-        Ok(Self { id, major, minor, point, kind, source, read_only })
+        Ok(Self { id, major, minor, root, point, kind, source, read_only })
     }
 }
 

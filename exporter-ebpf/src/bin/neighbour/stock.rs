@@ -186,7 +186,8 @@ extern "C" fn sweep_one(
 ) -> u64 {
     // SAFETY: the kernel passes an element of the map, and on what `sweep` gave it.
     let (number, address, sweep) = unsafe { (*number, *address, &*sweep) };
-    let slot = nth(sweep.slot.wrapping_add(number)).map_or(0, |slot| state_of::<Running>(content(slot)) & !FLAGS);
+    let slot = nth(sweep.slot.wrapping_add(number))
+        .map_or(0, |slot| state_of::<Running>(content(slot)) & !FLAGS);
     for address in [slot, address] {
         if address != 0 {
             sweep_entry(address, sweep.walk);
