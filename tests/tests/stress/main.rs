@@ -199,6 +199,7 @@ fn audit(neighbours: &mut Neighbours) {
             println!("{name}: missed {} runs", runs.missed);
         }
         fn map(&mut self, _: &'static str, _: u64, _: u64) {}
+        fn keeper(&mut self, _: bool) {}
         fn resyncs(&mut self, _: &'static str, reason: &'static str, n: u64) {
             println!("{n} times brought up to date, reason {reason}");
         }

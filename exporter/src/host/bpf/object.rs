@@ -223,17 +223,40 @@ fn load(
         result = sys::load(&code, &mut []);
     }
     result.map_err(|source| {
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            let mut reasons = vec![0; REASONS];
-            let _ = sys::load(&code, &mut reasons);
-            let reasons = reasons.split(|byte| *byte == 0).next().unwrap_or_default();
-            tracing::debug!("program {program}: {}", String::from_utf8_lossy(reasons));
-        }
-        // So says the kernel to a helper that it does not know.
-        if source.raw_os_error() == Some(libc::EINVAL) && !hook.is_attached() {
+        let mut reasons = vec![0; REASONS];
+        let _ = sys::load(&code, &mut reasons);
+        let reasons = reasons.split(|byte| *byte == 0).next().unwrap_or_default();
+        let reasons = String::from_utf8_lossy(reasons);
+        tracing::debug!("program {program}: {reasons}");
+        if is_too_old(&reasons) {
             Error::TooOld { program, source }
         } else {
             Error::Load { program, source }
         }
     })
+}
+
+/// Whether the verifier's reasons are those of a kernel that does not know a helper, an atomic
+/// instruction or a pointer to a function (kernel/bpf/verifier.c of Linux 5.10 to 5.12).
+fn is_too_old(reasons: &str) -> bool {
+    const SAYINGS: [&str; 4] = [
+        "invalid func unknown#",
+        "uses reserved fields",
+        "uses invalid atomic",
+        "unrecognized bpf_ld_imm64 insn",
+    ];
+    SAYINGS.iter().any(|saying| reasons.contains(saying))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_too_old;
+
+    #[test]
+    fn the_verifier_says_whether_the_kernel_is_too_old() {
+        assert!(is_too_old("0: (bf) r6 = r1\ninvalid func unknown#164\n"));
+        assert!(is_too_old("BPF_XADD uses reserved fields\n"));
+        assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
+        assert!(!is_too_old(""));
+    }
 }
