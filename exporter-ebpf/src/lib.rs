@@ -1,4 +1,4 @@
-//! The programs that run in the kernel: what they share.
+//! What the programs that run in the kernel share.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "the kernel's structures are read through raw pointers")]
@@ -27,15 +27,16 @@ pub trait Access {
     unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T;
 }
 
-/// For pointers whose type the verifier knows: arguments of the program, and what was read
-/// from there. It proves that a member of this size lies there, and turns a read through a
-/// bad pointer into a zero. As cheap as a load.
+/// For pointers whose type the verifier knows: arguments of the program, and pointers read from
+/// there. The verifier proves that a member of this size lies there, and turns a read through a
+/// bad pointer into a zero. Such a read costs as much as a load.
 pub enum Typed {}
 
 impl Access for Typed {
     #[inline(always)]
     unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T {
-        // SAFETY: the verifier checks the read; volatile, lest it is merged with another.
+        // SAFETY: the verifier checks the read. It is volatile, so that the compiler merges it with
+        // no other.
         unsafe { base.byte_add(offset as usize).cast::<T>().read_volatile() }
     }
 }
@@ -48,8 +49,8 @@ impl Access for Copied {
     unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T {
         let mut value = MaybeUninit::<T>::uninit();
         let from = base.wrapping_byte_add(offset as usize);
-        // SAFETY: the helper copies from anywhere, and fills with zeros where it fails. Whether it
-        // did is not asked: each question is two ways for the verifier to go.
+        // SAFETY: the helper copies from anywhere, and fills with zeros where it fails. The program
+        // does not ask whether it failed: each question is two ways for the verifier to go.
         unsafe {
             bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
             value.assume_init()
@@ -69,11 +70,12 @@ impl<A: Access> Pointer<A> {
     #[inline(always)]
     #[must_use]
     pub fn member<T: Copy + Default>(self, offset: u32) -> T {
-        // SAFETY: who made the pointer chose how to read it; the verifier has the last word.
+        // SAFETY: the maker of the pointer chose how it is read, and the verifier checks the choice.
         unsafe { A::member(self.0, offset) }
     }
 
-    /// The address as a number. The verifier lets nobody reckon with a pointer, but negate one.
+    /// The address as a number. Negation is the one operation that the verifier allows on a
+    /// pointer, and its result is a number.
     #[cfg(target_arch = "bpf")]
     #[inline(always)]
     #[must_use]
@@ -186,6 +188,7 @@ macro_rules! for_each {
         }
     };
 }
+
 /// The kernel gives some helpers only to programs under a license that it knows to be
 /// compatible with its own.
 #[cfg(target_arch = "bpf")]

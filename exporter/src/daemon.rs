@@ -18,6 +18,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
         tracing::warn!(collectors, "Not built yet, ignored");
     }
     let host = host::Host::new(flags);
+    host.bpf.keep(privileges::restrict); // there is one thread yet
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -29,6 +30,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
             (spec.new)(&host, flags).with_context(|| format!("collector {}", spec.name))?;
         collectors.push((spec.name, collector));
     }
+    host.bpf.release();
     let mut listeners = Vec::new();
     for address in flags.get(&web::LISTEN) {
         let listener = web::bind(&address).map_err(|error| anyhow!(error))?;

@@ -1,7 +1,8 @@
 //! Giving up what the process need not have any more.
 //!
 //! Programs are loaded and attached at the start; what they count is read through descriptors,
-//! which takes no capability since Linux 5.19. So all of them are dropped once the collectors are
+//! which takes no capability since Linux 5.19. More room for them later is had from another process
+//! ([`Bpf::keep`]). So all of them are dropped once the collectors are
 //! made and the addresses bound, before there are other threads, which would keep theirs.
 
 use rustix::{
@@ -38,7 +39,12 @@ fn needed(collectors: &[&Spec]) -> CapabilitySet {
     collectors.iter().fold(CapabilitySet::empty(), |keep, spec| keep | spec.capabilities)
 }
 
-fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
+/// Drops every capability of this thread but these, and makes sure that none is gained by running
+/// another program.
+///
+/// # Errors
+/// What the kernel refuses.
+pub fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
     set_no_new_privs(true)?;
     let has = capabilities(None)?;
     // Dropping from the bounding set takes a capability itself; without it there is no need to,

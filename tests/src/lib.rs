@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests run the program")]
 
 pub mod namespace;
+pub mod thresholds;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -60,8 +61,16 @@ impl Server {
     /// # Panics
     /// It ends instead.
     pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(program())
-            .args(args)
+        Self::from(Command::new(program()).args(args))
+    }
+
+    /// As [`Server::start`], by a command that becomes the program and has all its arguments but
+    /// where to listen.
+    ///
+    /// # Panics
+    /// It ends instead.
+    pub fn from(command: &mut Command) -> Self {
+        let mut child = command
             .arg("--web.listen-address=127.0.0.1:0")
             .stderr(Stdio::piped())
             .spawn()
@@ -117,6 +126,12 @@ impl Server {
         let (head, body) = self.request("GET", target, "");
         let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
         (status, String::from_utf8(body).expect("UTF-8"))
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How many of its threads have that name.

@@ -23,7 +23,7 @@ use std::{
 };
 
 use exporter::host::{
-    bpf::{Counts, Neighbours, Options},
+    bpf::{Counts, Neighbours, Options, Sizes},
     netlink::{Links, Socket, Step},
 };
 use nix::sched::CloneFlags;
@@ -147,7 +147,8 @@ fn start(entries: u32) -> Option<Neighbours> {
     let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
     let netns = u32::try_from(netns).unwrap();
     let btf = Path::new("/sys/kernel/btf/vmlinux");
-    let options = Options { btf, netns, entries, interfaces: 0 };
+    let sizes = Sizes { entries, ..Sizes::default() };
+    let options = Options { btf, netns, sizes };
     Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 

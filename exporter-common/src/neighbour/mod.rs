@@ -116,10 +116,10 @@ crate::shared! {
         pub neighbour_ha: u32,
         /// `neighbour.hash` since Linux 6.13, `neighbour.next` before: the link to the next entry.
         pub neighbour_link: u32,
-        /// Where in an entry such a link leads: to `neighbour.hash` since Linux 6.13, to the start
-        /// before.
+        /// The place in an entry that such a link points to: `neighbour.hash` since Linux 6.13, the
+        /// start before.
         pub neighbour_target: u32,
-        /// `neighbour.hash.pprev` since Linux 6.13: what leads to the entry. 0 before.
+        /// `neighbour.hash.pprev` since Linux 6.13: the address of the link to the entry. 0 before.
         pub neighbour_pprev: u32,
         /// `neigh_table.family`
         pub table_family: u32,
@@ -222,5 +222,5 @@ pub const fn key(tag: u64) -> Key {
     }
 }
 
-/// How many steps a walk takes at a time, and how many entries are looked after.
+/// How many steps a walk takes in one run of its program, and how many slots a sweep looks at.
 pub const STEPS: u32 = 2048;

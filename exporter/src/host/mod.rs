@@ -8,6 +8,7 @@
 
 pub mod bpf;
 pub mod crew;
+mod limit;
 pub mod mounts;
 pub mod netlink;
 mod shared;
@@ -16,11 +17,8 @@ pub mod tree;
 
 pub use shared::Shared;
 
-use crate::{
-    flag::{AnyFlag, Flag, Flags},
-    parse::number,
-};
-use bpf::{Bpf, FAMILIES};
+use crate::flag::{AnyFlag, Flag, Flags};
+use bpf::{Bpf, FAMILIES, Sizes};
 use mounts::Mounts;
 use netlink::{LinkDump, NeighbourDump};
 use std::path::PathBuf;
@@ -67,14 +65,8 @@ impl Host {
         let proc = Tree::new(flags.get(&PROC));
         let sys = Tree::new(flags.get(&SYS));
         let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
-            let entries = match flags.get(&bpf::NEIGHBOUR_MAP_ENTRIES) {
-                0 => room(&proc),
-                given => u32::try_from(given).unwrap_or(u32::MAX),
-            };
-            let interfaces = flags.get(&bpf::INTERFACE_MAP_ENTRIES);
-            let interfaces = u32::try_from(interfaces).unwrap_or(u32::MAX);
             let (btf, netns) = (sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"));
-            Bpf::new(btf, netns, entries, interfaces)
+            Bpf::new(btf, netns, sizes(&proc, flags))
         } else {
             Bpf::off()
         };
@@ -125,16 +117,39 @@ impl Host {
     }
 }
 
-/// How many neighbours there may be: what the tables take before they refuse more, and some that
-/// do not count for that, such as permanent ones. Only the initial namespace shows the thresholds.
-fn room(proc: &Tree) -> u32 {
-    const SOME: u32 = 1 << 15;
-    const MOST: u32 = 1 << 20;
-    let threshold = |version| -> u32 {
-        let mut file = proc.file(&format!("sys/net/{version}/neigh/default/gc_thresh3"));
-        file.parse(|text| number("threshold", text.trim_ascii())).unwrap_or(SOME)
+/// Room for what eBPF counts: as the flags say, else as much as a fifth of the limit on memory
+/// allows, if there is one.
+fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
+    /// Bytes that an entry takes in the maps, as the kernel accounts for them.
+    const ENTRY: u64 = 150;
+    let default = Sizes::default();
+    let given = |flag| match flags.get(flag) {
+        0 => None,
+        given => Some(u32::try_from(given).unwrap_or(u32::MAX)),
     };
-    threshold("ipv4").saturating_add(threshold("ipv6")).saturating_add(SOME).min(MOST)
+    let allowed = || {
+        let entries = limit::memory(proc)? / 5 / ENTRY;
+        Some(u32::try_from(entries).map_or(default.entries, |n| n.min(default.entries)))
+    };
+    Sizes {
+        expected: expected(proc),
+        entries: given(&bpf::NEIGHBOUR_MAP_ENTRIES).or_else(allowed).unwrap_or(default.entries),
+        interfaces: given(&bpf::INTERFACE_MAP_ENTRIES).unwrap_or(default.interfaces),
+    }
+}
+
+/// Twice the entries of the neighbour tables. Only the initial network namespace shows how many
+/// there are; elsewhere the programs find out.
+fn expected(proc: &Tree) -> u32 {
+    let entries = |path| -> Option<u32> {
+        let mut file = proc.file(path);
+        let text = file.read().ok()?;
+        u32::from_str_radix(text.lines().nth(1)?.split_ascii_whitespace().next()?, 16).ok()
+    };
+    ["net/stat/arp_cache", "net/stat/ndisc_cache"]
+        .into_iter()
+        .filter_map(entries)
+        .fold(0_u32, |sum, n| sum.saturating_add(n.saturating_mul(2)))
 }
 
 /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.

@@ -63,6 +63,8 @@ pub struct Line<'a> {
     pub id: u64,
     /// The numbers of the file system's device, major and minor.
     pub device: Result<(u32, u32), Malformed>,
+    /// The part of the file system that is mounted, escaped.
+    pub root: &'a [u8],
     /// The mount point, escaped.
     pub point: &'a [u8],
     /// The type, escaped.
@@ -96,7 +98,7 @@ impl<'a> Line<'a> {
             (Some(Some(major)), Some(Some(minor))) => Ok((major, minor)),
             _ => Err(wrong("device numbers")),
         };
-        field("root")?;
+        let root = field("root")?;
         let point = field("mount point")?;
         let options = field("mount options")?;
         let rest = field("file system")?;
@@ -116,7 +118,7 @@ impl<'a> Line<'a> {
         let read_only = has(options, b"ro".as_slice())
             || has(super_options, b"ro")
             || has(super_options, b"emergency_ro");
-        Ok(Self { id, device, point, kind, source, read_only })
+        Ok(Self { id, device, root, point, kind, source, read_only })
     }
 }
 

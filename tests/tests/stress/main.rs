@@ -12,8 +12,6 @@
     reason = "a test that cannot go on panics"
 )]
 
-mod thresholds;
-
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -33,12 +31,14 @@ use std::{
 };
 
 use exporter::host::{
-    bpf::{FAMILIES, Health, Neighbours, Options, Runs},
+    bpf::{FAMILIES, Health, Neighbours, Options, Runs, Sizes},
     netlink::{Socket, Step},
 };
 use nix::sched::{CloneFlags, setns};
-use tests::namespace::{self, enter, skip};
-use thresholds::Thresholds;
+use tests::{
+    namespace::{self, enter, skip},
+    thresholds::Thresholds,
+};
 
 /// The variable of the environment that makes it a failure that nothing can be tested.
 const REQUIRED: &str = "BPF_REQUIRED";
@@ -97,7 +97,7 @@ fn counts_are_those_of_a_dump_at_every_rest() {
 fn start() -> Option<Neighbours> {
     let netns = netns();
     let btf = Path::new("/sys/kernel/btf/vmlinux");
-    let options = Options { btf, netns, entries: 1 << 18, interfaces: 0 };
+    let options = Options { btf, netns, sizes: Sizes::default() };
     Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 
@@ -199,6 +199,7 @@ fn audit(neighbours: &mut Neighbours) {
             println!("{name}: missed {} runs", runs.missed);
         }
         fn map(&mut self, _: &'static str, _: u64, _: u64) {}
+        fn keeper(&mut self, _: bool) {}
         fn resyncs(&mut self, _: &'static str, reason: &'static str, n: u64) {
             println!("{n} times brought up to date, reason {reason}");
         }

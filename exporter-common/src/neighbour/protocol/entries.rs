@@ -101,7 +101,13 @@ pub fn insert<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
             if M::is_dead(address)
                 && let Some(taken) = take::<M>(address)
             {
-                // Its end was told already, or is to be told as that of an unseen entry.
+                // Its end was told already, or is to be told as that of an unseen entry. A change
+                // that was counted meanwhile is made up for.
+                if taken.was_noarp && !is_noarp && has_started {
+                    M::add(at!(element.counts.created), 1);
+                } else if is_noarp && !taken.was_noarp {
+                    M::add(at!(element.counts.removed), 1);
+                }
                 uncount::<M>(&taken);
             } else {
                 if !is_noarp && has_started {
@@ -116,7 +122,12 @@ pub fn insert<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
             }
         }
         Put::There => {}
-        Put::Not => M::lost(),
+        Put::Not => {
+            // One that is dead need not be in the map: another program is taking it out.
+            if !M::is_dead(address) {
+                M::lost();
+            }
+        }
     }
     release::<M>(element);
 }

@@ -114,24 +114,31 @@ pub struct Taken {
     pub is_stuck: bool,
 }
 
+/// Makes an element going; says whether it was NOARP. `None` if it is not the entry's, or another
+/// program fills or takes it.
+#[inline(always)]
+fn claim<M: Machine + ?Sized>(known: *mut Known, address: u64) -> Option<bool> {
+    /// How often an entry may change between two steps.
+    const TRIES: u32 = 4;
+    for _ in 0..TRIES {
+        let found = state_of::<M>(known);
+        if found & !NOARP != address {
+            return None;
+        }
+        if change::<M>(known, found, found | GONE) == found {
+            return Some(found & NOARP != 0);
+        }
+    }
+    M::lost();
+    None
+}
+
 /// Takes an entry out of the map. No other program is given it.
 #[inline(always)]
 pub fn take<M: Machine + ?Sized>(address: u64) -> Option<Taken> {
     let slot = M::slot(address)?;
     let (known, is_away) = find_in::<M>(slot, address)?;
-    let was_noarp = if change::<M>(known, address, address | GONE) == address {
-        false
-    } else {
-        let noarp = address | NOARP;
-        if change::<M>(known, noarp, noarp | GONE) == noarp {
-            true
-        } else if change::<M>(known, address, address | GONE) == address {
-            // It was NOARP at the first try, and is no longer.
-            false
-        } else {
-            return None;
-        }
-    };
+    let was_noarp = claim::<M>(known, address)?;
     let interface = interface_of::<M>(known);
     let mut is_stuck = false;
     if is_away {

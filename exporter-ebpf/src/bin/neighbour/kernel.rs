@@ -43,7 +43,7 @@ pub static OFFSETS: Offsets = Offsets {
     net_inum: 0,
 };
 
-/// The offset of a member; volatile, since the daemon sets what the compiler sees as zero.
+/// The offset of a member. Read as volatile, since the daemon sets it and the compiler sees a zero.
 macro_rules! offset {
     ($member:ident) => {
         // SAFETY: a read of a static.
@@ -178,19 +178,20 @@ impl Neighbour<Copied> {
         Self::new(link.wrapping_sub(offset!(neighbour_target).into()) as *const c_void)
     }
 
-    /// Whether there is an entry, and in one of these tables. Memory that has come to other use
-    /// may keep much of what it held, so all that can be is asked.
+    /// Whether there is an entry at this address, in one of these tables. Memory that was freed and
+    /// came to other use may keep much of its content, so every mark of an entry is looked for.
     #[inline(always)]
     pub fn is_live(self, tables: [u64; 2]) -> bool {
         let table = self.table();
         let held = self.0.member::<u32>(offset!(neighbour_refcnt)) != 0;
         let is_entry = !self.is_dead() & held & !self.device().0.is_null();
-        // Twice: who links another entry before this one changes two links, one by one.
+        // Looked at twice: the kernel links another entry before this one in two steps.
         let is_linked = self.is_linked() | self.is_linked();
         table != 0 && (table == tables[0] || table == tables[1]) && is_entry & is_linked
     }
 
-    /// Whether another entry or the head of a bucket leads here; not known before Linux 6.13.
+    /// Whether another entry or the head of a bucket leads here; said of all before Linux 6.13,
+    /// where an entry does not tell.
     #[inline(always)]
     fn is_linked(self) -> bool {
         let pprev = offset!(neighbour_pprev);

@@ -1,26 +1,27 @@
 //! Counts neighbours per network namespace, interface and family as they come and go.
 //!
-//! A map holds every entry of the kernel's tables by its address, with the interface it is counted
-//! at. Counts follow that map and nothing else: who puts an entry in adds one, who takes it
-//! out subtracts one, and the map lets a single processor do either. So it does not matter how
-//! often, in which order or where an entry is seen, as long as it is seen once while it is there
-//! and once when it goes:
+//! A map holds every entry of the kernel's tables by its address, and the number of the element that
+//! counts the entry's interface. The counts follow that map
+//! ([`exporter_common::neighbour::protocol`]), so an entry may be seen anywhere, any number of times
+//! and in any order: it only has to be seen once while it is in its table, and once when it leaves.
 //!
 //! ```text
+//! an entry is                it is seen by              and then
 //! allocated, or refused      neigh_create               noted; an overflow
-//! constructed, inserted      (nothing: any of it may fail)
+//! constructed, inserted      (nothing: either may fail)
 //! used, changed              neigh_event_send_done,     in the map
 //!                            neigh_update_done
 //! not used                   `settle`, before a read    in the map
 //! older than the programs    `walk`, at the start       in the map
-//! resolution fails           neigh_timer_handler        a failure
+//! not resolved               neigh_timer_handler        a failure
 //! unlinked                   neigh_cleanup_and_release  out of the map
 //! removed unseen             `sweep`, after a walk      out of the map
 //! ```
 //!
-//! The kernel (net/core/neighbour.c) sets `dead` before it unlinks an entry and only then tells
-//! of it; so an entry that is not dead after it was put in will be told of, and one that is may
-//! have been told of before and is taken out again.
+//! The kernel (net/core/neighbour.c) sets `dead` before it unlinks an entry, and runs
+//! `neigh_cleanup_and_release` after that. So the end of an entry that is not dead after it was put
+//! into the map is still to be told; the end of one that is dead may have been told already, and
+//! that entry is taken out again.
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "helpers take raw pointers")]
@@ -56,8 +57,8 @@ const ADMIN: u32 = 1 << 31 | 1 << 7;
 fn neigh_create(ctx: BtfTracePointContext) {
     let (table, device) = (Pointer::<Typed>::new(ctx.arg(0)), Pointer::<Typed>::new(ctx.arg(1)));
     let n = Neighbour::<Typed>::new(ctx.arg(3));
-    // Some kernels tell the verifier that `n` is never null, so that it drops the first
-    // test; the second reads a zero then.
+    // Some kernels tell the verifier that `n` is never null, and it drops the first test. The
+    // second test reads a zero through a null pointer.
     if n.is_null() || n.table() == 0 {
         count(&place(device, table), Event::Overflow);
     } else {
@@ -94,21 +95,23 @@ fn neigh_update(ctx: BtfTracePointContext) {
     }
 }
 
-/// Whether two link-layer addresses differ, in their first or last eight bytes; null is none.
+/// Whether two link-layer addresses differ in their first or last eight bytes. A null pointer is no
+/// address, and differs from none.
 #[inline(always)]
 fn differ(old: Pointer<Copied>, new: Pointer<Copied>, length: u8) -> bool {
     if new.0.is_null() || length == 0 {
         return false;
     }
-    // What lies behind a shorter address is read and shifted out; the machine's first byte
-    // is its lowest.
+    // The bytes behind a shorter address are read and shifted out: the first byte in memory is the
+    // lowest of the number.
     let shift = 64 - 8 * u32::from(length.min(8));
     let last = u32::from(length.saturating_sub(8));
     (old.member::<u64>(0) ^ new.member::<u64>(0)) << shift != 0
         || last > 0 && old.member::<u64>(last) != new.member::<u64>(last)
 }
 
-/// An entry's timer has run. It is not armed for a failed entry: this is the first to see it.
+/// An entry's timer has run. The timer of a failed entry is not armed again, so a run that finds an
+/// entry failed is the first since the failure.
 #[btf_tracepoint(function = "neigh_timer_handler")]
 fn neigh_timer_handler(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));

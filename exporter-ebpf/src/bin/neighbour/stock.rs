@@ -1,5 +1,5 @@
 //! Entries that no tracepoint tells of: those made and not used, those older than the programs,
-//! and those whose end went unseen.
+//! and those whose end went unseen. Interfaces that are gone.
 
 use core::ffi::c_void;
 
@@ -26,12 +26,12 @@ use crate::{
     recent::{self, RECENT},
 };
 
-/// To run a function [`STEPS`] times: `bpf_loop` came with Linux 5.17. Also what `sweep` is to
-/// look at.
+/// As many elements as a function is to be called times: `bpf_loop` came with Linux 5.17. They hold
+/// the addresses that `sweep` is to look at.
 #[map]
 static BATCH: Array<u64> = Array::with_max_entries(STEPS, 0);
 
-/// An entry has been made. What was noted before in the same place is looked for.
+/// An entry has been made. The entry that was noted before in the same place is looked for.
 #[inline(always)]
 pub fn note(address: u64) {
     if let Some(before) = recent::note(address) {
@@ -39,13 +39,14 @@ pub fn note(address: u64) {
     }
 }
 
-/// As [`see`], for an address that was kept; says whether the entry is in the map then.
+/// Puts the entry at an address that was kept into the map, if it is in a table; says whether the
+/// map has it then.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn see_at(address: u64) -> i32 {
     let n = Neighbour::<Copied>::new(address as *const c_void);
     let tables = [total!(tables[0].address), total!(tables[1].address)];
-    // Should it leave its table now, its memory is kept until this program has ended (RCU).
+    // Should the entry leave its table now, its memory is kept until this program has ended (RCU).
     if n.is_live(tables) {
         see(n, &n.place());
     }
@@ -133,8 +134,8 @@ fn walk(ctx: RawTracePointContext) -> i32 {
         link: 0,
         walk: total!(walk),
     };
-    // Not in `step`: before Linux 6.8 the verifier holds for constant what is so at first, and
-    // leaves out what is done otherwise.
+    // Here and not in `step`: before Linux 6.8 the verifier takes a value that is constant at the
+    // first call of a function for constant at every call, and drops the branches for others.
     position.link = position.first();
     for_each!(BATCH, step, (&raw mut position).cast());
     // SAFETY: it lies in the map.
@@ -163,8 +164,8 @@ extern "C" fn step(_: *const c_void, _: *const u32, _: *const u64, position: *mu
     0
 }
 
-/// Takes entries out of the map which the last walk has not found: of [`STEPS`] slots, those from
-/// `slot` on, and of the addresses in [`BATCH`].
+/// Takes entries out of the map that the last walk has not found: those in [`STEPS`] slots from
+/// `slot` on, and those whose addresses are in [`BATCH`].
 #[raw_tracepoint]
 fn sweep(ctx: RawTracePointContext) -> i32 {
     let mut sweep = Sweep { slot: ctx.arg(0), walk: total!(walk) };
@@ -186,7 +187,8 @@ extern "C" fn sweep_one(
 ) -> u64 {
     // SAFETY: the kernel passes an element of the map, and on what `sweep` gave it.
     let (number, address, sweep) = unsafe { (*number, *address, &*sweep) };
-    let slot = nth(sweep.slot.wrapping_add(number)).map_or(0, |slot| state_of::<Running>(content(slot)) & !FLAGS);
+    let slot = nth(sweep.slot.wrapping_add(number))
+        .map_or(0, |slot| state_of::<Running>(content(slot)) & !FLAGS);
     for address in [slot, address] {
         if address != 0 {
             sweep_entry(address, sweep.walk);

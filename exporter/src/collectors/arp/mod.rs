@@ -100,7 +100,11 @@ pub(super) fn ways(host: &Host, netlink: Option<bool>) -> &'static [Via] {
     let undecided = netlink.is_none() && running;
     let ebpf = undecided && host.bpf.neighbours().is_ok();
     let answers = undecided && crate::host::netlink::Socket::open().is_ok();
-    choose(netlink, running, ebpf, answers)
+    let ways = choose(netlink, running, ebpf, answers);
+    if undecided && let Some(first) = ways.first() {
+        host.bpf.tell(first.name());
+    }
+    ways
 }
 
 fn sources(host: &Host, flags: &Flags) -> Sources<dyn Source> {

@@ -1,11 +1,15 @@
-//! The running kernel's type information, read for the offsets of structure members.
+//! The running kernel's type information, read for the offsets of structure members and for the
+//! numbers of type definitions.
 //!
-//! The format is that of Documentation/bpf/btf.rst. aya parses it too, for what it loads;
-//! members are not part of its interface.
+//! The format is that of Documentation/bpf/btf.rst. The kernel of a distribution describes some
+//! 150,000 types in 6 MiB, of which a dozen are wanted here: so the file is read in pieces, and of
+//! the types only the places of every 64th are kept. aya reads it whole, into ten times the memory.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 use bytemuck::{Pod, Zeroable};
+
+use super::Error;
 
 /// `struct btf_header` of `include/uapi/linux/btf.h`.
 #[repr(C)]
@@ -43,11 +47,18 @@ struct Member {
 const MAGIC: u16 = 0xeb9f;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
-const FORWARD: u32 = 7;
 const TYPEDEF: u32 = 8;
 
 /// How deep anonymous structures may nest before the data is taken to be broken.
 const DEPTH: u32 = 16;
+
+/// The place of one in so many types is kept.
+const STRIDE: u32 = 64;
+
+/// The kernel gives no more at a time of a file in /sys.
+const PAGE: usize = 4096;
+
+const CUT: Error = Error::BadBtf("cut short");
 
 impl Type {
     const fn kind(self) -> u32 {
@@ -60,125 +71,166 @@ impl Type {
     }
 
     /// Bytes that follow, by kind.
-    const fn trailer(self) -> Option<usize> {
-        let n = (self.info & 0xffff) as usize;
+    const fn trailer(self) -> Option<u64> {
+        let n = (self.info & 0xffff) as u64;
         Some(match self.kind() {
             // Integers, variables, tags; arrays; structures, sections; enumerations, prototypes.
             1 | 14 | 17 => 4,
             3 => 12,
             STRUCT | UNION | 15 | 19 => 12 * n,
             6 | 13 => 8 * n,
-            2 | FORWARD..=12 | 16 | 18 => 0,
+            2 | 7..=12 | 16 | 18 => 0,
             _ => return None,
         })
     }
 }
 
-/// Structures of the kernel.
+/// A part of a file, a piece of which is at hand.
+struct Pieces {
+    file: File,
+    /// The part's end in the file.
+    end: u64,
+    /// Where in the file the piece begins.
+    start: u64,
+    piece: Vec<u8>,
+}
+
+impl Pieces {
+    /// The `length` bytes at `place` in the file, and what is at hand behind them.
+    fn get(&mut self, place: u64, length: usize) -> Result<&[u8], Error> {
+        let have = |pieces: &Self| {
+            let from = usize::try_from(place.checked_sub(pieces.start)?).ok()?;
+            (pieces.piece.len().checked_sub(from)? >= length).then_some(from)
+        };
+        let from = match have(self) {
+            Some(from) => from,
+            None => {
+                self.fill(place, length)?;
+                have(self).ok_or(CUT)?
+            }
+        };
+        self.piece.get(from..).ok_or(CUT)
+    }
+
+    fn fill(&mut self, place: u64, length: usize) -> Result<(), Error> {
+        let left = usize::try_from(self.end.saturating_sub(place)).unwrap_or(usize::MAX);
+        self.start = place;
+        self.piece.resize(length.max(PAGE).min(left), 0);
+        let mut filled = 0;
+        while filled < length.min(left) {
+            let rest = self.piece.get_mut(filled..).unwrap_or_default();
+            match self.file.read_at(rest, place + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::NoBtf(error)),
+            }
+        }
+        self.piece.truncate(filled);
+        Ok(())
+    }
+
+    fn at<T: Pod>(&mut self, place: u64) -> Result<T, Error> {
+        let bytes = self.get(place, size_of::<T>())?.get(..size_of::<T>()).ok_or(CUT)?;
+        Ok(bytemuck::pod_read_unaligned(bytes))
+    }
+}
+
+/// Types of the kernel.
 pub(super) struct Btf<'a> {
-    types: &'a [u8],
-    strings: &'a [u8],
-    /// Where each type begins; the first has number 1.
-    places: Vec<u32>,
-    /// The structures asked for, by name.
-    structures: HashMap<&'static str, u32>,
+    types: Pieces,
+    /// The wanted names, by their places among the strings.
+    names: HashMap<u32, &'a str>,
+    /// Where in the file every [`STRIDE`]th type begins; the first has number 1.
+    places: Vec<u64>,
+    /// Where the structures with wanted names begin.
+    structures: HashMap<&'a str, u64>,
+    /// The numbers of the type definitions with wanted names.
+    definitions: HashMap<&'a str, u32>,
 }
 
 impl<'a> Btf<'a> {
-    /// Reads what `/sys/kernel/btf/vmlinux` holds, looking out for `structures`; says what is
-    /// wrong otherwise.
-    pub(super) fn parse(data: &'a [u8], structures: &[&'static str]) -> Result<Self, &'static str> {
-        const CUT: &str = "type information is cut short";
-        let header: Header = at(data, 0).ok_or(CUT)?;
+    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names;
+    /// says what is wrong with it otherwise.
+    pub(super) fn read(path: &Path, wanted: &[&'a str]) -> Result<Self, Error> {
+        #[expect(clippy::disallowed_methods, reason = "the path is given")]
+        let file = File::open(path).map_err(Error::NoBtf)?;
+        let mut pieces = Pieces { file, end: u64::MAX, start: 0, piece: Vec::new() };
+        let header: Header = pieces.at(0)?;
         if header.magic != MAGIC {
-            return Err("no type information");
+            return Err(Error::BadBtf("not in its format"));
         }
-        let section = |offset: u32, length: u32| {
-            let start = (header.length as usize).checked_add(offset as usize)?;
-            data.get(start..start.checked_add(length as usize)?)
-        };
-        let types = section(header.type_offset, header.type_length).ok_or(CUT)?;
-        let strings = section(header.string_offset, header.string_length).ok_or(CUT)?;
-
-        let mut btf = Self { types, strings, places: Vec::new(), structures: HashMap::new() };
-        let mut place = 0;
-        while place < types.len() {
-            let found: Type = at(types, place).ok_or(CUT)?;
-            let number = u32::try_from(place).map_err(|_| CUT)?;
-            btf.places.push(number);
-            if found.kind() == STRUCT
-                && let Some(&name) = structures.iter().find(|name| btf.is_named(found.name, name))
-            {
-                btf.structures.entry(name).or_insert(number);
-            }
-            let trailer = found.trailer().ok_or("type information of an unknown kind")?;
-            place += size_of::<Type>() + trailer;
-        }
+        let start = |offset: u32| u64::from(header.length) + u64::from(offset);
+        let strings = start(header.string_offset);
+        pieces.end = strings + u64::from(header.string_length);
+        let names = names(&mut pieces, strings, wanted)?;
+        let first = start(header.type_offset);
+        let end = first + u64::from(header.type_length);
+        // What is at hand may be of the strings behind the types, and more than there are types.
+        let types = Pieces { end, start: 0, piece: Vec::new(), ..pieces };
+        let (places, structures, definitions) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut btf = Self { types, names, places, structures, definitions };
+        btf.look_through(first, end)?;
         Ok(btf)
     }
 
+    fn look_through(&mut self, mut place: u64, end: u64) -> Result<(), Error> {
+        let mut number = 1;
+        while place < end {
+            if number % STRIDE == 1 {
+                self.places.push(place);
+            }
+            let found: Type = self.types.at(place)?;
+            if matches!(found.kind(), STRUCT | TYPEDEF)
+                && let Some(&name) = self.names.get(&found.name)
+            {
+                if found.kind() == STRUCT {
+                    self.structures.entry(name).or_insert(place);
+                } else {
+                    self.definitions.entry(name).or_insert(number);
+                }
+            }
+            let trailer = found.trailer().ok_or(Error::BadBtf("types of an unknown kind"))?;
+            place += size_of::<Type>() as u64 + trailer;
+            number += 1;
+        }
+        Ok(())
+    }
+
+    /// The number of a type definition.
+    pub(super) fn definition(&self, name: &str) -> Option<u32> {
+        self.definitions.get(name).copied()
+    }
+
     /// Bytes from the start of `structure` to a member, or to a member of that member …
-    pub(super) fn offset(&self, structure: &'static str, path: &[&str]) -> Option<u32> {
+    pub(super) fn offset(&mut self, structure: &str, path: &[&str]) -> Option<u32> {
         let mut place = *self.structures.get(structure)?;
-        let mut bits = 0;
+        let mut bits = 0_u32;
         for name in path {
             let (offset, kind) = self.member(place, name, DEPTH)?;
-            bits += offset;
-            place = self.resolve(kind).unwrap_or(u32::MAX);
+            bits = bits.checked_add(offset)?;
+            place = self.resolve(kind).unwrap_or(u64::MAX);
         }
         (bits % 8 == 0).then_some(bits / 8)
     }
 
-    /// The same types under the same numbers, up to the last of the named `typedef`s; all others
-    /// blank.
-    ///
-    /// To find the numbers of a few tracepoints, aya wants all types, and takes tens of
-    /// megabytes to hold them: these it holds cheaply.
-    pub(super) fn blanked(&self, typedefs: &[String]) -> Vec<u8> {
-        let mut header = Header { magic: MAGIC, version: 1, ..Header::zeroed() };
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let mut types: Vec<u8> = Vec::with_capacity(self.places.len() * size_of::<Type>());
-        let mut strings = vec![0];
-        let mut left = typedefs.len();
-        for &place in &self.places {
-            let mut blank = Type { info: FORWARD << 24, ..Type::zeroed() };
-            if let Some(found) = at::<Type>(self.types, place as usize)
-                && found.kind() == TYPEDEF
-                && let Some(name) = typedefs.iter().find(|name| self.is_named(found.name, name))
-            {
-                blank = Type { name: length(&strings), ..found };
-                strings.extend(name.bytes().chain([0]));
-                left = left.saturating_sub(1);
-            }
-            types.extend(bytemuck::bytes_of(&blank));
-            if left == 0 {
-                break;
-            }
-        }
-        header.length = length(bytemuck::bytes_of(&header));
-        header.type_length = length(&types);
-        header.string_offset = header.type_length;
-        header.string_length = length(&strings);
-        [bytemuck::bytes_of(&header), &types, &strings].concat()
-    }
-
     /// The bits before a member and its type; members of anonymous structures are found.
-    fn member(&self, place: u32, name: &str, depth: u32) -> Option<(u32, u32)> {
-        let place = place as usize;
-        let outer: Type = at(self.types, place)?;
+    fn member(&mut self, place: u64, name: &str, depth: u32) -> Option<(u32, u32)> {
+        let outer: Type = self.types.at(place).ok()?;
         if !matches!(outer.kind(), STRUCT | UNION) {
             return None;
         }
-        (0..outer.info as usize & 0xffff).find_map(|n| {
-            let member: Member =
-                at(self.types, place + size_of::<Type>() + n * size_of::<Member>())?;
+        (0..u64::from(outer.info & 0xffff)).find_map(|n| {
+            let place = place + (size_of::<Type>() as u64) + n * size_of::<Member>() as u64;
+            let member: Member = self.types.at(place).ok()?;
             let offset =
                 if outer.has_bit_fields() { member.offset & 0xff_ffff } else { member.offset };
-            if self.is_named(member.name, name) {
+            if self.names.get(&member.name) == Some(&name) {
                 Some((offset, member.kind))
             } else if member.name == 0 && depth > 0 {
-                let (inner, kind) = self.member(self.resolve(member.kind)?, name, depth - 1)?;
-                Some((offset + inner, kind))
+                let inner = self.resolve(member.kind)?;
+                let (inner, kind) = self.member(inner, name, depth - 1)?;
+                Some((offset.checked_add(inner)?, kind))
             } else {
                 None
             }
@@ -186,34 +238,74 @@ impl<'a> Btf<'a> {
     }
 
     /// Where a type begins, behind its names and qualifiers.
-    fn resolve(&self, mut kind: u32) -> Option<u32> {
+    fn resolve(&mut self, mut number: u32) -> Option<u64> {
         for _ in 0..DEPTH {
-            let place = *self.places.get(kind.checked_sub(1)? as usize)?;
-            let found: Type = at(self.types, place as usize)?;
+            let (stride, rest) = (number.checked_sub(1)? / STRIDE, (number - 1) % STRIDE);
+            let mut place = *self.places.get(stride as usize)?;
+            for _ in 0..rest {
+                let passed: Type = self.types.at(place).ok()?;
+                place += size_of::<Type>() as u64 + passed.trailer()?;
+            }
+            let found: Type = self.types.at(place).ok()?;
             match found.kind() {
-                TYPEDEF..=11 | 18 => kind = found.target,
+                TYPEDEF..=11 | 18 => number = found.target,
                 _ => return Some(place),
             }
         }
         None
     }
-
-    fn is_named(&self, offset: u32, name: &str) -> bool {
-        self.strings
-            .get(offset as usize..)
-            .and_then(|text| text.strip_prefix(name.as_bytes()))
-            .is_some_and(|rest| rest.first() == Some(&0))
-    }
 }
 
-/// The structure at `place`.
-fn at<T: Pod>(data: &[u8], place: usize) -> Option<T> {
-    let bytes = data.get(place..place.checked_add(size_of::<T>())?)?;
-    Some(bytemuck::pod_read_unaligned(bytes))
+/// Where among the strings the wanted ones are.
+fn names<'a>(
+    pieces: &mut Pieces,
+    start: u64,
+    wanted: &[&'a str],
+) -> Result<HashMap<u32, &'a str>, Error> {
+    /// No name is as long as that: a C identifier has at most some hundred characters.
+    const LONGEST: usize = 1024;
+    let mut found = HashMap::new();
+    // To compare each of 100,000 strings with all that are wanted would take the longest here.
+    let mut lengths = [0_u64; 256];
+    for name in wanted {
+        let [first, ..] = name.as_bytes() else { continue };
+        if let Some(lengths) = lengths.get_mut(usize::from(*first)) {
+            *lengths |= 1 << (name.len() % 64);
+        }
+    }
+    let mut place = start;
+    while place < pieces.end {
+        let left = usize::try_from(pieces.end - place).unwrap_or(usize::MAX);
+        let mut text = pieces.get(place, left.min(LONGEST))?;
+        let mut passed = 0;
+        while let Some(length) = memchr::memchr(0, text) {
+            let (string, rest) = text.split_at(length);
+            let [first, ..] = string else {
+                text = rest.get(1..).unwrap_or_default();
+                passed += 1;
+                continue;
+            };
+            if lengths.get(usize::from(*first)).is_some_and(|l| l >> (length % 64) & 1 != 0)
+                && let Some(name) = wanted.iter().find(|name| name.as_bytes() == string)
+                && let Ok(place) = u32::try_from(place + passed - start)
+            {
+                found.insert(place, *name);
+            }
+            passed += length as u64 + 1;
+            text = rest.get(1..).unwrap_or_default();
+        }
+        if passed == 0 {
+            return Err(Error::BadBtf("a name without end"));
+        }
+        place += passed;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     const STRINGS: &[u8] = b"\0outer\0first\0second\0inner\0deep\0alias\0";
@@ -224,17 +316,23 @@ mod tests {
     const DEEP: u32 = 26;
     const ALIAS: u32 = 31;
 
-    /// `struct outer { int first; union { const struct inner second; }; }` and
-    /// `struct inner { int first; int deep; }`.
-    fn example() -> Vec<u8> {
+    const NAMES: [&str; 5] = ["outer", "first", "second", "deep", "alias"];
+
+    /// `struct outer { int first; union { const struct inner second; }; }`,
+    /// `struct inner { int first; int deep; }` and `typedef int alias`, the last behind so many
+    /// others.
+    fn example(others: u32) -> Vec<u8> {
         let mut types = Vec::new();
         let mut put = |words: &[u32]| types.extend(words.iter().flat_map(|w| w.to_ne_bytes()));
         put(&[0, 1 << 24, 4, 32]); // 1: int
         put(&[OUTER, STRUCT << 24 | 2, 12, FIRST, 1, 0, 0, 3, 32]); // 2
-        put(&[0, UNION << 24 | 1, 8, SECOND, 4, 0]); // 3
-        put(&[0, 10 << 24, 5]); // 4: const
+        put(&[0, UNION << 24 | 1, 8, SECOND, 4 + others, 0]); // 3
+        for _ in 0..others {
+            put(&[0, 1 << 24, 4, 32]);
+        }
+        put(&[0, 10 << 24, 5 + others]); // const
         put(&[INNER, STRUCT << 24 | 2 | 1 << 31, 8, FIRST, 1, 32 << 24, DEEP, 1, 32 << 24 | 32]);
-        put(&[ALIAS, TYPEDEF << 24, 1]); // 6
+        put(&[ALIAS, TYPEDEF << 24, 1]);
         let length = u32::try_from(types.len()).unwrap();
         let header = Header {
             magic: MAGIC,
@@ -249,43 +347,51 @@ mod tests {
         [bytemuck::bytes_of(&header), &types, STRINGS].concat()
     }
 
-    #[test]
-    fn members_are_found_through_anonymous_and_qualified_types() {
-        let data = example();
-        let btf = Btf::parse(&data, &["outer"]).unwrap();
-        assert_eq!(btf.offset("outer", &["first"]), Some(0));
-        assert_eq!(btf.offset("outer", &["second"]), Some(4));
-        assert_eq!(btf.offset("outer", &["second", "deep"]), Some(8));
-        assert_eq!(btf.offset("outer", &["third"]), None);
-        assert_eq!(btf.offset("outer", &["first", "deep"]), None);
-        assert_eq!(btf.offset("inner", &["deep"]), None, "not asked for");
+    fn read(data: &[u8]) -> Result<Btf<'static>, Error> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(data).unwrap();
+        Btf::read(file.path(), &NAMES)
     }
 
     #[test]
-    fn blank_types_keep_their_numbers() {
-        let data = example();
-        let btf = Btf::parse(&data, &[]).unwrap();
-        let blank = btf.blanked(&["alias".to_owned()]);
-        let blank = aya::Btf::parse(&blank, aya::Endianness::default()).unwrap();
-        let find = |name, kind| blank.id_by_type_name_kind(name, kind).ok();
-        assert_eq!(find("alias", aya_obj::btf::BtfKind::Typedef), Some(6));
-        assert_eq!(find("outer", aya_obj::btf::BtfKind::Struct), None);
+    fn members_are_found_through_anonymous_and_qualified_types() {
+        for others in [0, 1, 59, 60, 61, 1000, 5000] {
+            let mut btf = read(&example(others)).unwrap();
+            assert_eq!(btf.offset("outer", &["first"]), Some(0));
+            assert_eq!(btf.offset("outer", &["second"]), Some(4), "{others}");
+            assert_eq!(btf.offset("outer", &["second", "deep"]), Some(8), "{others}");
+            assert_eq!(btf.offset("outer", &["third"]), None);
+            assert_eq!(btf.offset("outer", &["first", "deep"]), None);
+            assert_eq!(btf.offset("inner", &["deep"]), None, "not asked for");
+            assert_eq!(btf.definition("alias"), Some(6 + others));
+            assert_eq!(btf.definition("outer"), None);
+        }
     }
 
     #[test]
     fn broken_data_is_refused() {
-        let data = example();
+        let data = example(0);
         for length in 0..data.len() {
-            assert!(Btf::parse(&data[..length], &["outer"]).is_err(), "{length}");
+            assert!(read(&data[..length]).is_err(), "{length}");
         }
         for place in 0..data.len() {
             for byte in [0, 1, 0x7f, 0x80, 0xff] {
                 let mut data = data.clone();
                 data[place] = byte;
-                if let Ok(btf) = Btf::parse(&data, &["outer"]) {
+                if let Ok(mut btf) = read(&data) {
                     let _ = btf.offset("outer", &["second", "deep"]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_running_kernel_has_what_linux_always_had() {
+        let path = Path::new("/sys/kernel/btf/vmlinux");
+        if path.exists() {
+            let mut btf = Btf::read(path, &["list_head", "next", "prev", "u32"]).unwrap();
+            assert_eq!(btf.offset("list_head", &["prev"]), Some(8));
+            assert!(btf.definition("u32").is_some());
         }
     }
 }

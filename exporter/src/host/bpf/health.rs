@@ -36,6 +36,10 @@ static AUDIT: Metric<1> = gauge(
     "By how much the kernel's own count exceeds that of eBPF, since the last resync.",
 )
 .by(["subject"]);
+static KEEPER: Metric = gauge(
+    "node_bpf_keeper_up",
+    "Whether the process is there that loads eBPF programs with more room.",
+);
 
 impl Bpf {
     /// Puts all of it; nothing where no collector wants programs, or while one that is late
@@ -85,5 +89,8 @@ impl Health for Sink {
 
     fn audit(&mut self, subject: &'static str, difference: i64) {
         self.put(&AUDIT, [&subject], difference as f64);
+    }
+    fn keeper(&mut self, is_there: bool) {
+        self.put(&KEEPER, [], u64::from(is_there));
     }
 }

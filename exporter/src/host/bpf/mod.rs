@@ -7,21 +7,20 @@
 
 mod btf;
 mod health;
+mod keeper;
 mod mapped;
 mod neighbour;
+mod object;
 mod sys;
 
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError},
 };
 
+use self::{keeper::Keeper, neighbour::Kernel};
 use crate::flag::{AnyFlag, Flag, switch};
-use aya::{
-    Btf, Ebpf, EbpfError,
-    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint},
-};
 use rustix::thread::{CapabilitySet, capabilities};
 
 pub use self::{
@@ -60,12 +59,29 @@ pub enum Error {
         /// The member, or a path of them.
         member: String,
     },
-    /// The kernel refuses the programs' maps.
-    #[error("maps: {}", whole(.0))]
-    Object(Box<EbpfError>),
+    /// The kernel lacks an event that a program waits for.
+    #[error("the kernel has no tracepoint {0}")]
+    NoTracepoint(&'static str),
+    /// The file with the programs is not as it should be.
+    #[error("the programs' object file: {0}")]
+    Object(String),
+    /// The kernel refuses the types of the programs.
+    #[error("the programs' types: {source}{}", advice(.source))]
+    Types {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel refuses a map.
+    #[error("map {map}: {source}{}", advice(.source))]
+    Create {
+        /// The map.
+        map: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The kernel refuses a program.
-    #[error("program {program}: {source}")]
-    Program {
+    #[error("program {program}: {source}{}", advice(.source))]
+    Load {
         /// The program.
         program: &'static str,
         /// What the kernel said.
@@ -79,6 +95,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A program does not run when it is asked to.
+    #[error("program {program}: {source}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A map cannot be read or written.
     #[error("map {map}: {source}")]
     Map {
@@ -87,6 +111,12 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The process that loads has said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The process that loads has ended, or does not answer.
+    #[error("the process bpf_keeper, which loads programs, is gone")]
+    NoKeeper,
     /// The interfaces could not be counted.
     #[error(transparent)]
     Netlink(#[from] crate::host::netlink::Error),
@@ -124,6 +154,14 @@ impl Error {
             _ => false,
         }
     }
+
+    /// The error, found out now or before.
+    fn root(&self) -> &Self {
+        match self {
+            Self::Before(error) => error.root(),
+            error => error,
+        }
+    }
 }
 
 impl From<Error> for crate::error::Error {
@@ -142,19 +180,37 @@ pub const REQUIRED: Flag<bool> =
 pub const NEIGHBOUR_MAP_ENTRIES: Flag<u64> = Flag::value(
     "bpf.neighbour-map-entries",
     &["0"],
-    "Neighbours of all network namespaces that eBPF has room for; 0 goes by the thresholds of the kernel's tables.",
+    "Neighbours of all network namespaces that eBPF has room for at most; 0 goes by the limit on memory.",
 );
 
 /// `--bpf.interface-map-entries`.
 pub const INTERFACE_MAP_ENTRIES: Flag<u64> = Flag::value(
     "bpf.interface-map-entries",
     &["0"],
-    "Interfaces of all network namespaces, each family one, whose neighbours eBPF has room for; 0 goes by the interfaces there are.",
+    "Interfaces of all network namespaces whose neighbours eBPF has room for at most, each family one; 0 is 262144.",
 );
 
 /// The flags of this module.
 pub static FLAGS: &[&dyn AnyFlag] =
     &[&ENABLED, &REQUIRED, &NEIGHBOUR_MAP_ENTRIES, &INTERFACE_MAP_ENTRIES];
+
+/// Room for what is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Entries of the neighbour tables there may soon be. There is room for so many at first, as
+    /// far as `entries` allows, and for some thousand at least.
+    pub expected: u32,
+    /// Entries of the neighbour tables there is room for at most.
+    pub entries: u32,
+    /// Interfaces there is room for at most, those with neighbours of both families twice.
+    pub interfaces: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { expected: 0, entries: 1 << 20, interfaces: 1 << 18 }
+    }
+}
 
 /// The programs, for all that want them: each subject is loaded by the first that asks.
 #[derive(Clone, Debug)]
@@ -166,34 +222,62 @@ struct Shared {
     btf: Option<PathBuf>,
     /// This thread's network namespace.
     netns: PathBuf,
-    /// Room for entries of the neighbour tables.
-    entries: u32,
-    /// Room for interfaces.
-    interfaces: u32,
+    sizes: Sizes,
+    /// Who loads, unless this process does.
+    keeper: Mutex<Option<Keeper>>,
     neighbours: OnceLock<Result<Mutex<Neighbours>, Error>>,
+    told: Once,
 }
 
 impl Bpf {
     /// Programs for the kernel that describes its types in the file `btf`; they report on the
-    /// network namespace of the file `netns`, which must be this process's, and have room for so
-    /// many `entries` of the neighbour tables and `interfaces`, 0 going by those there are. Nothing
-    /// is loaded yet.
+    /// network namespace of the file `netns`, which must be this process's. Nothing is loaded yet.
     #[must_use]
-    pub fn new(btf: PathBuf, netns: PathBuf, entries: u32, interfaces: u32) -> Self {
-        let btf = Some(btf);
-        Self(Arc::new(Shared { btf, netns, entries, interfaces, neighbours: OnceLock::new() }))
+    pub fn new(btf: PathBuf, netns: PathBuf, sizes: Sizes) -> Self {
+        Self::with(Some(btf), netns, sizes)
     }
 
     /// No programs: who asks is told [`Error::Off`].
     #[must_use]
     pub fn off() -> Self {
-        Self(Arc::new(Shared {
-            btf: None,
-            netns: PathBuf::new(),
-            entries: 0,
-            interfaces: 0,
-            neighbours: OnceLock::new(),
-        }))
+        Self::with(None, PathBuf::new(), Sizes::default())
+    }
+
+    fn with(btf: Option<PathBuf>, netns: PathBuf, sizes: Sizes) -> Self {
+        let (keeper, neighbours, told) = (Mutex::default(), OnceLock::new(), Once::new());
+        Self(Arc::new(Shared { btf, netns, sizes, keeper, neighbours, told }))
+    }
+
+    /// Forks a process that loads the programs, and can do so again once this one has given up its
+    /// capabilities. `confine` takes all capabilities from the calling thread but those given.
+    ///
+    /// To be called while there is a single thread. Where programs are not wanted or not permitted
+    /// nothing is done.
+    pub fn keep(&self, confine: fn(CapabilitySet) -> rustix::io::Result<()>) {
+        let Some(btf) = self.0.btf.clone() else { return };
+        if permitted().is_err() || !btf.exists() {
+            return;
+        }
+        let mut kernel = None;
+        let load = move |room| {
+            if kernel.is_none() {
+                kernel = Some(Kernel::read(&btf)?);
+            }
+            kernel.as_ref().map_or(Err(Error::NoKeeper), |kernel| kernel.load(room))
+        };
+        match Keeper::fork(&neighbour::PLAN, confine, load) {
+            Ok(keeper) => *self.keeper() = Some(keeper),
+            Err(error) => tracing::warn!("eBPF will not have more room later: {error}"),
+        }
+    }
+
+    /// Ends the process of [`Bpf::keep`] where nobody has asked for programs.
+    pub fn release(&self) {
+        *self.keeper() = None;
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Option<Keeper>> {
+        self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The names of the programs that are to be attached.
@@ -213,48 +297,65 @@ impl Bpf {
     ///
     /// Why they cannot be had; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
-        let start = || {
-            let started = self.0.start();
-            if let Err(error) = &started
-                && !matches!(error, Error::Off)
-            {
-                tracing::warn!("eBPF does not count neighbours, another source serves: {error}");
-            }
-            started.map(Mutex::new)
-        };
+        let start = || self.start().map(Mutex::new);
         self.0.neighbours.get_or_init(start).as_ref()
     }
-}
 
-impl Shared {
     fn start(&self) -> Result<Neighbours, Error> {
-        let btf = self.btf.as_deref().ok_or(Error::Off)?;
-        let netns = rustix::fs::stat(&self.netns).map_err(|errno| Error::NoNamespace {
-            path: self.netns.clone(),
-            source: errno.into(),
-        })?;
+        let Shared { btf, netns: path, sizes, .. } = &*self.0;
+        let btf = btf.as_deref().ok_or(Error::Off)?;
+        let netns = rustix::fs::stat(path)
+            .map_err(|errno| Error::NoNamespace { path: path.clone(), source: errno.into() })?;
         // The number of a namespace has 32 bits.
         let netns = u32::try_from(netns.st_ino).unwrap_or_default();
-        let Self { entries, interfaces, .. } = *self;
-        Neighbours::start(&Options { btf, netns, entries, interfaces })
+        let options = Options { btf, netns, sizes: *sizes };
+        match self.keeper().take() {
+            Some(keeper) => Neighbours::through(keeper, &options),
+            None => Neighbours::start(&options),
+        }
+    }
+
+    /// Says once which source serves the neighbours, and why.
+    pub fn tell(&self, source: &'static str) {
+        self.0.told.call_once(|| match self.neighbours() {
+            Ok(_) => tracing::info!(source, "Neighbours are counted by programs in the kernel"),
+            Err(Error::Off) => {
+                tracing::info!(source, "Neighbours are not counted by eBPF, as --no-bpf says");
+            }
+            Err(error) => {
+                tracing::warn!(
+                    source,
+                    "eBPF does not count neighbours, another source serves: {error}"
+                );
+            }
+        });
     }
 }
 
-/// An error and its causes; the last is what the kernel said.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+/// What to do about a refusal.
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // The capabilities are there, or nothing would have been tried.
+        Some(libc::EPERM) => {
+            "; capabilities of a user namespace do not count, and bpf(2) must be allowed by the \
+             container's seccomp profile and by the kernel's lockdown mode"
+        }
+        Some(libc::ENOMEM) => "; a smaller --bpf.neighbour-map-entries takes less memory",
+        _ => "",
     }
-    text
+}
+
+/// What loading takes, since Linux 5.8.
+const BOTH: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
+
+/// What of that the process has: both, or the one that stood for them before.
+fn loading() -> CapabilitySet {
+    let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+    if has.contains(BOTH) { BOTH } else { CapabilitySet::SYS_ADMIN }
 }
 
 /// Whether the process has what loading takes.
 fn permitted() -> Result<(), Error> {
-    const BOTH: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     if has.contains(CapabilitySet::SYS_ADMIN) || has.contains(BOTH) {
         Ok(())
@@ -277,91 +378,6 @@ pub trait Health {
     fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64);
     /// By how much a subject differs from what it should be.
     fn audit(&mut self, subject: &'static str, difference: i64);
-}
-
-/// How a program comes to run.
-#[derive(Clone, Copy)]
-enum Hook {
-    /// At a tracepoint of that name, with typed arguments.
-    Tracepoint(&'static str),
-    /// When the daemon asks for it.
-    OnDemand(&'static str),
-}
-
-impl Hook {
-    /// The program's name in the object.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Tracepoint(name) | Self::OnDemand(name) => name,
-        }
-    }
-
-    /// Whether it runs by itself.
-    const fn is_attached(self) -> bool {
-        matches!(self, Self::Tracepoint(_))
-    }
-
-    /// Loads and attaches the program; it stays until `ebpf` is dropped.
-    fn attach(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
-        let name = self.name();
-        let wrong = |source| program(name, source);
-        match self {
-            Self::Tracepoint(_) => {
-                let hook: &mut BtfTracePoint = find(ebpf, name)?;
-                again(|| hook.load(name, btf).map_err(wrong))?;
-                hook.attach().map_err(wrong)?;
-            }
-            Self::OnDemand(_) => {
-                let hook: &mut RawTracePoint = find(ebpf, name)?;
-                again(|| hook.load().map_err(wrong)).map_err(too_old)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Loads once more where the verifier gave up for a signal that the process was about to get.
-fn again(mut load: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
-    const TIMES: usize = 5;
-    for _ in 1..TIMES {
-        match load() {
-            Err(Error::Program { source, .. }) if source.raw_os_error() == Some(libc::EAGAIN) => {}
-            other => return other,
-        }
-    }
-    load()
-}
-
-/// The program of that name.
-fn find<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    ebpf.program_mut(name)
-        .ok_or(ProgramError::NotLoaded)
-        .and_then(<&mut P>::try_from)
-        .map_err(|source| program(name, source))
-}
-
-/// What the kernel says to a helper that it does not know.
-fn too_old(error: Error) -> Error {
-    match error {
-        Error::Program { program, source } if source.raw_os_error() == Some(libc::EINVAL) => {
-            Error::TooOld { program, source }
-        }
-        other => other,
-    }
-}
-
-/// The verifier's reasons fill pages: they are logged, not carried about.
-fn program(program: &'static str, error: ProgramError) -> Error {
-    let source = match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            tracing::debug!("program {program} refused: {verifier_log}");
-            io_error
-        }
-        ProgramError::SyscallError(error) => error.io_error,
-        other => io::Error::other(other),
-    };
-    Error::Program { program, source }
+    /// Whether the process is there that can load more.
+    fn keeper(&mut self, is_there: bool);
 }

@@ -2,11 +2,14 @@
 #![expect(unsafe_code, reason = "the system call takes addresses")]
 
 use std::{
+    ffi::{CStr, c_char},
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_info, bpf_prog_type,
+};
 use bytemuck::Pod;
 
 /// What the kernel knows of a program that runs.
@@ -20,7 +23,15 @@ pub struct Runs {
     pub missed: u64,
 }
 
-fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<()> {
+impl std::ops::AddAssign for Runs {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.nanoseconds += other.nanoseconds;
+        self.missed += other.missed;
+    }
+}
+
+fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32> {
     // SAFETY: every address in the attributes is that of a buffer which its owner, one of
     // the functions below, keeps until the call is over.
     let result = unsafe {
@@ -31,7 +42,37 @@ fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<()> {
             size_of::<bpf_attr>(),
         )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(io::Error::other)
+}
+
+/// As [`bpf`], for the commands that return a descriptor.
+fn open(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: the kernel has made it for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A descriptor as the kernel's structures hold it.
+#[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd() as u32
+}
+
+/// A name, cut to what the kernel keeps of it.
+fn short(name: &str) -> [c_char; 16] {
+    let mut short = [0; 16];
+    for (to, from) in short.iter_mut().take(15).zip(name.bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    short
+}
+
+/// The length of a list, as the kernel wants it.
+fn length<T>(of: &[T]) -> u32 {
+    u32::try_from(of.len()).unwrap_or(u32::MAX)
 }
 
 /// Attributes with nothing set.
@@ -68,15 +109,12 @@ pub(super) fn read<K: Pod, V: Pod>(
         call.batch.keys = to_keys.as_mut_ptr() as u64;
         call.batch.values = to_values.as_mut_ptr() as u64;
         call.batch.count = u32::try_from(to_keys.len()).unwrap_or(u32::MAX);
-        #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
-        {
-            call.batch.map_fd = map.as_raw_fd() as u32;
-        }
+        call.batch.map_fd = number(map);
         let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut call);
         // SAFETY: the kernel has written how many entries there were.
         let count = unsafe { call.batch.count } as usize;
         let end = match result {
-            Ok(()) => false,
+            Ok(_) => false,
             // Past the last bucket; the entries before it are there all the same.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             // The next bucket has more entries than there is room; none were written.
@@ -103,11 +141,8 @@ pub(super) fn write<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Result<()>
     call.batch.keys = keys.as_ptr() as u64;
     call.batch.values = values.as_ptr() as u64;
     call.batch.count = u32::try_from(values.len()).unwrap_or(u32::MAX);
-    #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
-    {
-        call.batch.map_fd = map.as_raw_fd() as u32;
-    }
-    bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut call)
+    call.batch.map_fd = number(map);
+    bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut call).map(drop)
 }
 
 /// What the kernel knows of a program.
@@ -115,10 +150,7 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
     // SAFETY: a structure of numbers.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut call = attributes();
-    #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
-    {
-        call.info.bpf_fd = program.as_raw_fd() as u32;
-    }
+    call.info.bpf_fd = number(program);
     #[expect(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
     {
         call.info.info_len = size_of::<bpf_prog_info>() as u32;
@@ -126,6 +158,101 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
     call.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut call)?;
     Ok(Runs { count: info.run_cnt, nanoseconds: info.run_time_ns, missed: info.recursion_misses })
+}
+
+/// Runs a program that is attached to nothing, with so many arguments.
+pub(super) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
+    let mut call = attributes();
+    call.test.prog_fd = number(program);
+    call.test.ctx_in = arguments.as_ptr() as u64;
+    call.test.ctx_size_in = length(bytemuck::cast_slice::<u64, u8>(arguments));
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut call).map(drop)
+}
+
+/// Makes a map.
+pub(super) fn create_map(name: &str, map: &aya_obj::Map) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.__bindgen_anon_1.map_type = map.map_type();
+    call.__bindgen_anon_1.key_size = map.key_size();
+    call.__bindgen_anon_1.value_size = map.value_size();
+    call.__bindgen_anon_1.max_entries = map.max_entries();
+    call.__bindgen_anon_1.map_flags = map.map_flags();
+    call.__bindgen_anon_1.map_name = short(name);
+    open(bpf_cmd::BPF_MAP_CREATE, &mut call)
+}
+
+/// Puts the only value into an array of one, and lets nobody change it any more: the verifier
+/// takes it for constant then.
+pub(super) fn fix(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    let key = 0_u32;
+    let mut call = attributes();
+    call.__bindgen_anon_2.map_fd = number(map);
+    call.__bindgen_anon_2.key = &raw const key as u64;
+    call.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut call)?;
+    let mut call = attributes();
+    call.__bindgen_anon_2.map_fd = number(map);
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut call).map(drop)
+}
+
+/// Hands the types of programs to the kernel.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.__bindgen_anon_7.btf = types.as_ptr() as u64;
+    call.__bindgen_anon_7.btf_size = length(types);
+    open(bpf_cmd::BPF_BTF_LOAD, &mut call)
+}
+
+/// A program, before the kernel has it.
+pub(super) struct Code<'a> {
+    pub(super) name: &'a str,
+    pub(super) license: &'a CStr,
+    pub(super) instructions: &'a [bpf_insn],
+    /// What [`load_types`] has returned.
+    pub(super) types: BorrowedFd<'a>,
+    /// The type of each function.
+    pub(super) functions: &'a [bpf_func_info],
+    /// The kernel's number for the type of the tracepoint; without one the program is for running
+    /// on demand.
+    pub(super) tracepoint: Option<u32>,
+}
+
+/// Hands a program to the verifier, which writes what it thinks into `reasons`, if that has room.
+pub(super) fn load(code: &Code<'_>, reasons: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    // SAFETY: all members of the union are structures of numbers.
+    let attributes = unsafe { &mut call.__bindgen_anon_3 };
+    #[expect(clippy::cast_possible_truncation, reason = "eight bytes")]
+    {
+        attributes.func_info_rec_size = size_of::<bpf_func_info>() as u32;
+    }
+    attributes.prog_name = short(code.name);
+    attributes.license = code.license.as_ptr() as u64;
+    attributes.insns = code.instructions.as_ptr() as u64;
+    attributes.insn_cnt = length(code.instructions);
+    attributes.prog_btf_fd = number(code.types);
+    attributes.func_info = code.functions.as_ptr() as u64;
+    attributes.func_info_cnt = length(code.functions);
+    let (kind, attach) = match code.tracepoint {
+        Some(_) => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP as u32),
+        None => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+    };
+    attributes.prog_type = kind as u32;
+    attributes.expected_attach_type = attach;
+    attributes.attach_btf_id = code.tracepoint.unwrap_or_default();
+    if !reasons.is_empty() {
+        attributes.log_level = 1;
+        attributes.log_buf = reasons.as_mut_ptr() as u64;
+        attributes.log_size = length(reasons);
+    }
+    open(bpf_cmd::BPF_PROG_LOAD, &mut call)
+}
+
+/// Attaches a program to its tracepoint, until the descriptor is closed.
+pub(super) fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.raw_tracepoint.prog_fd = number(program);
+    open(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut call)
 }
 
 /// Gives memory that was freed back to the kernel.

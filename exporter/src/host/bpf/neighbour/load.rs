@@ -1,23 +1,34 @@
 //! Loading the programs, and telling them where the running kernel keeps what they read.
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
-use aya::{Ebpf, EbpfLoader};
+use bytemuck::{Pod, Zeroable};
 use exporter_common::neighbour::{Offsets, STEPS, WAYS};
 
 use super::{Error, HOOKS};
 use crate::host::{
-    bpf::btf,
+    bpf::{
+        btf::Btf,
+        object::{Fit, Plan, Set},
+    },
     netlink::{Links, Socket},
 };
 
-/// How many interfaces are counted at most, for each family one: sixteen times those there are
-/// here, since other namespaces have some, too.
+/// How much the maps hold.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, Pod, PartialEq, Zeroable)]
+pub(in crate::host::bpf) struct Room {
+    /// Entries of the tables.
+    pub(in crate::host::bpf) entries: u32,
+    /// Interfaces, those with neighbours of both families twice.
+    pub(in crate::host::bpf) interfaces: u32,
+}
+
+/// Room for four times the interfaces of this namespace: others have some, too.
 pub(super) fn interfaces() -> Result<u32, Error> {
     let mut links = Links::new();
     Socket::open()?.links(&mut links)?;
-    let wanted = links.iter().count().saturating_mul(16).clamp(1 << 11, 1 << 18);
-    Ok(u32::try_from(wanted).unwrap_or(1 << 18))
+    Ok(u32::try_from(links.iter().count().saturating_mul(4)).unwrap_or(u32::MAX))
 }
 
 /// How many groups of tags have room for so many interfaces.
@@ -25,71 +36,88 @@ pub(super) fn groups(interfaces: u32) -> u32 {
     interfaces.clamp(WAYS, 1 << 20).div_ceil(WAYS).next_power_of_two()
 }
 
-/// The structures that the programs read.
-const STRUCTURES: [&str; 10] = [
-    "in_device",
-    "inet6_dev",
-    "neigh_hash_table",
-    "neigh_parms",
-    "neigh_table",
-    "neighbour",
-    "net",
-    "net_device",
-    "nsproxy",
-    "task_struct",
-];
-
 /// The programs, as `cargo xtask ebpf` has built them.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/neighbour.o");
+pub(in crate::host::bpf) static PLAN: Plan = Plan {
+    object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/neighbour.o"),
+    hooks: &HOOKS,
+    maps: &["TAGS", "COUNTS", "ENTRIES", "BATCH", "TOTALS"],
+};
 
 /// In how many slots so many entries find theirs free more often than not.
 pub(super) fn slots(entries: u32) -> u32 {
     entries.max(STEPS).next_power_of_two()
 }
 
-/// Loads and attaches the programs, with room for so many entries and interfaces.
-pub(super) fn load(path: &Path, entries: u32, interfaces: u32) -> Result<Ebpf, Error> {
-    #[expect(clippy::disallowed_methods, reason = "once, at the start; the path is given")]
-    let data = fs::read(path).map_err(Error::NoBtf)?;
-    let types = btf::Btf::parse(&data, &STRUCTURES).map_err(Error::BadBtf)?;
-    let offsets = offsets(&types)?;
-    let attached = HOOKS.iter().filter(|hook| hook.is_attached());
-    let tracepoints: Vec<_> = attached.map(|hook| format!("btf_trace_{}", hook.name())).collect();
-    let types = types.blanked(&tracepoints);
-    drop(data);
-    let types = aya::Btf::parse(&types, aya::Endianness::default())
-        .map_err(|_| Error::BadBtf("cannot be parsed"))?;
-    let mut ebpf = EbpfLoader::new()
-        .btf(None)
-        .override_global("OFFSETS", &offsets, true)
-        .override_global("SLOT_MASK", &(slots(entries) - 1), true)
-        .override_global("GROUP_MASK", &(groups(interfaces) - 1), true)
-        .map_max_entries("TAGS", groups(interfaces))
-        .map_max_entries("COUNTS", groups(interfaces) * WAYS)
-        .map_max_entries("ENTRIES", entries)
-        .map_max_entries("SLOTS", slots(entries))
-        .load(OBJECT)
-        .map_err(|error| Error::Object(Box::new(error)))?;
-    for hook in &HOOKS {
-        hook.attach(&mut ebpf, &types)?;
-    }
-    Ok(ebpf)
+/// What the programs must know of the running kernel.
+#[derive(Debug)]
+pub(in crate::host::bpf) struct Kernel {
+    offsets: Offsets,
+    /// The numbers of the tracepoints' types, by the programs' names.
+    tracepoints: HashMap<&'static str, u32>,
 }
 
-fn offsets(btf: &btf::Btf<'_>) -> Result<Offsets, Error> {
-    let of = |structure: &'static str, path: &[&str]| {
-        btf.offset(structure, path)
-            .ok_or_else(|| Error::NoMember { structure, member: path.join(".") })
-    };
+impl Kernel {
+    /// Reads it from a file like `/sys/kernel/btf/vmlinux`.
+    pub(in crate::host::bpf) fn read(types: &Path) -> Result<Self, Error> {
+        let attached = HOOKS.iter().filter(|hook| hook.is_attached());
+        let definitions: Vec<_> =
+            attached.map(|hook| (hook.name(), format!("btf_trace_{}", hook.name()))).collect();
+        let mut wanted: Vec<&str> = definitions.iter().map(|(_, name)| name.as_str()).collect();
+        offsets(|structure, path| {
+            wanted.push(structure);
+            wanted.extend(path);
+            Ok(0)
+        })?;
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut types = Btf::read(types, &wanted)?;
+        let offsets = offsets(|structure, path| {
+            types
+                .offset(structure, path)
+                .ok_or_else(|| Error::NoMember { structure, member: path.join(".") })
+        })?;
+        let number =
+            |(program, name): &(&'static str, String)| Some((*program, types.definition(name)?));
+        Ok(Self { offsets, tracepoints: definitions.iter().filter_map(number).collect() })
+    }
+
+    /// Loads and attaches the programs.
+    pub(in crate::host::bpf) fn load(&self, room: Room) -> Result<Set, Error> {
+        let (slots, groups) = (slots(room.entries), groups(room.interfaces));
+        let (slot_mask, group_mask) = (slots - 1, groups - 1);
+        let fit = Fit {
+            globals: &[
+                ("OFFSETS", bytemuck::bytes_of(&self.offsets)),
+                ("SLOT_MASK", bytemuck::bytes_of(&slot_mask)),
+                ("GROUP_MASK", bytemuck::bytes_of(&group_mask)),
+            ],
+            elements: &[
+                ("TAGS", groups),
+                ("COUNTS", groups * WAYS),
+                ("ENTRIES", room.entries),
+                ("SLOTS", slots),
+            ],
+            tracepoints: &self.tracepoints,
+        };
+        Set::load(&PLAN, &fit)
+    }
+}
+
+/// Asks for the place of every member that is read: of a structure, or of a structure in it …
+fn offsets(
+    mut of: impl FnMut(&'static str, &[&'static str]) -> Result<u32, Error>,
+) -> Result<Offsets, Error> {
     let heads = of("neigh_hash_table", &["hash_heads"]);
+    let buckets = of("neigh_hash_table", &["hash_buckets"]);
+    let (hash, pprev) = (of("neighbour", &["hash"]), of("neighbour", &["hash", "pprev"]));
+    let next = of("neighbour", &["next"]);
     // Linux 6.13 made plain links between entries into those of the kernel's lists.
     let (link, target, pprev, heads) = match heads {
         Ok(heads) => {
-            let hash = of("neighbour", &["hash"])?;
-            (hash, hash, of("neighbour", &["hash", "pprev"])?, heads)
+            let hash = hash?;
+            (hash, hash, pprev?, heads)
         }
-        Err(_) => (of("neighbour", &["next"])?, 0, 0, of("neigh_hash_table", &["hash_buckets"])?),
+        Err(_) => (next?, 0, 0, buckets?),
     };
     Ok(Offsets {
         neighbour_tbl: of("neighbour", &["tbl"])?,

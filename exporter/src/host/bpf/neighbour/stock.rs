@@ -6,14 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::{
-    maps::{IterableMap as _, MapError},
-    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
-};
+use aya::maps::{IterableMap as _, MapError};
 use exporter_common::neighbour::{FAMILIES, GONE, Known, STEPS, Totals};
 
-use super::{HOOKS, Losses, Neighbours, PRUNE, Reason, SETTLE, SWEEP, WALK, load, wrong};
-use crate::host::bpf::{self, Error, find, sys};
+use super::{Counting, HOOKS, Losses, PRUNE, Reason, SETTLE, SWEEP, WALK, load, wrong};
+use crate::host::bpf::{Error, sys};
 
 /// How often events may be lost during a resync before it has failed.
 const TRIES: u32 = 5;
@@ -21,7 +18,7 @@ const TRIES: u32 = 5;
 /// How long a walk may take; a table of a million entries takes half a second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Neighbours {
+impl Counting {
     /// Reads the counts, once they are right.
     pub(super) fn refresh(&mut self, scrape: u64, now: Instant) -> Result<(), Error> {
         if let Some((failed, error)) = &self.failure
@@ -34,7 +31,7 @@ impl Neighbours {
         let has_pruned = self.read(now)?;
         let (totals, losses) = (self.totals()?, self.losses()?);
         let differs = self.audit.fails(&totals, self.interfaces.entries(), now);
-        let is_full = self.interfaces.entries() > self.room.into();
+        let is_full = self.interfaces.entries() > self.room.entries.into();
         let reason = if losses.lost != self.good.lost || is_full {
             Some(Reason::Lost)
         } else if losses.crowded != self.good.crowded {
@@ -80,9 +77,9 @@ impl Neighbours {
             self.settle()?;
             let before = self.losses()?;
             let size = size(&self.totals()?);
-            let full = Error::Full { entries: size, room: self.room };
+            let full = Error::Full { entries: size, room: self.room.entries };
             // To walk the tables all the same would cost time at each scrape, to no end.
-            if size > self.room.into() {
+            if size > self.room.entries.into() {
                 return Err(full);
             }
             for i in 0..FAMILIES.len() {
@@ -102,7 +99,7 @@ impl Neighbours {
                 return Ok(());
             }
             self.read(now)?;
-            if self.interfaces.entries() >= self.room.into() {
+            if self.interfaces.entries() >= self.room.entries.into() {
                 return Err(full);
             }
             // What was swept may have left interfaces that are gone without entries.
@@ -130,7 +127,7 @@ impl Neighbours {
             if start.elapsed() > PATIENCE {
                 return Err(Error::Unsettled);
             }
-            self.run(WALK, [hash, bucket])?;
+            self.set.run(WALK, &[hash, bucket])?;
             bucket = self.totals()?.walked;
         }
     }
@@ -153,7 +150,7 @@ impl Neighbours {
             }
         }
         let mut unseen = unseen.chunks(STEPS as usize);
-        let mut slots = (0..load::slots(self.room)).step_by(STEPS as usize);
+        let mut slots = (0..load::slots(self.room.entries)).step_by(STEPS as usize);
         loop {
             let (chunk, slot) = (unseen.next(), slots.next());
             if let Some(chunk) = chunk {
@@ -165,24 +162,13 @@ impl Neighbours {
             } else if slot.is_none() {
                 return Ok(());
             }
-            self.run(SWEEP, [slot.unwrap_or_default().into(), 0])?;
+            self.set.run(SWEEP, &[slot.unwrap_or_default().into(), 0])?;
         }
     }
 
     /// Looks the tables up, and for entries that no tracepoint has told of.
-    pub(super) fn settle(&mut self) -> Result<(), Error> {
-        self.run(SETTLE, [self.started.into(), self.walk.into()])
-    }
-
-    /// Runs a program that is attached to nothing.
-    fn run(&mut self, program: &'static str, [a, b]: [u64; 2]) -> Result<(), Error> {
-        let mut options = RawTracePointRunOptions::new();
-        let [first, second, ..] = &mut options.args;
-        (*first, *second) = (a, b);
-        find::<RawTracePoint>(&mut self.ebpf, program)?
-            .test_run(options)
-            .map(drop)
-            .map_err(|source| bpf::program(program, source))
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        self.set.run(SETTLE, &[self.started.into(), self.walk.into()])
     }
 
     /// What was not recorded up to now.
@@ -195,7 +181,7 @@ impl Neighbours {
     fn missed(&mut self) -> Result<u64, Error> {
         let mut missed = 0;
         for (i, hook) in HOOKS.iter().enumerate().filter(|(_, hook)| hook.is_attached()) {
-            let runs = self.runs(hook)?;
+            let runs = self.set.runs(hook.name())?;
             missed += runs.missed;
             if let Some(known) = self.runs.get_mut(i) {
                 *known = runs;
@@ -226,7 +212,7 @@ impl Neighbours {
     /// were.
     fn prune(&mut self, now: Instant) -> Result<usize, Error> {
         let before = self.interfaces.used();
-        self.run(PRUNE, [0; 2])?;
+        self.set.run(PRUNE, &[0; 2])?;
         self.interfaces.read();
         self.look.done(self.interfaces.idle(), now);
         Ok(before.saturating_sub(self.interfaces.used()))
@@ -234,7 +220,7 @@ impl Neighbours {
 }
 
 /// Entries of the tables, by their own count.
-fn size(totals: &Totals) -> u64 {
+pub(super) fn size(totals: &Totals) -> u64 {
     totals.tables.iter().map(|table| table.size).sum()
 }
 

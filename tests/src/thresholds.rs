@@ -1,4 +1,10 @@
 //! When the kernel's tables of neighbours are full: the same for the whole machine.
+#![expect(clippy::disallowed_methods, reason = "reads and writes the running kernel's files")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
 
 use std::{
     fs,
@@ -6,14 +12,16 @@ use std::{
     thread,
 };
 
-/// The thresholds of the table of IPv4 neighbours, put back at the end.
-pub(crate) struct Thresholds {
+/// The thresholds of the tables of neighbours, put back at the end.
+#[derive(Debug)]
+pub struct Thresholds {
     /// A thread that stays in the initial network namespace, where alone they are.
     asks: Sender<Ask>,
     answers: Receiver<u64>,
     before: [[u32; 3]; 2],
 }
 
+#[derive(Debug)]
 enum Ask {
     Set([[u32; 3]; 2]),
     TableFulls,
@@ -22,9 +30,13 @@ enum Ask {
 const VERSIONS: [&str; 2] = ["ipv4", "ipv6"];
 
 impl Thresholds {
-    pub(crate) const HIGH: [u32; 3] = [100_000, 200_000, 400_000];
+    /// What [`Thresholds::raise`] sets.
+    pub const HIGH: [u32; 3] = [100_000, 200_000, 400_000];
 
-    pub(crate) fn raise() -> Option<Self> {
+    /// Raises those of both families; `None` where the caller may not, or does not see them: they
+    /// are in the initial network namespace alone.
+    #[must_use]
+    pub fn raise() -> Option<Self> {
         let probe = "/proc/sys/net/ipv4/neigh/default/gc_thresh1";
         fs::OpenOptions::new().write(true).open(probe).ok()?;
         let (asks, asked) = channel();
@@ -74,11 +86,14 @@ impl Thresholds {
         self.answers.recv().unwrap()
     }
 
-    pub(crate) fn set(&self, ipv4: [u32; 3]) {
+    /// Sets those of IPv4.
+    pub fn set(&self, ipv4: [u32; 3]) {
         self.ask(Ask::Set([ipv4, Self::HIGH]));
     }
 
-    pub(crate) fn table_fulls(&self) -> u64 {
+    /// How often the table of IPv4 neighbours has refused an entry.
+    #[must_use]
+    pub fn table_fulls(&self) -> u64 {
         self.ask(Ask::TableFulls)
     }
 }

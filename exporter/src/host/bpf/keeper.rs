@@ -1,0 +1,375 @@
+//! A process that keeps the capabilities which it takes to load programs.
+//!
+//! The exporter drops all it has before it serves. So that there can be more room later for what
+//! the programs count, a second process is forked at the start, before there are threads: it has
+//! `CAP_BPF` and `CAP_PERFMON` and nothing else, no files but a socket and the log, and does one
+//! thing: asked for so much room it loads the exporter's own programs, hands their descriptors
+//! over and closes its own. It ends with the exporter.
+//!
+//! One question and one answer at a time, each a message:
+//!
+//! | state | event | what is done | next state |
+//! |---|---|---|---|
+//! | idle | more room is wanted | the question is sent | asked |
+//! | idle | … and nobody is there | the keeper is given up | gone |
+//! | asked | no answer yet | the old programs go on counting | asked |
+//! | asked | descriptors | they are a new set of programs | idle |
+//! | asked | the reason of a refusal | it is told | idle |
+//! | asked | another message, or the end | the keeper is given up | gone |
+//! | gone | any | there is no more room | gone |
+//!
+//! What is counted does not depend on the keeper: the exporter alone holds the programs.
+#![expect(unsafe_code, reason = "the process is forked")]
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+use bytemuck::Zeroable as _;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
+    process::{Pid, Signal, WaitOptions, getpid, getppid, kill_process, waitpid},
+    thread::CapabilitySet,
+};
+
+use super::{
+    Error, loading,
+    neighbour::Room,
+    object::{Plan, Set},
+    sys,
+};
+
+/// Descriptors that go with a message at most: the kernel's `SCM_MAX_FD` is 253.
+const MOST: usize = 64;
+
+/// Bytes of a message at most; a longer reason is cut.
+const LONGEST: usize = 1024;
+
+/// What the first byte of an answer says.
+const LOADED: u8 = 1;
+const REFUSED: u8 = 0;
+
+/// The exporter's end.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    state: State,
+    plan: &'static Plan,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle(Process),
+    Asked(Process),
+    Gone,
+}
+
+/// The process, and the way to it.
+#[derive(Debug)]
+struct Process {
+    socket: OwnedFd,
+    /// `None` in tests, where a thread plays the process.
+    pid: Option<Pid>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid {
+            // It may be loading; the end of the socket it would see later.
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+        }
+    }
+}
+
+impl Keeper {
+    /// Forks the process. To be called while this one has a single thread: the other has no more
+    /// than the one that forks, and would wait for ever for what another thread holds.
+    ///
+    /// `confine` takes all capabilities but these from the process, which is not started where
+    /// that fails; `load` is called in it for each question.
+    pub(super) fn fork(
+        plan: &'static Plan,
+        confine: fn(CapabilitySet) -> rustix::io::Result<()>,
+        load: impl FnMut(Room) -> Result<Set, Error>,
+    ) -> io::Result<Self> {
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let parent = getpid();
+        // SAFETY: there is one thread, so nothing that the child needs is held by another.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                drop(near);
+                // A panic must not get into what the caller does next.
+                let run = std::panic::AssertUnwindSafe(|| {
+                    if isolate(parent, far.as_fd(), confine).is_ok() {
+                        serve(far.as_fd(), load);
+                    }
+                });
+                let ended = std::panic::catch_unwind(run);
+                // SAFETY: ends the process; what its parent is to do at its own end is not done.
+                unsafe { libc::_exit(ended.is_err().into()) }
+            }
+            pid => {
+                drop(far);
+                let process = Process { socket: near, pid: Pid::from_raw(pid) };
+                Ok(Self { state: State::Idle(process), plan })
+            }
+        }
+    }
+
+    /// Whether the process is there.
+    pub(super) fn is_there(&self) -> bool {
+        match &self.state {
+            State::Idle(process) | State::Asked(process) => {
+                let mut end = [PollFd::new(&process.socket, PollFlags::empty())];
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                poll(&mut end, Some(&now)).is_ok_and(|ended| ended == 0)
+            }
+            State::Gone => false,
+        }
+    }
+
+    /// Asks for programs with so much room. Nothing while a question is open.
+    pub(super) fn ask(&mut self, room: Room) -> Result<(), Error> {
+        let process = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Idle(process) => process,
+            State::Asked(process) => {
+                self.state = State::Asked(process);
+                return Ok(());
+            }
+            State::Gone => return Err(Error::NoKeeper),
+        };
+        send(process.socket.as_fd(), bytemuck::bytes_of(&room), &[])
+            .map_err(|_| Error::NoKeeper)?;
+        self.state = State::Asked(process);
+        Ok(())
+    }
+
+    /// The answer, once it is there; waits so long for it.
+    pub(super) fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
+        let process = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Asked(process) => process,
+            State::Idle(process) => {
+                self.state = State::Idle(process);
+                return None;
+            }
+            State::Gone => return Some(Err(Error::NoKeeper)),
+        };
+        if !is_ready(process.socket.as_fd(), patience) {
+            self.state = State::Asked(process);
+            return None;
+        }
+        let mut text = [0; LONGEST];
+        let received = receive(process.socket.as_fd(), &mut text);
+        let Ok((length, descriptors)) = received else { return Some(Err(Error::NoKeeper)) };
+        match text.get(..length) {
+            Some([LOADED]) => Some(match Set::received(self.plan, descriptors) {
+                Some(set) => {
+                    self.state = State::Idle(process);
+                    Ok(set)
+                }
+                None => Err(Error::NoKeeper),
+            }),
+            Some([REFUSED, reason @ ..]) => {
+                self.state = State::Idle(process);
+                Some(Err(Error::Refused(String::from_utf8_lossy(reason).into_owned())))
+            }
+            _ => Some(Err(Error::NoKeeper)),
+        }
+    }
+}
+
+/// Makes the process that was forked one of its own.
+fn isolate(
+    parent: Pid,
+    socket: BorrowedFd<'_>,
+    confine: fn(CapabilitySet) -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    rustix::thread::set_name(c"bpf_keeper")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != Some(parent) {
+        return Err(io::Error::other("the parent has ended"));
+    }
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // It ends when the exporter has, which may answer some scrapes more after such a signal.
+        // SAFETY: installs no function.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
+    let socket = socket.as_raw_fd() as u32;
+    for (first, last) in [(3, socket.saturating_sub(1)), (socket + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: nothing in this process uses a descriptor but 0 to 2 and the socket.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+    confine(loading())?;
+    Ok(())
+}
+
+/// Answers questions until there is nobody left to ask them.
+fn serve(socket: BorrowedFd<'_>, mut load: impl FnMut(Room) -> Result<Set, Error>) {
+    loop {
+        let mut room = Room::zeroed();
+        let asked = receive(socket, bytemuck::bytes_of_mut(&mut room));
+        if !matches!(asked, Ok((length, _)) if length == size_of::<Room>()) {
+            return;
+        }
+        let sent = match load(room) {
+            Ok(set) => send(socket, &[LOADED], &set.descriptors().collect::<Vec<_>>()),
+            Err(error) => {
+                let mut text = error.to_string().into_bytes();
+                text.insert(0, REFUSED);
+                text.truncate(LONGEST);
+                send(socket, &text, &[])
+            }
+        };
+        sys::trim();
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    rustix::io::retry_on_intr(|| {
+        sendmsg(socket, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)
+    })?;
+    Ok(())
+}
+
+/// The length of the next message and the descriptors that come with it; an error at the end.
+fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::io::retry_on_intr(|| {
+        let mut text = [IoSliceMut::new(text)];
+        recvmsg(socket, &mut text, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut descriptors = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = part {
+            descriptors.extend(rights);
+        }
+    }
+    Ok((message.bytes, descriptors))
+}
+
+/// Whether there is something to read, or an end, within that time.
+fn is_ready(socket: BorrowedFd<'_>, patience: Duration) -> bool {
+    let patience = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+    let mut wanted = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    poll(&mut wanted, Some(&patience)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, thread};
+
+    use super::*;
+
+    /// Three descriptors and no programs.
+    static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"] };
+
+    const PATIENT: Duration = Duration::from_secs(60);
+
+    fn room(entries: u32) -> Room {
+        Room { entries, interfaces: 0 }
+    }
+
+    fn set(descriptors: usize) -> Set {
+        let files = (0..descriptors).map(|_| File::open("/dev/null").unwrap().into());
+        static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"] };
+        let plan = if descriptors == 3 { &PLAN } else { &OTHER };
+        Set::received(plan, files.collect()).unwrap()
+    }
+
+    /// A keeper whose process is a thread; `load` as [`Keeper::fork`] wants it.
+    fn keeper(load: impl FnMut(Room) -> Result<Set, Error> + Send + 'static) -> Keeper {
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        thread::spawn(move || serve(far.as_fd(), load));
+        Keeper { state: State::Idle(Process { socket: near, pid: None }), plan: &PLAN }
+    }
+
+    #[test]
+    fn a_question_has_one_answer() {
+        let mut keeper =
+            keeper(
+                |room| {
+                    if room.entries < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
+                },
+            );
+        assert!(keeper.answer(Duration::ZERO).is_none(), "idle: nothing was asked");
+        keeper.ask(room(1)).unwrap();
+        assert_eq!(keeper.answer(PATIENT).unwrap().unwrap().descriptors().count(), 3);
+        assert!(keeper.answer(Duration::ZERO).is_none(), "idle again");
+        keeper.ask(room(10)).unwrap();
+        let error = keeper.answer(PATIENT).unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "the kernel's type information: too much");
+        assert!(keeper.is_there(), "a refusal is an answer");
+        keeper.ask(room(2)).unwrap();
+        assert!(keeper.answer(PATIENT).unwrap().is_ok());
+    }
+
+    #[test]
+    fn asked_it_is_not_asked_again() {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let mut keeper = keeper(move |room| {
+            told.recv().map_err(|_| Error::NoKeeper)?;
+            Err(Error::Refused(room.entries.to_string()))
+        });
+        keeper.ask(room(1)).unwrap();
+        keeper.ask(room(2)).unwrap();
+        assert!(keeper.answer(Duration::ZERO).is_none(), "not yet");
+        tell.send(()).unwrap();
+        assert_eq!(keeper.answer(PATIENT).unwrap().unwrap_err().to_string(), "1");
+        assert!(keeper.answer(Duration::ZERO).is_none(), "the second question was not sent");
+    }
+
+    #[test]
+    fn gone_it_stays_gone() {
+        type Load = fn(Room) -> Result<Set, Error>;
+        let ends: Load = |_| panic!("the thread ends, and with it the socket");
+        // Descriptors that are not those of the plan.
+        let lies: Load = |_| Ok(set(1));
+        for load in [ends, lies] {
+            let mut keeper = keeper(load);
+            keeper.ask(room(1)).unwrap();
+            assert!(matches!(keeper.answer(PATIENT), Some(Err(Error::NoKeeper))));
+            assert!(!keeper.is_there());
+            assert!(matches!(keeper.ask(room(1)), Err(Error::NoKeeper)));
+            assert!(matches!(keeper.answer(PATIENT), Some(Err(Error::NoKeeper))));
+        }
+    }
+
+    #[test]
+    fn who_is_not_there_cannot_be_asked() {
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        drop(far);
+        let process = Process { socket: near, pid: None };
+        let mut keeper = Keeper { state: State::Idle(process), plan: &PLAN };
+        assert!(!keeper.is_there(), "seen before it is asked");
+        assert!(matches!(keeper.ask(room(1)), Err(Error::NoKeeper)));
+        assert!(!keeper.is_there());
+    }
+}

@@ -1,0 +1,358 @@
+//! Room that follows the neighbours and interfaces there are.
+//!
+//! Maps do not grow. So where one is three quarters full, or too small for the tables, another set
+//! of programs and maps is loaded, takes stock while the old set still counts, and takes over:
+//!
+//! | growth | event | what is done | next |
+//! |---|---|---|---|
+//! | rests | room is short | the loader is asked for a set of twice the size, or what is needed | asked |
+//! | asked | the set is there | it takes stock | moves |
+//! | asked | a refusal | it is logged | refused |
+//! | moves | stock is taken | the counters are carried over, the old set is closed | rests |
+//! | moves | the new set is too small as well | it is closed | rests |
+//! | moves | events were lost | stock is taken again at the next scrape | moves |
+//! | refused | a minute has passed | | rests |
+//!
+//! A step is taken at each scrape, and all that can be at once where the old set's counts are not
+//! to be trusted. Until the new set takes over, its counts are not shown.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use exporter_common::neighbour::{Counts, Key};
+
+use super::{Counting, HOOKS, Kernel, Reason, Room, carry::Carried, load, stock};
+use crate::host::bpf::{Error, Health, Sizes, keeper::Keeper, object::Set, permitted, sys};
+
+/// How long a refusal holds.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// How long to wait for a new set where the old one cannot be trusted, and at the start.
+const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST: Duration = Duration::from_secs(20);
+
+/// Room for this many at least.
+const LEAST: Room = Room { entries: 1 << 12, interfaces: 1 << 9 };
+
+/// Where to look and what to report.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The kernel's type information, `btf/vmlinux` below `/sys/kernel`.
+    pub btf: &'a Path,
+    /// Inode number of the network namespace that is of interest.
+    pub netns: u32,
+    /// Room for what is counted.
+    pub sizes: Sizes,
+}
+
+/// Who loads a set of programs.
+enum Loader {
+    /// This process, which must have the capabilities.
+    Own { kernel: Kernel, asked: Option<Room> },
+    /// Another process.
+    Keeper(Keeper),
+}
+
+impl Loader {
+    fn ask(&mut self, room: Room) -> Result<(), Error> {
+        match self {
+            Self::Own { asked, .. } => {
+                *asked = Some(room);
+                Ok(())
+            }
+            Self::Keeper(keeper) => keeper.ask(room),
+        }
+    }
+
+    fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
+        match self {
+            Self::Own { kernel, asked } => asked.take().map(|room| kernel.load(room)),
+            Self::Keeper(keeper) => keeper.answer(patience),
+        }
+    }
+}
+
+/// Where growth has got to.
+enum Growth {
+    Rests,
+    Asked(Room),
+    Moves(Box<Counting>),
+    Refused(Instant),
+}
+
+/// The programs, attached, and their counts.
+pub struct Neighbours {
+    counting: Counting,
+    growth: Growth,
+    loader: Loader,
+    /// Room there may be.
+    most: Room,
+    carried: Carried,
+    netns: u32,
+    /// Whether the log says that there are no counts.
+    warned: bool,
+    /// The scrape that the counts were read for.
+    scrape: u64,
+}
+
+impl std::fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Neighbours").field("netns", &self.netns).finish_non_exhaustive()
+    }
+}
+
+impl Neighbours {
+    /// Loads and attaches the programs, and takes stock of all network namespaces.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel lacks, or the process. That there is no room for the entries there are is
+    /// none: see [`Neighbours::counts`].
+    pub fn start(options: &Options<'_>) -> Result<Self, Error> {
+        permitted()?;
+        let kernel = Kernel::read(options.btf)?;
+        Self::from(Loader::Own { kernel, asked: None }, options)
+    }
+
+    /// As [`Neighbours::start`], where another process loads.
+    pub(in crate::host::bpf) fn through(
+        keeper: Keeper,
+        options: &Options<'_>,
+    ) -> Result<Self, Error> {
+        Self::from(Loader::Keeper(keeper), options)
+    }
+
+    fn from(mut loader: Loader, options: &Options<'_>) -> Result<Self, Error> {
+        let Sizes { expected, entries, interfaces } = options.sizes;
+        let most = Room { entries, interfaces };
+        let first = Room {
+            entries: expected.max(LEAST.entries).min(most.entries),
+            interfaces: load::interfaces()?.max(LEAST.interfaces).min(most.interfaces),
+        };
+        loader.ask(first)?;
+        let set = loader.answer(FIRST).ok_or(Error::NoKeeper)??;
+        let mut neighbours = Self {
+            counting: Counting::new(set, first, Reason::Start)?,
+            growth: Growth::Rests,
+            loader,
+            most,
+            carried: Carried::default(),
+            netns: options.netns,
+            warned: false,
+            scrape: 0,
+        };
+        sys::trim();
+        match neighbours.refresh(0, Instant::now()) {
+            Err(error) if !error.is_doubt() => Err(error),
+            _ => Ok(neighbours),
+        }
+    }
+
+    /// Gives `each` every interface that has had a neighbour, of all namespaces, as it was when this
+    /// was first asked in the scrape of that number, 0 being none. An interface that is gone is
+    /// left out sooner or later.
+    ///
+    /// # Errors
+    ///
+    /// The counts are not to be trusted: events were lost, or a map is too small. A scrape tries to
+    /// set that right at most once, and does so less often the longer that fails.
+    pub fn counts(&mut self, scrape: u64, each: impl FnMut(Key, &Counts)) -> Result<(), Error> {
+        let is_fresh = scrape > 0 && scrape == self.scrape;
+        let refreshed = if is_fresh { Ok(()) } else { self.refresh(scrape, Instant::now()) };
+        match &refreshed {
+            Ok(()) if self.warned => tracing::info!("neighbours are counted by eBPF again"),
+            Err(error) if !self.warned => {
+                tracing::warn!("eBPF lost count of the neighbours, another source serves: {error}");
+            }
+            _ => {}
+        }
+        self.warned = refreshed.is_err();
+        refreshed?;
+        self.scrape = scrape;
+        self.carried.each(self.counting.interfaces.iter(), each);
+        Ok(())
+    }
+
+    /// The inode number of the namespace of interest.
+    #[must_use]
+    pub const fn netns(&self) -> u32 {
+        self.netns
+    }
+
+    /// Sizes of the tables for each of [`FAMILIES`], of all namespaces, as of the last counts.
+    ///
+    /// [`FAMILIES`]: super::FAMILIES
+    pub fn table_sizes(&self) -> Result<[u64; 2], Error> {
+        Ok(self.counting.totals()?.tables.map(|table| table.size))
+    }
+
+    /// What the programs cost, and whether they do what they should.
+    pub fn health(&self, health: &mut impl Health) -> Result<(), Error> {
+        if let Loader::Keeper(keeper) = &self.loader {
+            health.keeper(keeper.is_there());
+        }
+        self.counting.health(health)
+    }
+
+    /// The programs' names, before there are any.
+    pub(in crate::host::bpf) fn programs() -> impl Iterator<Item = &'static str> {
+        HOOKS.iter().filter(|hook| hook.is_attached()).map(|hook| hook.name())
+    }
+
+    /// Whether all of it works without any capability, save for more room without a keeper.
+    #[must_use]
+    pub fn needs_no_capability(&mut self) -> bool {
+        self.counting.needs_no_capability()
+    }
+
+    /// Reads the counts, once they are right.
+    fn refresh(&mut self, scrape: u64, now: Instant) -> Result<(), Error> {
+        /// How often a set may turn out to be too small that was made for what there was.
+        const TIMES: u32 = 3;
+        let mut counted = self.counting.refresh(scrape, now);
+        for _ in 0..TIMES {
+            if counted.as_ref().is_err_and(|error| !error.is_doubt()) {
+                break;
+            }
+            if self.grow(counted.as_ref().err(), now)? {
+                counted = Ok(());
+            } else if counted.is_ok() || !matches!(self.growth, Growth::Rests) {
+                break;
+            }
+        }
+        counted
+    }
+
+    /// Takes the steps that can be taken; says whether another set counts than before, and is right.
+    fn grow(&mut self, doubt: Option<&Error>, now: Instant) -> Result<bool, Error> {
+        if let Growth::Refused(since) = self.growth
+            && now.saturating_duration_since(since) >= AGAIN
+        {
+            self.growth = Growth::Rests;
+        }
+        if matches!(self.growth, Growth::Rests)
+            && let Some(room) = self.wanted(doubt)?
+        {
+            tracing::debug!(room.entries, room.interfaces, "more room for neighbours is wanted");
+            match self.loader.ask(room) {
+                Ok(()) => self.growth = Growth::Asked(room),
+                Err(error) => self.refuse(&error, now),
+            }
+        }
+        if let Growth::Asked(room) = self.growth {
+            let patience = if doubt.is_some() { PATIENCE } else { Duration::ZERO };
+            let Some(answer) = self.loader.answer(patience) else { return Ok(false) };
+            match answer.and_then(|set| Counting::new(set, room, Reason::Grow)) {
+                Ok(next) => self.growth = Growth::Moves(Box::new(next)),
+                Err(error) => self.refuse(&error, now),
+            }
+        }
+        let Growth::Moves(mut next) = std::mem::replace(&mut self.growth, Growth::Rests) else {
+            return Ok(false);
+        };
+        match next.refresh(0, now) {
+            Ok(()) => {
+                self.take_over(*next)?;
+                return Ok(true);
+            }
+            Err(error) if matches!(error.root(), Error::Full { .. } | Error::Crowded { .. }) => {}
+            Err(error) if error.is_doubt() => self.growth = Growth::Moves(next),
+            Err(error) => self.refuse(&error, now),
+        }
+        Ok(false)
+    }
+
+    /// There is no more room for the time being, or for good.
+    fn refuse(&mut self, error: &Error, now: Instant) {
+        let is_final = matches!(error, Error::NoKeeper);
+        if !is_final || !matches!(self.growth, Growth::Rests) {
+            tracing::warn!("no more room for what eBPF counts: {error}");
+        }
+        self.growth = Growth::Refused(now);
+    }
+
+    /// The room there should be, if that is another than there is.
+    fn wanted(&self, doubt: Option<&Error>) -> Result<Option<Room>, Error> {
+        let (have, interfaces) = (self.counting.room, &self.counting.interfaces);
+        let counted = u64::try_from(interfaces.entries()).unwrap_or_default();
+        let entries = stock::size(&self.counting.totals()?).max(counted);
+        let doubt = doubt.map(Error::root);
+        let wanted = Room {
+            entries: more(
+                have.entries,
+                entries,
+                matches!(doubt, Some(Error::Full { .. })),
+                self.most.entries,
+            ),
+            interfaces: more(
+                have.interfaces,
+                interfaces.used() as u64,
+                matches!(doubt, Some(Error::Crowded { .. })),
+                self.most.interfaces,
+            ),
+        };
+        Ok((wanted != have).then_some(wanted))
+    }
+
+    /// `next`, which has taken stock, counts from here on.
+    fn take_over(&mut self, mut next: Counting) -> Result<(), Error> {
+        /// How often what happens meanwhile is waited out.
+        const TIMES: u32 = 100;
+        let netns = self.netns;
+        let of = |set: &mut Counting| -> Vec<(Key, Counts)> {
+            set.interfaces.read();
+            set.interfaces.iter().filter(|(key, _)| key.netns == netns).copied().collect()
+        };
+        // The new set's before those of the old: an event between the two is told twice rather
+        // than lost, which would make a counter go back.
+        let mut new = of(&mut next);
+        let mut old = of(&mut self.counting);
+        for _ in 0..TIMES {
+            let after = of(&mut next);
+            if after == new {
+                break;
+            }
+            new = after;
+            old = of(&mut self.counting);
+        }
+        self.carried.take_over(&old, &new);
+        for (sum, n) in next.resyncs.iter_mut().zip(self.counting.resyncs) {
+            *sum += n;
+        }
+        next.runs_before = self.counting.all_runs()?;
+        let Room { entries, interfaces } = next.room;
+        tracing::info!(entries, interfaces, "eBPF has other room for neighbours");
+        self.counting = next;
+        sys::trim();
+        Ok(())
+    }
+}
+
+/// The room for so many, where there is room for `have` and may be for `most`.
+fn more(have: u32, used: u64, is_full: bool, most: u32) -> u32 {
+    let (have, most) = (u64::from(have), u64::from(most));
+    let is_short = is_full || used.saturating_mul(4) >= have.saturating_mul(3);
+    let wanted = (used + used / 2).next_power_of_two().max(have * 2);
+    let room = if is_short { wanted.min(most.max(have)) } else { have };
+    u32::try_from(room).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_doubles_or_becomes_what_is_needed() {
+        let most = 1 << 20;
+        assert_eq!(more(4096, 3071, false, most), 4096);
+        assert_eq!(more(4096, 3072, false, most), 8192);
+        assert_eq!(more(4096, 10, true, most), 8192, "full all the same");
+        assert_eq!(more(4096, 150_000, false, most), 1 << 18);
+        assert_eq!(more(4096, 150_000, false, 100_000), 100_000, "no more than allowed");
+        assert_eq!(more(100_000, 150_000, true, 100_000), 100_000);
+        assert_eq!(more(5000, 5000, true, 100), 5000, "never less");
+        assert_eq!(more(u32::MAX, u64::MAX / 4, true, u32::MAX), u32::MAX);
+    }
+}

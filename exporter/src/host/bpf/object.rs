@@ -1,0 +1,262 @@
+//! Programs and their maps in the kernel: loaded from an object file, or received as descriptors.
+//!
+//! aya reads the object file, and binds maps and functions together. The rest of its loader is not
+//! used: it reads all types of the kernel, tries a dozen features out, and needs 20 MB for both.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use aya::maps::{Map, MapData, MapError};
+use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures, generated::bpf_map_type};
+
+use super::{Error, Runs, sys};
+
+/// How a program comes to run.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hook {
+    /// At a tracepoint of that name, with typed arguments.
+    Tracepoint(&'static str),
+    /// When the daemon asks for it.
+    OnDemand(&'static str),
+}
+
+impl Hook {
+    /// The program's name in the object.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint(name) | Self::OnDemand(name) => name,
+        }
+    }
+
+    /// Whether it runs by itself.
+    pub(super) const fn is_attached(self) -> bool {
+        matches!(self, Self::Tracepoint(_))
+    }
+}
+
+/// An object file, and what of it is used.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) object: &'static [u8],
+    /// The programs. They are attached in this order.
+    pub(super) hooks: &'static [Hook],
+    /// The maps that the daemon reads or writes.
+    pub(super) maps: &'static [&'static str],
+}
+
+/// What is particular to this kernel, and to this load.
+pub(super) struct Fit<'a> {
+    /// Read-only globals, by name.
+    pub(super) globals: &'a [(&'static str, &'a [u8])],
+    /// Elements of maps, by name; others have as many as the object says.
+    pub(super) elements: &'a [(&'static str, u32)],
+    /// The kernel's numbers for the types of the tracepoints, by the programs' names.
+    pub(super) tracepoints: &'a HashMap<&'static str, u32>,
+}
+
+/// Programs that are loaded and attached, and maps: as long as the descriptors are open.
+#[derive(Debug)]
+pub(super) struct Set {
+    plan: &'static Plan,
+    /// Those of the plan's maps, then of its programs, then of what holds these at tracepoints.
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Plan {
+    /// How many descriptors a set has.
+    fn count(&self) -> usize {
+        let attached = self.hooks.iter().filter(|hook| hook.is_attached()).count();
+        self.maps.len() + self.hooks.len() + attached
+    }
+}
+
+impl Set {
+    /// Loads and attaches.
+    pub(super) fn load(plan: &'static Plan, fit: &Fit<'_>) -> Result<Self, Error> {
+        let mut object = Object::parse(plan.object).map_err(broken)?;
+        let globals = fit.globals.iter().map(|&(name, value)| (name, (value, true)));
+        object.patch_map_data(globals.collect()).map_err(broken)?;
+        let types = load_types(&mut object)?;
+        let mut maps = HashMap::new();
+        for (name, mut map) in std::mem::take(&mut object.maps) {
+            let fd = create_map(&name, &mut map, fit)?;
+            maps.insert(name, (map, fd));
+        }
+        let text = object.functions.keys().map(|&(section, _)| section).collect();
+        let bound = maps
+            .iter()
+            .map(|(name, (map, fd))| (name.as_str(), std::os::fd::AsRawFd::as_raw_fd(fd), map));
+        object.relocate_maps(bound, &text).map_err(broken)?;
+        object.relocate_calls(&text).map_err(broken)?;
+
+        let mut descriptors = Vec::with_capacity(plan.count());
+        for name in plan.maps {
+            let (_, fd) = maps.remove(*name).ok_or_else(|| broken(format!("no map {name}")))?;
+            descriptors.push(fd);
+        }
+        let mut links = Vec::new();
+        for hook in plan.hooks {
+            descriptors.push(load(*hook, &object, types.as_fd(), fit)?);
+        }
+        for (hook, fd) in plan.hooks.iter().zip(descriptors.iter().skip(plan.maps.len())) {
+            if hook.is_attached() {
+                let program = hook.name();
+                links.push(
+                    sys::attach(fd.as_fd()).map_err(|source| Error::Load { program, source })?,
+                );
+            }
+        }
+        descriptors.append(&mut links);
+        Ok(Self { plan, descriptors })
+    }
+
+    /// A set that was loaded elsewhere; nothing where these are not as many descriptors as it has.
+    pub(super) fn received(plan: &'static Plan, descriptors: Vec<OwnedFd>) -> Option<Self> {
+        (descriptors.len() == plan.count()).then_some(Self { plan, descriptors })
+    }
+
+    /// All descriptors, for [`Set::received`].
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.descriptors.iter().map(OwnedFd::as_fd)
+    }
+
+    /// The map of that name, as one of aya's.
+    pub(super) fn map(&self, name: &'static str) -> Result<Map, Error> {
+        let wrong = |source| Error::Map { map: name, source };
+        let fd = self.plan.maps.iter().position(|map| *map == name);
+        let fd = fd.and_then(|place| self.descriptors.get(place));
+        let fd = fd.ok_or_else(|| wrong(io::ErrorKind::NotFound.into()))?;
+        let map = MapData::from_fd(fd.try_clone().map_err(wrong)?).and_then(Map::from_map_data);
+        map.map_err(|error: MapError| wrong(io::Error::other(error)))
+    }
+
+    /// Runs a program that is attached to nothing, with so many arguments.
+    pub(super) fn run(&self, program: &'static str, arguments: &[u64]) -> Result<(), Error> {
+        let wrong = |source| Error::Program { program, source };
+        let fd = self.program(program).map_err(wrong)?;
+        sys::run(fd, arguments).map_err(wrong)
+    }
+
+    /// What the kernel knows of a program.
+    pub(super) fn runs(&self, program: &'static str) -> Result<Runs, Error> {
+        let runs = self.program(program).and_then(sys::runs);
+        runs.map_err(|source| Error::Program { program, source })
+    }
+
+    fn program(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
+        let place = self.plan.hooks.iter().position(|hook| hook.name() == name);
+        let fd = place.and_then(|place| self.descriptors.get(self.plan.maps.len() + place));
+        fd.map(OwnedFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// The object file is not as the plan says, or not as aya reads it.
+fn broken(error: impl ToString) -> Error {
+    Error::Object(error.to_string())
+}
+
+/// Gives the object's own types to the kernel, which wants to know them for global functions.
+fn load_types(object: &mut Object) -> Result<OwnedFd, Error> {
+    /// What Linux 5.13 knows; none of what came later is needed.
+    const FEATURES: BtfFeatures =
+        BtfFeatures::new(true, true, true, true, true, false, false, false);
+    let types = object.fixup_and_sanitize_btf(&FEATURES).map_err(broken)?;
+    let types = types.ok_or_else(|| broken("no types"))?.to_bytes();
+    sys::load_types(&types).map_err(|source| Error::Types { source })
+}
+
+fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<OwnedFd, Error> {
+    let wrong = |source| Error::Create { map: name.to_owned(), source };
+    if let Some((_, n)) = fit.elements.iter().find(|(of, _)| *of == name) {
+        map.set_max_entries(*n);
+    }
+    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
+        // Bytes, in whole pages.
+        let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+        map.set_max_entries(map.max_entries().next_power_of_two().max(page));
+        map.set_value_size(0);
+    }
+    let fd = sys::create_map(name, map).map_err(wrong)?;
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        sys::fix(fd.as_fd(), map.data()).map_err(wrong)?;
+    }
+    Ok(fd)
+}
+
+/// Has the kernel verify a program.
+fn load(
+    hook: Hook,
+    object: &Object,
+    types: BorrowedFd<'_>,
+    fit: &Fit<'_>,
+) -> Result<OwnedFd, Error> {
+    /// How often to begin anew where the verifier gave up for a signal that came.
+    const TIMES: usize = 5;
+    const REASONS: usize = 1 << 18;
+    let program = hook.name();
+    let found = object.programs.get(program);
+    let function = found.and_then(|program| object.functions.get(&program.function_key()));
+    let (Some(found), Some(function)) = (found, function) else {
+        return Err(broken(format!("no program {program}")));
+    };
+    let tracepoint = hook
+        .is_attached()
+        .then(|| fit.tracepoints.get(program).copied().ok_or(Error::NoTracepoint(program)))
+        .transpose()?;
+    let code = sys::Code {
+        name: program,
+        license: &found.license,
+        instructions: &function.instructions,
+        types,
+        functions: &function.func_info.func_info,
+        tracepoint,
+    };
+    let mut result = sys::load(&code, &mut []);
+    for _ in 1..TIMES {
+        let interrupted = |error: &io::Error| error.raw_os_error() == Some(libc::EAGAIN);
+        if !result.as_ref().is_err_and(interrupted) {
+            break;
+        }
+        result = sys::load(&code, &mut []);
+    }
+    result.map_err(|source| {
+        let mut reasons = vec![0; REASONS];
+        let _ = sys::load(&code, &mut reasons);
+        let reasons = reasons.split(|byte| *byte == 0).next().unwrap_or_default();
+        let reasons = String::from_utf8_lossy(reasons);
+        tracing::debug!("program {program}: {reasons}");
+        if is_too_old(&reasons) {
+            Error::TooOld { program, source }
+        } else {
+            Error::Load { program, source }
+        }
+    })
+}
+
+/// Whether the verifier's reasons are those of a kernel that does not know a helper, an atomic
+/// instruction or a pointer to a function (kernel/bpf/verifier.c of Linux 5.10 to 5.12).
+fn is_too_old(reasons: &str) -> bool {
+    const SAYINGS: [&str; 4] = [
+        "invalid func unknown#",
+        "uses reserved fields",
+        "uses invalid atomic",
+        "unrecognized bpf_ld_imm64 insn",
+    ];
+    SAYINGS.iter().any(|saying| reasons.contains(saying))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_too_old;
+
+    #[test]
+    fn the_verifier_says_whether_the_kernel_is_too_old() {
+        assert!(is_too_old("0: (bf) r6 = r1\ninvalid func unknown#164\n"));
+        assert!(is_too_old("BPF_XADD uses reserved fields\n"));
+        assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
+        assert!(!is_too_old(""));
+    }
+}

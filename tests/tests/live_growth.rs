@@ -1,0 +1,301 @@
+//! Room for neighbours that grows as they come, a process that keeps the capabilities for that, and
+//! limits on memory: the program, on the running kernel.
+//!
+//! Needs root and `ip`, as tests/live.rs does, and for the limit a control group of its own.
+#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sched::CloneFlags;
+use tests::{
+    Server,
+    namespace::{batch, enter, in_a_thread, ip, skip},
+    program,
+    thresholds::Thresholds,
+};
+
+/// The variable of the environment that makes it a failure that nothing can be tested.
+const REQUIRED: &str = "BPF_REQUIRED";
+
+const ARGS: [&str; 4] =
+    ["--collector.disable-defaults", "--collector.arp", "--collector.neighbour", "--bpf.required"];
+
+/// A machine that can be tested on: a network namespace with the interface `va`.
+fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    in_a_thread(REQUIRED, || {
+        enter(CloneFlags::CLONE_NEWNET)?;
+        for command in [
+            "link set lo up",
+            "link add va type veth peer name vb",
+            "addr add 10.0.0.1/8 dev va",
+            "link set va up",
+            "link set vb up",
+        ] {
+            ip(command)?;
+        }
+        test();
+        Ok(())
+    });
+}
+
+/// What the program tells in one scrape.
+struct Scrape(String);
+
+impl Scrape {
+    fn of(server: &Server) -> Self {
+        let (status, text) = server.get("/metrics");
+        assert_eq!(status, "200");
+        Self(text)
+    }
+
+    /// The value of a series, `None` if it is not there.
+    fn value(&self, series: &str) -> Option<u64> {
+        let mut values =
+            self.0.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = values.next()?;
+        assert_eq!(values.next(), None, "{series} is there twice");
+        // Go's form: 1.5e+05.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        Some(value.parse::<f64>().unwrap() as u64)
+    }
+
+    fn source(&self) -> &str {
+        let of = "node_scrape_collector_source{collector=\"neighbour\",source=\"";
+        let line = self.0.lines().find_map(|line| line.strip_prefix(of));
+        line.and_then(|rest| rest.split('"').next()).unwrap_or_default()
+    }
+
+    fn of_va(&self, metric: &str) -> Option<u64> {
+        self.value(&format!("node_neighbour_{metric}{{device=\"va\",family=\"ipv4\"}}"))
+    }
+
+    fn room(&self) -> u64 {
+        self.value("node_bpf_map_max_entries{map=\"neighbour_entries\"}").unwrap()
+    }
+}
+
+/// Lines for `ip -batch` about neighbours of these numbers.
+fn neighbours(what: &str, numbers: std::ops::Range<u32>) -> String {
+    numbers.fold(String::new(), |mut lines, n| {
+        let [_, a, b, c] = (n + 2).to_be_bytes();
+        writeln!(
+            lines,
+            "neigh {what} 10.{a}.{b}.{c} lladdr 02:00:00:00:00:01 dev va nud permanent"
+        )
+        .unwrap();
+        lines
+    })
+}
+
+/// Scrapes until `is_so`.
+fn until(server: &Server, long: Duration, is_so: impl Fn(&Scrape) -> bool) -> Scrape {
+    let begin = Instant::now();
+    loop {
+        let scrape = Scrape::of(server);
+        if is_so(&scrape) {
+            return scrape;
+        }
+        assert!(begin.elapsed() < long, "{}", scrape.0);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn room_follows_the_neighbours() {
+    const MANY: u32 = 150_000;
+    let Some(_raised) = Thresholds::raise() else {
+        return skip(REQUIRED, "the thresholds cannot be set");
+    };
+    in_a_namespace(|| {
+        let server = Server::start(&ARGS);
+        let first = Scrape::of(&server);
+        assert_eq!(first.source(), "ebpf");
+        assert!(first.room() < u64::from(MANY) / 4, "maps start small");
+        let server = &server;
+        // Entries that are older than any set but the first, and an event of the past.
+        batch(&neighbours("add", 0..100));
+        batch(&neighbours("del", 0..50));
+        until(server, Duration::from_secs(10), |scrape| scrape.of_va("removed_total") == Some(50));
+        thread::scope(|scope| {
+            let adding = scope.spawn(|| {
+                for begin in (100..MANY).step_by(10_000) {
+                    batch(&neighbours("add", begin..MANY.min(begin + 10_000)));
+                }
+            });
+            let mut before = 0;
+            while !adding.is_finished() {
+                let scrape = Scrape::of(server);
+                // Where another source serves for a moment, there are no counters.
+                if let Some(created) = scrape.of_va("created_total") {
+                    assert!(created >= before, "{created} after {before}");
+                    before = created;
+                }
+                assert!(scrape.of_va("entries").is_some(), "a gap: {}", scrape.0);
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let want = u64::from(MANY) - 50;
+        let full = until(server, Duration::from_secs(20), |scrape| {
+            scrape.source() == "ebpf" && scrape.of_va("entries") == Some(want)
+        });
+        assert_eq!(full.of_va("removed_total"), Some(50));
+        assert_eq!(full.of_va("created_total"), Some(want + 50));
+        assert!(full.room() > u64::from(MANY));
+        let grown = full.value("node_bpf_resyncs_total{reason=\"grow\",subject=\"neighbour\"}");
+        assert!(grown.unwrap() > 0);
+        ip("link set va down").unwrap();
+        ip("neigh flush dev va nud all").unwrap();
+        let none =
+            until(server, Duration::from_secs(60), |scrape| scrape.of_va("entries").is_none());
+        assert_eq!(none.source(), "ebpf");
+        assert_eq!(none.of_va("removed_total"), none.of_va("created_total"));
+    });
+}
+
+#[test]
+fn interfaces_have_room_too() {
+    in_a_namespace(|| {
+        let server = Server::start(&ARGS);
+        let room = |scrape: &Scrape| {
+            scrape.value("node_bpf_map_max_entries{map=\"neighbour_interfaces\"}").unwrap()
+        };
+        let first = room(&Scrape::of(&server));
+        let many = u32::try_from(first).unwrap();
+        let lines = (0..many).step_by(2).fold(String::new(), |mut lines, n| {
+            writeln!(lines, "link add d{n} type veth peer name d{}", n + 1).unwrap();
+            for n in [n, n + 1] {
+                let [.., a, b] = n.to_be_bytes();
+                writeln!(lines, "link set d{n} up").unwrap();
+                writeln!(
+                    lines,
+                    "neigh add 172.16.{a}.{b} lladdr 02:00:00:00:00:01 dev d{n} nud permanent"
+                )
+                .unwrap();
+            }
+            lines
+        });
+        batch(&lines);
+        let all = |scrape: &Scrape| {
+            (0..many).all(|n| {
+                let series = format!("node_neighbour_entries{{device=\"d{n}\",family=\"ipv4\"}}");
+                scrape.value(&series) == Some(1)
+            })
+        };
+        let grown = until(&server, Duration::from_secs(60), |scrape| {
+            scrape.source() == "ebpf" && room(scrape) > first && all(scrape)
+        });
+        assert_eq!(grown.value("node_bpf_keeper_up"), Some(1));
+    });
+}
+
+#[test]
+fn the_keeper_alone_keeps_capabilities_and_is_not_needed_to_count() {
+    in_a_namespace(|| {
+        let server = Server::start(&ARGS);
+        let line = |pid: &str, name: &str| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        let own = server.id().to_string();
+        let children = format!("/proc/{own}/task/{own}/children");
+        let keeper = fs::read_to_string(&children).unwrap().trim().to_owned();
+        assert_eq!(line(&keeper, "Name"), "bpf_keeper");
+        // CAP_PERFMON and CAP_BPF.
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            assert_eq!(line(&keeper, set), "000000c000000000", "{set}");
+            assert_eq!(line(&own, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(line(&keeper, "NoNewPrivs"), "1");
+        let sockets = fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count();
+        assert_eq!(sockets, 4, "standard input, output, the log and the socket");
+
+        assert!(Command::new("kill").args(["-TERM", &keeper]).status().unwrap().success());
+        assert_eq!(Scrape::of(&server).value("node_bpf_keeper_up"), Some(1), "it ignores that");
+        assert!(Command::new("kill").args(["-KILL", &keeper]).status().unwrap().success());
+        until(&server, Duration::from_secs(10), |scrape| {
+            scrape.value("node_bpf_keeper_up") == Some(0)
+        });
+        batch(&neighbours("add", 0..100));
+        until(&server, Duration::from_secs(10), |scrape| scrape.of_va("entries") == Some(100));
+
+        let server = Server::start(&ARGS);
+        let own = server.id().to_string();
+        let children = format!("/proc/{own}/task/{own}/children");
+        let keeper = fs::read_to_string(&children).unwrap().trim().to_owned();
+        assert_eq!(server.stop(), Some(0));
+        let begin = Instant::now();
+        while Path::new(&format!("/proc/{keeper}")).exists() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the keeper outlives the program");
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+/// A control group, removed when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// With so many bytes of memory.
+    fn new(limit: u64) -> Option<Self> {
+        let name = format!("exporter-test-{}", std::process::id());
+        for (root, file) in
+            [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")]
+        {
+            let folder = Path::new(root).join(&name);
+            if fs::create_dir(&folder).is_ok() {
+                let group = Self(folder);
+                if fs::write(group.0.join(file), limit.to_string()).is_ok() {
+                    return Some(group);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The program has been killed, and may still be on its way out of the group.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_16_megabytes_is_enough_for_all() {
+    in_a_namespace(|| {
+        let Some(group) = Group::new(16_000_000) else {
+            return skip(REQUIRED, "no control group limits memory");
+        };
+        let server = Server::from(
+            Command::new("sh")
+                .args(["-c", "echo $$ >$0/cgroup.procs && exec \"$@\""])
+                .arg(&group.0)
+                .arg(program())
+                .arg("--bpf.required"),
+        );
+        for _ in 0..5 {
+            assert_eq!(Scrape::of(&server).source(), "ebpf");
+        }
+        // A fifth of the limit.
+        batch(&neighbours("add", 0..5000));
+        let grown = until(&server, Duration::from_secs(20), |scrape| {
+            scrape.source() == "ebpf" && scrape.of_va("entries") == Some(5000)
+        });
+        assert!(grown.room() < 30_000, "{}", grown.room());
+        drop(server);
+    });
+}
