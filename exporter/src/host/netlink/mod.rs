@@ -7,8 +7,8 @@
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
 //! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
-//! addresses and routes carry that flag, neighbours do not: see `neigh_dump_table()` in
-//! net/core/neighbour.c.
+//! addresses and routes carry that flag, neighbours do not: [`neighbour`] and [`tally`] say
+//! how their dumps are checked.
 
 mod address;
 mod conntrack;
@@ -18,6 +18,7 @@ mod link;
 mod links;
 mod neighbour;
 mod route;
+mod table;
 mod tally;
 mod watch;
 mod wire;
@@ -37,6 +38,7 @@ pub use self::{
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
+    table::Table,
     tally::{NeighbourDump, STATES, States, Tally},
     watch::{Change, Watch},
     wire::BadMessage,
@@ -139,6 +141,17 @@ impl Step<&[u8]> {
     }
 }
 
+/// A dump as the kernel sends it, in parts.
+#[derive(Clone, Copy)]
+enum Raw<'a> {
+    /// As [`Step::Start`].
+    Start,
+    /// Another part begins. The kernel takes up its walk where it had left off for want of room.
+    Part,
+    /// One entry.
+    Item(&'a [u8]),
+}
+
 /// A question to the kernel.
 struct Request<'a> {
     /// What the kernel's headers call it.
@@ -211,6 +224,20 @@ impl Socket {
         tries: u32,
         mut each: impl FnMut(Step<&[u8]>) -> Result<(), BadMessage>,
     ) -> Result<bool, Error> {
+        self.try_parts(request, tries, |raw| match raw {
+            Raw::Start => each(Step::Start),
+            Raw::Part => Ok(()),
+            Raw::Item(payload) => each(Step::Item(payload)),
+        })
+    }
+
+    /// As [`Socket::try_dump`], and tells where the kernel's parts begin.
+    fn try_parts(
+        &mut self,
+        request: &Request<'_>,
+        tries: u32,
+        mut each: impl FnMut(Raw<'_>) -> Result<(), BadMessage>,
+    ) -> Result<bool, Error> {
         if self.buffer.is_empty() {
             self.buffer.resize(BUFFER, 0);
         }
@@ -219,7 +246,7 @@ impl Socket {
                 Some(socket) => socket,
                 None => connect(self.protocol)?,
             };
-            each(Step::Start).map_err(|what| bad(request, what))?;
+            each(Raw::Start).map_err(|what| bad(request, what))?;
             let consistent = self.answer(&socket, request, &mut each)?;
             self.open = Some(socket);
             if consistent {
@@ -234,7 +261,7 @@ impl Socket {
         &mut self,
         socket: &netlink_sys::Socket,
         request: &Request<'_>,
-        each: &mut impl FnMut(Step<&[u8]>) -> Result<(), BadMessage>,
+        each: &mut impl FnMut(Raw<'_>) -> Result<(), BadMessage>,
     ) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
@@ -249,6 +276,7 @@ impl Socket {
                 // left of this one is told apart by its sequence number.
                 return drain(socket, sequence, &mut self.buffer).map(|()| false);
             };
+            each(Raw::Part).map_err(|what| bad(request, what))?;
             for message in Messages(bytes) {
                 let (header, payload) = message.map_err(|what| bad(request, what))?;
                 if header.sequence != sequence {
@@ -268,7 +296,7 @@ impl Socket {
                     }
                     NLMSG_OVERRUN => consistent = false,
                     kind if kind == request.answer => {
-                        each(Step::Item(payload)).map_err(|what| bad(request, what))?;
+                        each(Raw::Item(payload)).map_err(|what| bad(request, what))?;
                     }
                     _ => {}
                 }
