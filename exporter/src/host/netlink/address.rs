@@ -24,7 +24,7 @@ struct IfAddr {
 }
 
 /// An address of an interface.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Address {
     /// Index of the interface.
     pub ifindex: u32,

@@ -82,8 +82,8 @@ impl Links {
         Ok(())
     }
 
-    /// Puts in order what was pushed: the last dump, where it is `consistent`; else the links of
-    /// all dumps, each as it was seen last. What one dump passes over, another has.
+    /// Puts the links in order: those of the last dump, where it is `consistent`; else those of all
+    /// dumps, each as it was seen last. A link that one dump has passed over is in another.
     fn finish(&mut self, consistent: bool) {
         let Self { slots, used, begin, by_index, by_name } = self;
         let begin = if consistent { *begin } else { 0 };
