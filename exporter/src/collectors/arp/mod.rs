@@ -45,8 +45,6 @@ struct Arp {
 /// Where the numbers come from.
 pub(super) trait Source: Send {
     /// Gives `each` the devices that have neighbours, in the order of their names, and how many.
-    ///
-    /// Nothing is given before an error.
     fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result;
 }
 

@@ -74,7 +74,7 @@ impl Wanted {
 
 /// Where the attributes come from.
 trait Source: Send {
-    /// Puts the interfaces that are `wanted`; nothing before an error.
+    /// Puts the interfaces that are `wanted`.
     fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result;
 }
 
