@@ -4,7 +4,7 @@
 use crate::exposition::{Body, Family, Sink};
 
 /// What could not be exposed as it was put.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
     /// Samples of this family left out because others have the same name and labels.
     Repeated {

@@ -10,7 +10,7 @@ use crate::{
     collector::Collector,
     error::Error,
     exposition::{
-        Metric, Sink, gauge,
+        Metric, Sink, conflicts, gauge,
         text::{self, Order},
     },
     flag::{AnyFlag, Flag},
@@ -77,6 +77,8 @@ struct State {
     spare: Vec<Sink>,
     compress: Option<Packer>,
     order: Order,
+    /// Conflicts that are in the log.
+    told: conflicts::Told,
     /// Of the last answer that was not packed.
     body_len: usize,
 }
@@ -435,6 +437,9 @@ impl Engine {
         };
         if !conflicts.is_empty() {
             self.own.gathering_failed();
+        }
+        let conflicts = lock(&self.state).told.news(conflicts);
+        if !conflicts.is_empty() {
             tracing::error!(?conflicts, "error gathering metrics");
         }
         if let Some(answer) = answer {
