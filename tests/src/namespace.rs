@@ -1,17 +1,30 @@
 //! Namespaces that tests make on the running kernel, and `ip` in them.
 
-use std::{
-    io::Write as _,
-    panic::resume_unwind,
-    process::Command,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::{fs::File, io::Write as _, panic::resume_unwind, process::Command, thread};
 
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
+
+/// The turn of a test that changes what is one for all namespaces, the tables of neighbours above
+/// all: no other such test runs meanwhile on this machine, in this process or another.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "is unlocked when closed")] File);
+
+impl Turn {
+    /// Waits for the turn.
+    ///
+    /// # Panics
+    /// The file that is locked meanwhile cannot be made.
+    #[must_use]
+    pub fn take() -> Self {
+        let path = std::env::temp_dir().join("bpf_node_exporter-live-tests");
+        let file = File::options().create(true).append(true).open(path).expect("a file to lock");
+        file.lock().expect("a lock");
+        Self(file)
+    }
+}
 
 /// Runs `test` in a thread of its own, whose namespaces end with it. An error is a reason why
 /// there is nothing to test on this machine; it is said, or fails the test where the environment
@@ -23,9 +36,7 @@ pub fn in_a_thread(
     required: &'static str,
     test: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) {
-    /// The tables of neighbours are one for all namespaces: tests that fill them disturb others.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::take();
     let tested = thread::spawn(move || {
         if let Err(reason) = test() {
             skip(required, &reason);

@@ -236,10 +236,10 @@ impl Namespace {
     fn dump(&mut self) -> Entries {
         let mut all = Vec::new();
         for family in [IPV4, IPV6] {
-            let each = |step| {
-                if let Step::Item(neighbour) = step {
-                    all.push(neighbour);
-                }
+            let begin = all.len();
+            let each = |step| match step {
+                Step::Start => all.truncate(begin),
+                Step::Item(neighbour) => all.push(neighbour),
             };
             self.socket.neighbours(family, each).unwrap();
         }
