@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn the_first_source_that_does_not_fail_serves() {
-        let mut out = Sink::default();
         static NUMBER: Metric<1> = gauge("node_number", "A number.").by(["number"]);
+        let mut out = Sink::default();
         let mut ask = |numbers: &[u32]| {
             out.begin(1);
             let sources = numbers.iter().map(|&number| ("source", Box::new(number))).collect();

@@ -7,8 +7,8 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-/// The turn of a test that changes what is one for all namespaces, the tables of neighbours above
-/// all: no other such test runs meanwhile on this machine, in this process or another.
+/// The turn of a test that changes the tables of neighbours, which are one for all namespaces: no
+/// other such test runs meanwhile on this machine, in this process or another.
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "is unlocked when closed")] File);
 
@@ -27,8 +27,8 @@ impl Turn {
 }
 
 /// Runs `test` in a thread of its own, whose namespaces end with it. An error is a reason why
-/// there is nothing to test on this machine; it is said, or fails the test where the environment
-/// has the variable `required`.
+/// there is nothing to test on this machine: the reason is printed, or fails the test where the
+/// environment has the variable `required`.
 ///
 /// # Panics
 /// The test does, or it is required and there is nothing to test.
@@ -57,8 +57,8 @@ pub fn skip(required: &str, reason: &str) {
     println!("nothing tested: {reason}");
 }
 
-/// Gives this thread these namespaces of its own; where one is of mounts, what is mounted in it
-/// is not seen outside.
+/// Gives this thread these namespaces of its own; mounts that it makes in one of its own are not
+/// seen outside.
 ///
 /// # Errors
 /// The kernel refuses: not root, perhaps.
@@ -75,7 +75,7 @@ pub fn enter(namespaces: CloneFlags) -> Result<(), String> {
 /// Runs `ip` with these words.
 ///
 /// # Errors
-/// It is not there, or says what is wrong.
+/// `ip` is not there, or fails.
 pub fn ip(words: &str) -> Result<(), String> {
     let output = Command::new("ip")
         .args(words.split(' '))

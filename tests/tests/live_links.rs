@@ -1,6 +1,6 @@
-//! Interfaces of the running kernel, in network namespaces that the test makes: what `netclass`
-//! makes out of netlink must be what `/sys/class/net` says, attribute by attribute, and no
-//! interface may be missed while others come and go.
+//! Interfaces of the running kernel, in network namespaces that the test makes: the attributes that
+//! `netclass` makes out of netlink must be those in `/sys/class/net`, and no interface may be missed
+//! while others come and go.
 //!
 //! Needs root and `ip`; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
 //! of interfaces that the kernel does not know are left out, and named.
@@ -33,7 +33,7 @@ fn netlink_tells_what_sysfs_says() {
         let mut fast = Running::new("netclass", machine, &[]);
         assert_eq!(fast.scrape().1, Some("netlink"), "sysfs is this namespace's");
         let compare = |fast: &mut Running, when: &str| {
-            // What the kernel does in its own time may fall between the two.
+            // The kernel changes some attributes in its own time, perhaps between the two.
             for _ in 0..100 {
                 let mut slow =
                     Running::new("netclass", machine, &["--no-collector.netclass.netlink"]);
@@ -199,7 +199,7 @@ impl Running {
         Self { name, collector, sink: Sink::default(), scrape: 0 }
     }
 
-    /// What it exposes, and from which source.
+    /// The exposition, and the source that served.
     fn scrape(&mut self) -> (String, Option<&'static str>) {
         self.scrape += 1;
         self.sink.begin(self.scrape);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench neighbours`: what counting neighbours costs, by their number and by source.
+//! `cargo xtask bench neighbours`: the cost of counting neighbours, by their number and by source.
 //!
 //! In a network namespace of its own, so that nobody else is disturbed; but the tables' thresholds
 //! are those of the whole machine: they are raised, and put back at the end, and so is

@@ -32,7 +32,7 @@ usage: cargo xtask soak --exporter PATH [--minutes N] [--flag FLAG]…
 /// Set while the soak goes on in namespaces of its own.
 const INSIDE: &str = "SOAK_INSIDE";
 
-/// Collectors that are off by default and ask for what comes and goes.
+/// Collectors that are off by default and ask for links, mounts or neighbours.
 const FLAGS: [&str; 4] = [
     "--collector.network_route",
     "--collector.mountstats",
@@ -83,7 +83,7 @@ fn options(arguments: &[&str]) -> Result<Options> {
 
 /// In the namespaces.
 fn soak(options: &Options) -> Result<()> {
-    // What stays all the time.
+    // An interface that stays all the time.
     batch(
         "link set lo up\n\
          link add s0 type veth peer name s1\n\
@@ -92,11 +92,11 @@ fn soak(options: &Options) -> Result<()> {
          link set s0 up\n\
          link set s1 up\n",
     )?;
-    // What this namespace shows of sysfs is what netclass is to read.
+    // The sysfs of this namespace, for netclass.
     command("mount", &["-t", "sysfs", "sysfs", "/sys"])?;
     let exporter = Exporter::start(options)?;
     let churn = Churn::start();
-    // The exporter and the kernel grow to what the churn takes.
+    // Buffers grow to the size that the churn takes.
     let _ = exporter.measure(Duration::from_secs(10))?;
     println!(
         "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | descriptors | map entries | turns of the churn |"
@@ -132,7 +132,7 @@ fn soak(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What was measured in a minute.
+/// The figures of a minute.
 struct Figures {
     /// Scrapes in a second.
     rate: f64,

@@ -27,7 +27,7 @@ usage: cargo xtask vm [--stress] [--boots=N] [--verbose] [KERNEL]…
   KERNEL is an image (vmlinuz) with its modules nearby, as packages of distributions unpack them,
   or a folder with such images; target/kernels where none is given.";
 
-/// So that what is built runs without the libraries of this machine.
+/// With a target named, `RUSTFLAGS` make the programs static and leave build scripts and macros alone.
 const TARGET: &str = "--target=x86_64-unknown-linux-gnu";
 
 /// Modules of the kernel that the tests use, unless they are built in.
@@ -39,7 +39,12 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// How long it may take to switch itself off after its verdict.
 const END: Duration = Duration::from_secs(20);
 
-/// How a kernel's complaints begin, or what they have in them.
+/// The console shows warnings and errors. A busy host keeps an emulated processor
+/// waiting: that is no failure of its timer, and no lockup before two minutes.
+const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=5 panic=-1 no_timer_check \
+     watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
+
+/// By one of these in a line of its log, a kernel's complaint is known.
 const SPLATS: [&str; 14] = [
     "------------[ cut here",
     "] BUG: ",
@@ -57,7 +62,7 @@ const SPLATS: [&str; 14] = [
     "soft lockup",
 ];
 
-/// What is done in a machine.
+/// How machines are run.
 #[derive(Clone, Copy)]
 struct Options {
     stress: bool,
@@ -118,7 +123,7 @@ fn find(path: &Path, kernels: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Builds what every machine gets, as an archive.
+/// Builds the archive that every machine gets.
 fn programs(root: &Path) -> Result<Archive> {
     let mut archive = Archive::default();
     let mut cargo = |arguments: &[&str], wanted: &[(&str, &str)]| -> Result<()> {
@@ -153,7 +158,7 @@ fn programs(root: &Path) -> Result<Archive> {
     )?;
     let which = output("sh", &["-c", "command -v ip"]).context("ip is missing (iproute2)")?;
     archive.file("bin/ip", &fs::read(which.trim())?);
-    // What it is linked with, where it looks for it.
+    // The libraries of `ip`, at the paths where its loader looks for them.
     for word in output("ldd", &[which.trim()])?.split_whitespace() {
         if word.starts_with('/') {
             archive.file(word.trim_start_matches('/'), &fs::read(word)?);
@@ -193,11 +198,7 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
         .arg("-initrd")
         .arg(&image)
         .arg("-append")
-        // Warnings are shown, and what is worse.
-        .arg(format!(
-            "console=ttyS0 loglevel=5 panic=-1 {}",
-            if options.stress { "stress" } else { "" }
-        ))
+        .arg(format!("{KERNEL_OPTIONS} {}", if options.stress { "stress" } else { "" }))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -227,7 +228,7 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
     }
 }
 
-/// What a machine has said until it ended.
+/// The console of a machine until it ended.
 struct Said {
     lines: Vec<String>,
     verdict: Result<String, &'static str>,

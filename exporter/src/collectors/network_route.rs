@@ -1,8 +1,7 @@
 //! Unicast routes of all tables, over rtnetlink (`RTM_GETROUTE`).
 //!
 //! One series for each way of each route: a router with a full table has a million. A table
-//! that changes all the time is never seen in one state; what was seen of it last is told. The
-//! way over an interface that has come or gone since the interfaces were dumped is left out.
+//! that changes all the time is never seen in one state; its last dump is told. A way over an interface that has come or gone since the interfaces were dumped is left out.
 
 use crate::{
     exposition::Label,

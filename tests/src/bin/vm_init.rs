@@ -18,10 +18,10 @@ use nix::{
     sys::reboot::{RebootMode, reboot},
 };
 
-/// What the programs read with is there from this version on.
+/// The first version whose kernel has all that the programs use.
 const PROGRAMS_SINCE: (u32, u32) = (5, 13);
 
-/// Descriptors alone are enough to read maps from this version on.
+/// The first version in which a descriptor alone is enough to read a map.
 const DESCRIPTORS_SINCE: (u32, u32) = (5, 19);
 
 fn main() {
@@ -47,7 +47,7 @@ fn main() {
     let _ = reboot(RebootMode::RB_POWER_OFF);
 }
 
-/// Mounts what there is to mount and loads the modules; says which kernel this is.
+/// Mounts the kernel's file systems and loads the modules; returns the kernel's release.
 fn prepare() -> Result<String, Box<dyn std::error::Error>> {
     for (kind, at) in
         [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp")]
@@ -143,7 +143,7 @@ fn ip(words: &str) -> Checked {
 struct Server {
     child: Child,
     address: String,
-    /// What it has said before it served.
+    /// The lines of its log before it served.
     log: String,
     /// How many neighbours `va` has.
     entries: u32,

@@ -104,7 +104,7 @@ fn sum(neighbours: &mut Neighbours) -> u64 {
     sum
 }
 
-/// What the programs say of the namespaces.
+/// The programs' counts of the namespaces.
 fn counted(neighbours: &mut Neighbours, places: &[Place]) -> Entries {
     let mut entries = Entries::new();
     let counted = neighbours.counts(0, |key, counts| {
@@ -326,7 +326,7 @@ fn lines(what: &str, numbers: std::ops::Range<u32>, state: &str) -> String {
     })
 }
 
-/// Runs `ip -batch`: what fails (removed by another, the link down) does not end it.
+/// Runs `ip -batch`: a line that fails (removed by another, the link down) does not end it.
 fn batch(lines: &str) {
     let mut child = Command::new("ip")
         .args(["-force", "-batch", "-"])
@@ -340,7 +340,7 @@ fn batch(lines: &str) {
     child.wait().unwrap();
 }
 
-/// Runs `ip`; what another thread has done meanwhile may make it fail.
+/// Runs `ip`, which may fail on account of another thread.
 fn ip(words: &str) {
     let _ = namespace::ip(words);
 }

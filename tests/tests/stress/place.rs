@@ -153,7 +153,7 @@ pub(crate) fn hash(family: u8) -> (u32, u32) {
     Socket::neighbour_table(family).unwrap().unwrap().hash
 }
 
-/// What the exporter tells of this thread's namespace.
+/// The entries of this thread's namespace by the exporter's netlink source.
 fn tell(socket: &mut Socket, dumps: &[Shared<NeighbourDump>; 2], scrape: u64) -> Entries {
     let (netns, mut links, mut entries) = (netns(), Links::new(), Entries::new());
     socket.links(&mut links).unwrap();

@@ -24,7 +24,7 @@ impl Source for Procfs {
             *n = 0;
         }
         self.arp.parse_lossy(|text| parse(text, counts))?;
-        // What is gone is forgotten, lest the names of short-lived devices pile up.
+        // Devices that are gone are forgotten, lest the names of short-lived ones pile up.
         counts.retain(|_, n| *n > 0);
         for (device, &n) in counts.iter() {
             each(device, n);

@@ -1,5 +1,4 @@
-//! Neighbours of both families: entries by device, what happens to them, and how full the tables
-//! are.
+//! Neighbours of both families: entries by device, their events, and how full the tables are.
 //!
 //! Entries come from programs in the kernel, else from a netlink dump, else (IPv4 only) from
 //! `/proc/net/arp`; `NUD_NOARP` is left out, as in the collector arp. Only the programs know the
@@ -97,7 +96,7 @@ struct Neighbours {
 impl Collector for Neighbours {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let entries = self.source.collect(out);
-        // The tables tell of themselves whether or not the entries could be counted.
+        // The tables are told of whether or not the entries could be counted.
         self.tables.collect(self.source.table_sizes(), out)?;
         entries
     }

@@ -1,4 +1,4 @@
-//! Where the entries come from, and what is known of them there.
+//! The sources of the entries and of their events.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -46,7 +46,7 @@ impl Source {
         }
     }
 
-    /// What the programs say of the sizes of the tables.
+    /// The sizes of the tables as the programs know them.
     pub(super) fn table_sizes(&self) -> Option<[u64; 2]> {
         self.neighbours()?.table_sizes().ok()
     }

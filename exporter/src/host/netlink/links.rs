@@ -1,4 +1,4 @@
-//! The links of a network namespace, dumped whole, and once a scrape for all who read them.
+//! The links of a network namespace, dumped whole, once a scrape for all collectors.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -112,8 +112,8 @@ impl Links {
 impl Socket {
     /// Fills `links` with the links of the namespace and their counters.
     ///
-    /// Where links come and go during each of a few dumps, the table has what any of them had:
-    /// whatever was there all the time, and perhaps what is just gone.
+    /// Where links come and go during each of a few dumps, the table has the links of all of them:
+    /// those that were there all the time, and perhaps some that have just gone.
     ///
     /// # Errors
     ///

@@ -1,9 +1,8 @@
-//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets;
-//! counters of connection tracking; and over ethtool's generic netlink.
+//! The kernel's answers over netlink: links, neighbours, addresses, routes; TCP sockets; counters of
+//! connection tracking; and over generic netlink, ethtool's.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the
-//! buffers have grown. Messages are read where they lie, every length checked; what the
-//! kernel sends is never trusted to be whole.
+//! buffers have grown. Messages are read where they lie, and every length in them is checked.
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
 //! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
@@ -63,7 +62,7 @@ pub enum Error {
     Call {
         /// The system call.
         call: &'static str,
-        /// What it said.
+        /// Its error.
         source: io::Error,
     },
     /// The kernel answered with an error.
@@ -74,15 +73,15 @@ pub enum Error {
         /// The error in the answer.
         source: io::Error,
     },
-    /// The answer is not what the kernel's headers promise.
+    /// The answer is not as the kernel's headers describe it.
     #[error("{request}: {what}")]
     BadMessage {
         /// The request, as the kernel's headers call it.
         request: &'static str,
-        /// What was wrong.
+        /// The fault that was found.
         what: BadMessage,
     },
-    /// The table changed during each of the dumps: what was seen last may lack entries.
+    /// The table changed during each of the dumps: the last may lack entries.
     #[error("{request}: the table changed during each of {TRIES} dumps")]
     Interrupted {
         /// The request, as the kernel's headers call it.
@@ -120,7 +119,7 @@ impl Protocol {
     }
 }
 
-/// What a dump hands over.
+/// A step of a dump.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step<T> {
     /// A dump begins, the first or another: forget what an earlier one gave.
@@ -154,7 +153,7 @@ enum Raw<'a> {
 
 /// A question to the kernel.
 struct Request<'a> {
-    /// What the kernel's headers call it.
+    /// Its name in the kernel's headers.
     name: &'static str,
     /// `RTM_GET…`.
     kind: u16,
@@ -272,8 +271,8 @@ impl Socket {
         let mut consistent = true;
         loop {
             let Some(bytes) = receive(socket, &mut self.buffer)? else {
-                // A message did not fit: the buffer has grown, the dump starts over. What is
-                // left of this one is told apart by its sequence number.
+                // A message did not fit: the buffer has grown, the dump starts over. The rest of
+                // this one is told apart by its sequence number.
                 return drain(socket, sequence, &mut self.buffer).map(|()| false);
             };
             each(Raw::Part).map_err(|what| bad(request, what))?;
@@ -337,7 +336,7 @@ fn receive<'a>(
     Ok(buffer.get(..received))
 }
 
-/// Reads what is left of a dump.
+/// Reads a dump to its end.
 fn drain(socket: &netlink_sys::Socket, sequence: u32, buffer: &mut Vec<u8>) -> Result<(), Error> {
     loop {
         let Some(bytes) = receive(socket, buffer)? else { continue };

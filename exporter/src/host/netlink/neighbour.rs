@@ -2,8 +2,8 @@
 //!
 //! Between two parts of a dump, `neigh_dump_table()` of net/core/neighbour.c remembers a bucket of
 //! the hash table and how many entries of it are told. An entry that comes meanwhile is put at
-//! the bucket's head, so that as many are told again: those are left out here. A hash table that
-//! has grown meanwhile is what [`super::NeighbourDump`] looks for.
+//! the bucket's head, so that as many are told again: those are left out here.
+//! Whether the hash table has grown meanwhile is for [`super::NeighbourDump`] to find out.
 
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// What a `RTM_NEWNEIGH` message says.
+    /// The neighbour in a `RTM_NEWNEIGH` message.
     fn parse(payload: &[u8]) -> Result<Self, BadMessage> {
         let (head, attributes) = wire::split::<NdMsg>(payload, "a neighbour is cut short")?;
         let mut address = None;
@@ -81,7 +81,7 @@ impl Neighbour {
     }
 }
 
-/// The end of one part of a dump, to tell what the next part repeats of it.
+/// The entries around the place where two parts of a dump meet, by which a repetition is known.
 #[derive(Debug, Default)]
 struct Seam {
     /// The last entries of the part before.

@@ -49,7 +49,7 @@ pub struct Route {
     pub table: u32,
     /// `RTN_…` of the same header.
     pub kind: u8,
-    /// `RTPROT_…` of the same header: who made it.
+    /// `RTPROT_…` of the same header: the program or protocol that made it.
     pub protocol: u8,
     /// Where to; none for a default route.
     pub destination: Option<IpAddr>,
@@ -130,8 +130,8 @@ fn read(payload: &[u8], mut each: impl FnMut(&Route, Hop)) -> Result<(), BadMess
 
 impl Socket {
     /// Gives `each` the ways of the routes of all families and tables, in the kernel's order,
-    /// a route with several ways several times. What was learned of single destinations (path
-    /// MTUs, redirects) is left out.
+    /// a route with several ways several times. Exceptions for single destinations (path MTUs,
+    /// redirects) are left out.
     pub fn routes(&mut self, mut each: impl FnMut(Step<(&Route, Hop)>)) -> Result<(), Error> {
         let body = RtMsg::zeroed();
         let request = Request {

@@ -44,13 +44,13 @@ struct Config {
 pub struct Table {
     /// Entries of all states.
     pub entries: u32,
-    /// Buckets of its hash table, less one; and what the hash is seeded with. A table that grows
-    /// has another hash table, with other numbers.
+    /// Buckets of its hash table less one, and the seed of the hash. A table that grows gets another
+    /// hash table, with another number of buckets and another seed.
     pub hash: (u32, u32),
 }
 
 impl Table {
-    /// What a `RTM_NEWNEIGHTBL` message says; `None` for one that tells of an interface.
+    /// The table in a `RTM_NEWNEIGHTBL` message; `None` where the message tells of an interface.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         const SHORT: &str = "a table of neighbours is cut short";
         let (_, attributes) = wire::split::<NdtMsg>(payload, SHORT)?;

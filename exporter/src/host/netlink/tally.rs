@@ -12,7 +12,7 @@ use std::{mem, sync::Arc};
 use super::{Error, NUD_NOARP, Neighbour, Socket, Step};
 use crate::host::shared::Shared;
 
-/// How often a dump is taken where the table grows meanwhile. It doubles each time.
+/// How often a dump is taken where the table grows meanwhile. The table doubles each time.
 const TRIES: u32 = 4;
 
 /// `NUD_…` of include/uapi/linux/neighbour.h in the order of their bits; the last is no bit.
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_dump_during_which_the_table_has_grown_is_taken_anew() {
-        // What the dump before had, the hash table known from before; parts and entries of each
+        // Entries of the dump before, the hash table known from before; parts and entries of each
         // dump; answers to the question for the hash table; entries served, answers left.
         type Case = (u64, Option<u32>, &'static [(usize, u64)], &'static [u32], Option<u64>);
         let cases: [Case; 9] = [
