@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_neighbours;
+mod cgroup;
 mod ebpf;
 mod soak;
 mod sources;

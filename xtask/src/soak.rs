@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
+use crate::cgroup::Cgroup;
 use anyhow::{Context as _, Result, bail, ensure};
 use procfs::process::Process;
 use std::{
@@ -92,25 +93,29 @@ fn soak(options: &Options) -> Result<()> {
          link set s0 up\n\
          link set s1 up\n",
     )?;
-    // The sysfs of this namespace, for netclass.
-    command("mount", &["-t", "sysfs", "sysfs", "/sys"])?;
-    let exporter = Exporter::start(options)?;
+    // The sysfs of this namespace, for netclass; the cgroups are below the other.
+    let sysfs = tempfile::tempdir()?;
+    let path = sysfs.path().to_str().context("a path that is no text")?;
+    command("mount", &["-t", "sysfs", "sysfs", path])?;
+    let exporter = Exporter::start(options, path)?;
     let churn = Churn::start();
     // Buffers grow to the size that the churn takes.
     let _ = exporter.measure(Duration::from_secs(10))?;
     println!(
-        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | descriptors | map entries | turns of the churn |"
+        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB | descriptors \
+         | map entries | turns of the churn |"
     );
-    println!("|---:|---:|---:|---:|---:|---|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---|---:|");
     let mut all = Vec::new();
     for minute in 1..=options.minutes {
         let turns = churn.turns.load(Relaxed);
         let figures = exporter.measure(MINUTE)?;
         println!(
-            "| {minute} | {:.1} | {:.2} | {:.1} | {} | {} | {} |",
+            "| {minute} | {:.1} | {:.2} | {:.1} | {:.1} | {} | {} | {} |",
             figures.rate,
             figures.cpu,
             figures.resident,
+            figures.charged,
             figures.descriptors,
             figures.maps,
             churn.turns.load(Relaxed) - turns
@@ -140,6 +145,8 @@ struct Figures {
     cpu: f64,
     /// MiB at the end.
     resident: f64,
+    /// MiB at the end with the kernel's and the children's; 0 where there are no cgroups.
+    charged: f64,
     descriptors: usize,
     /// Elements of each map at the end.
     maps: String,
@@ -151,6 +158,8 @@ struct Exporter {
     url: String,
     client: ureq::Agent,
     errors: Arc<AtomicU64>,
+    /// Dropped after the child's end.
+    cgroup: Option<Cgroup>,
 }
 
 impl Drop for Exporter {
@@ -161,9 +170,11 @@ impl Drop for Exporter {
 }
 
 impl Exporter {
-    fn start(options: &Options) -> Result<Self> {
-        let mut child = Command::new(&options.exporter)
+    fn start(options: &Options, sysfs: &str) -> Result<Self> {
+        let cgroup = Cgroup::new("soak");
+        let mut child = Cgroup::command(cgroup.as_ref(), &options.exporter)
             .args(FLAGS)
+            .arg(format!("--path.sysfs={sysfs}"))
             .args(&options.flags)
             .arg("--web.listen-address=127.0.0.1:0")
             .stderr(Stdio::piped())
@@ -189,7 +200,7 @@ impl Exporter {
         let timeout = Some(Duration::from_secs(30));
         let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();
         let address = address.recv_timeout(Duration::from_secs(20)).context("it does not serve")?;
-        Ok(Self { child, url: format!("http://{address}/metrics"), client, errors })
+        Ok(Self { child, url: format!("http://{address}/metrics"), client, errors, cgroup })
     }
 
     fn scrape(&self) -> Result<String> {
@@ -217,6 +228,7 @@ impl Exporter {
             rate: scrapes / begin.elapsed().as_secs_f64(),
             cpu: (cpu()? - before) * 1e3 / scrapes,
             resident: process.status()?.vmrss.unwrap_or_default() as f64 / 1024.0,
+            charged: self.cgroup.as_ref().map_or(Ok(0.0), Cgroup::charged)?,
             descriptors: process.fd_count()?,
             maps: maps.trim().to_owned(),
         })
