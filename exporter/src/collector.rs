@@ -21,8 +21,9 @@ pub trait Collector: Send {
     fn collect(&mut self, out: &mut Sink) -> Result;
 }
 
-/// Sources of the same samples, the best first: another serves only while those before it fail.
-/// `S` is a trait of the collector's own, whose methods put nothing before an error.
+/// Sources of the same samples, the best first: another serves only while those before it fail,
+/// and the samples that those put before they failed are taken back. The last source keeps the
+/// samples that it could put beside an error. `S` is a trait of the collector's own.
 pub struct Sources<S: ?Sized> {
     collector: &'static str,
     sources: Vec<(&'static str, Box<S>)>,
@@ -45,8 +46,9 @@ impl<S: ?Sized> Sources<S> {
         mut ask: impl FnMut(&mut S, &mut Sink) -> Result,
     ) -> Result {
         let mut result = Err(Error::NoData);
-        for (name, source) in &mut self.sources {
-            result = ask(source, out);
+        let last = self.sources.len().saturating_sub(1);
+        for (i, (name, source)) in self.sources.iter_mut().enumerate() {
+            result = if i == last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
             match &result {
                 Ok(()) => {
                     out.served_by(name);
@@ -77,21 +79,26 @@ pub struct Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::{Metric, gauge};
 
     #[test]
     fn the_first_source_that_does_not_fail_serves() {
+        static NUMBER: Metric<1> = gauge("node_number", "A number.").by(["number"]);
         let mut out = Sink::default();
         let mut ask = |numbers: &[u32]| {
+            out.begin(1);
             let sources = numbers.iter().map(|&number| ("source", Box::new(number))).collect();
             let mut asked = Vec::new();
-            let result = Sources::new("test", sources).ask(&mut out, |number, _| {
+            let result = Sources::new("test", sources).ask(&mut out, |number, out| {
                 asked.push(*number);
+                out.put(&NUMBER, [&u64::from(*number)], 1);
                 if *number > 1 { Ok(()) } else { Err(Error::Flag(number.to_string())) }
             });
-            (asked, result.map_err(|error| error.to_string()))
+            let served = out.families().count();
+            (asked, served, result.map_err(|error| error.to_string()))
         };
-        assert_eq!(ask(&[0, 2, 3]), (vec![0, 2], Ok(())));
-        assert_eq!(ask(&[0, 1]), (vec![0, 1], Err("1".into())));
-        assert_eq!(ask(&[]), (vec![], Err(Error::NoData.to_string())));
+        assert_eq!(ask(&[0, 2, 3]), (vec![0, 2], 1, Ok(())));
+        assert_eq!(ask(&[0, 1]), (vec![0, 1], 0, Err("1".into())));
+        assert_eq!(ask(&[]), (vec![], 0, Err(Error::NoData.to_string())));
     }
 }

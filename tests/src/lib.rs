@@ -1,4 +1,4 @@
-//! What the tests over the whole exporter share: the built program, run on a machine.
+//! Shared by the tests over the whole exporter: the built program, run on a machine.
 #![expect(
     clippy::expect_used,
     clippy::panic,

@@ -1,21 +1,34 @@
 //! Namespaces that tests make on the running kernel, and `ip` in them.
 
-use std::{
-    io::Write as _,
-    panic::resume_unwind,
-    process::Command,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::{fs::File, io::Write as _, panic::resume_unwind, process::Command, thread};
 
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
 
+/// The turn of a test that changes the tables of neighbours, which are one for all namespaces: no
+/// other such test runs meanwhile on this machine, in this process or another.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "is unlocked when closed")] File);
+
+impl Turn {
+    /// Waits for the turn.
+    ///
+    /// # Panics
+    /// The file that is locked meanwhile cannot be made.
+    #[must_use]
+    pub fn take() -> Self {
+        let path = std::env::temp_dir().join("bpf_node_exporter-live-tests");
+        let file = File::options().create(true).append(true).open(path).expect("a file to lock");
+        file.lock().expect("a lock");
+        Self(file)
+    }
+}
+
 /// Runs `test` in a thread of its own, whose namespaces end with it. An error is a reason why
-/// there is nothing to test on this machine; it is said, or fails the test where the environment
-/// has the variable `required`.
+/// there is nothing to test on this machine: the reason is printed, or fails the test where the
+/// environment has the variable `required`.
 ///
 /// # Panics
 /// The test does, or it is required and there is nothing to test.
@@ -23,9 +36,7 @@ pub fn in_a_thread(
     required: &'static str,
     test: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) {
-    /// The tables of neighbours are one for all namespaces: tests that fill them disturb others.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::take();
     let tested = thread::spawn(move || {
         if let Err(reason) = test() {
             skip(required, &reason);
@@ -46,8 +57,8 @@ pub fn skip(required: &str, reason: &str) {
     println!("nothing tested: {reason}");
 }
 
-/// Gives this thread these namespaces of its own; where one is of mounts, what is mounted in it
-/// is not seen outside.
+/// Gives this thread these namespaces of its own; mounts that it makes in one of its own are not
+/// seen outside.
 ///
 /// # Errors
 /// The kernel refuses: not root, perhaps.
@@ -64,7 +75,7 @@ pub fn enter(namespaces: CloneFlags) -> Result<(), String> {
 /// Runs `ip` with these words.
 ///
 /// # Errors
-/// It is not there, or says what is wrong.
+/// `ip` is not there, or fails.
 pub fn ip(words: &str) -> Result<(), String> {
     let output = Command::new("ip")
         .args(words.split(' '))

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("textfile", "files that users write: any number, with any names"),
 ];
 
-/// Counts what the thread that collects asks for; other threads do not disturb.
+/// Counts the allocations of the thread that collects; other threads do not disturb.
 struct Counting;
 
 thread_local! {

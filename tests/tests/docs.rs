@@ -76,7 +76,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// What the collector's file says of itself: the first paragraph.
+/// The first paragraph of the collector's own documentation.
 fn about(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../exporter/src/collectors");
     let source = std::fs::read_to_string(folder.join(format!("{name}.rs")))

@@ -1,4 +1,4 @@
-//! What every collector exposes of the machine `baseline`, over HTTP, against
+//! The exposition of every collector on the machine `baseline`, over HTTP, against
 //! `fixtures/golden/<collector>.prom`. `UPDATE_EXPECT=1` writes them anew.
 //!
 //! All collectors are enabled, with the flags in `fixtures/golden/flags`, where `MACHINE` is the

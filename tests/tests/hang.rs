@@ -162,7 +162,7 @@ impl Fuse {
         self.daemon.state.lock().unwrap().open.len()
     }
 
-    /// Answers what waits, and all that comes.
+    /// Answers the requests that wait, and all that come.
     fn answer(&self) {
         let mut state = self.daemon.state.lock().unwrap();
         state.hangs = false;
@@ -173,7 +173,7 @@ impl Fuse {
 }
 
 impl Drop for Fuse {
-    /// `MNT_FORCE` ends what waits for an answer, and the daemon's thread.
+    /// `MNT_FORCE` ends the calls that wait for an answer, and the daemon's thread.
     fn drop(&mut self) {
         let _ = umount2(&self.point, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
     }
@@ -218,7 +218,7 @@ impl Daemon {
         }
     }
 
-    /// Writes a `struct fuse_out_header` and what follows it.
+    /// Writes a `struct fuse_out_header` and the answer after it.
     fn reply(&self, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
         let len = u32::try_from(16 + body.len()).unwrap();
         let mut reply = Vec::from(len.to_ne_bytes());

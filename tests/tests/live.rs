@@ -221,7 +221,7 @@ impl Namespace {
         String::from_utf8_lossy(name).into_owned()
     }
 
-    /// What the programs say of this namespace, all of it.
+    /// The programs' counts of this namespace.
     fn counts(&mut self, neighbours: &mut Neighbours) -> BTreeMap<(String, u8), Counts> {
         let mut all = Vec::new();
         let netns = neighbours.netns();
@@ -234,14 +234,14 @@ impl Namespace {
             .collect()
     }
 
-    /// What a dump shows.
+    /// The entries in a dump.
     fn dump(&mut self) -> Entries {
         let mut all = Vec::new();
         for family in [IPV4, IPV6] {
-            let each = |step| {
-                if let Step::Item(neighbour) = step {
-                    all.push(neighbour);
-                }
+            let begin = all.len();
+            let each = |step| match step {
+                Step::Start => all.truncate(begin),
+                Step::Item(neighbour) => all.push(neighbour),
             };
             self.socket.neighbours(family, each).unwrap();
         }
@@ -296,7 +296,7 @@ fn ip(words: &str) {
     assert!(run.is_ok() || words.contains("flush"), "{run:?}");
 }
 
-/// What `/proc/net/arp` shows.
+/// The entries in `/proc/net/arp`.
 fn file() -> Entries {
     let text = fs::read_to_string("/proc/thread-self/net/arp").unwrap();
     let mut entries = Entries::new();
@@ -307,12 +307,12 @@ fn file() -> Entries {
     entries
 }
 
-/// What `ip neigh` shows.
+/// The entries that `ip neigh` shows.
 fn shown() -> Entries {
     let mut entries = Entries::new();
     for (option, family) in [("-4", IPV4), ("-6", IPV6)] {
         let output = Command::new("ip").args([option, "neigh"]).output().unwrap();
-        // Without a state given, `ip` leaves out what is NUD_NOARP, as we do.
+        // Without a state given, `ip` leaves out entries of state NUD_NOARP, as the exporter does.
         for line in String::from_utf8(output.stdout).unwrap().lines() {
             let device = line.split(" dev ").nth(1).unwrap().split(' ').next().unwrap();
             *entries.entry((device.to_owned(), family)).or_default() += 1;

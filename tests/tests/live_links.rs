@@ -1,6 +1,6 @@
-//! Interfaces of the running kernel, in network namespaces that the test makes: what `netclass`
-//! makes out of netlink must be what `/sys/class/net` says, attribute by attribute, and no
-//! interface may be missed while others come and go.
+//! Interfaces of the running kernel, in network namespaces that the test makes: the attributes that
+//! `netclass` makes out of netlink must be those in `/sys/class/net`, and no interface may be missed
+//! while others come and go.
 //!
 //! Needs root and `ip`; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
 //! of interfaces that the kernel does not know are left out, and named.
@@ -33,7 +33,7 @@ fn netlink_tells_what_sysfs_says() {
         let mut fast = Running::new("netclass", machine, &[]);
         assert_eq!(fast.scrape().1, Some("netlink"), "sysfs is this namespace's");
         let compare = |fast: &mut Running, when: &str| {
-            // What the kernel does in its own time may fall between the two.
+            // The kernel changes some attributes in its own time, perhaps between the two.
             for _ in 0..100 {
                 let mut slow =
                     Running::new("netclass", machine, &["--no-collector.netclass.netlink"]);
@@ -138,41 +138,89 @@ fn what_comes_and_goes_hides_nothing() {
         }
         let host = Host::new(&flags(&paths(machine)));
         let mut running = ["netdev", "netclass"].map(|name| Running::on(&host, name, machine, &[]));
-        let end = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let names = |what: fn(usize) -> String| {
-                    (0..20).fold(String::new(), |lines, n| lines + &what(n) + "\n")
-                };
-                let add = names(|n| format!("link add come{n} type veth peer name go{n}"));
-                let rename = names(|n| format!("link set come{n} name coming{n}"));
-                let delete = names(|n| format!("link del coming{n}"));
-                while !end.load(Relaxed) {
-                    for lines in [&add, &rename, &delete] {
-                        batch(lines);
-                    }
-                }
-            });
-            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                for scrape in 1..=SCRAPES {
-                    for running in &mut running {
-                        let (text, _) = running.scrape();
-                        let exposed: HashSet<&str> =
-                            text.lines().filter_map(|line| line.split(' ').next()).collect();
-                        for name in &stable {
-                            for family in running.families() {
-                                let series = format!("{family}{{device=\"{name}\"}}");
-                                assert!(exposed.contains(&*series), "{series} in {scrape}");
-                            }
+        let churn = [
+            lines(20, |n| format!("link add come{n} type veth peer name go{n}")),
+            lines(20, |n| format!("link set come{n} name coming{n}")),
+            lines(20, |n| format!("link del coming{n}")),
+        ];
+        while_running(&churn, || {
+            for scrape in 1..=SCRAPES {
+                for running in &mut running {
+                    let (text, _) = running.scrape();
+                    let exposed: HashSet<&str> =
+                        text.lines().filter_map(|line| line.split(' ').next()).collect();
+                    for name in &stable {
+                        for family in running.families() {
+                            let series = format!("{family}{{device=\"{name}\"}}");
+                            assert!(exposed.contains(&*series), "{series} in {scrape}");
                         }
                     }
                 }
-            }));
-            end.store(true, Relaxed);
-            if let Err(panic) = checked {
-                std::panic::resume_unwind(panic);
             }
         });
+    });
+}
+
+#[test]
+fn routes_and_addresses_that_come_and_go_belong_to_interfaces() {
+    const SCRAPES: usize = 200;
+    in_namespace(|machine| {
+        let host = Host::new(&flags(&paths(machine)));
+        let addresses = ["--collector.netdev.address-info"];
+        let mut running = [("network_route", &[][..]), ("netdev", &addresses)]
+            .map(|(name, args)| Running::on(&host, name, machine, args));
+        let churn = [
+            lines(10, |n| {
+                format!(
+                    "link add come{n} type veth peer name go{n}\n\
+                     addr add 10.1.{n}.1/24 dev come{n}\n\
+                     link set come{n} up\n\
+                     link set go{n} up\n\
+                     route add 10.2.{n}.0/24 via 10.1.{n}.2 dev come{n}"
+                )
+            }),
+            lines(10, |n| format!("link del come{n}")),
+        ];
+        let mut seen = HashSet::new();
+        while_running(&churn, || {
+            // Those that repeat a series fail in `scrape`.
+            for _ in 0..SCRAPES {
+                for running in &mut running {
+                    let (text, _) = running.scrape();
+                    assert!(!text.contains("device=\"\""), "{text}");
+                    for family in ["node_network_route_info", "node_network_address_info"] {
+                        if text.contains(&format!("{family}{{")) {
+                            seen.insert(family);
+                        }
+                    }
+                }
+            }
+        });
+        assert_eq!(seen.len(), 2, "there were some: {seen:?}");
+    });
+}
+
+/// A line for each of the first numbers.
+fn lines(numbers: usize, line: impl Fn(usize) -> String) -> String {
+    (0..numbers).fold(String::new(), |lines, n| lines + &line(n) + "\n")
+}
+
+/// Calls `check` while `ip` runs with the lines of one after the other of `churn`, over and over.
+fn while_running(churn: &[String], check: impl FnOnce()) {
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !end.load(Relaxed) {
+                for lines in churn {
+                    batch(lines);
+                }
+            }
+        });
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+        end.store(true, Relaxed);
+        if let Err(panic) = checked {
+            std::panic::resume_unwind(panic);
+        }
     });
 }
 
@@ -199,7 +247,7 @@ impl Running {
         Self { name, collector, sink: Sink::default(), scrape: 0 }
     }
 
-    /// What it exposes, and from which source.
+    /// The exposition, and the source that served.
     fn scrape(&mut self) -> (String, Option<&'static str>) {
         self.scrape += 1;
         self.sink.begin(self.scrape);

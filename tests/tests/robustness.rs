@@ -1,4 +1,4 @@
-//! No collector may panic, whatever the files contain; what is wrong is said with the file's name.
+//! No collector may panic, whatever the files contain; an error names the file.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

@@ -1,4 +1,4 @@
-//! What holds for every source file and is not the compiler's to say.
+//! Rules for every source file that the compiler does not check.
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,7 +32,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What a file says outside its tests.
+/// A file without its tests.
 fn code(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or_default()
 }
@@ -114,7 +114,7 @@ fn imports_go_down_the_order_of_the_wings() {
             .flat_map(|line| [line, "\n"])
             .collect();
         for module in imported(&code) {
-            // What the crate's root itself declares, such as a macro, is in no wing.
+            // Items of the crate's root itself, such as a macro, are in no wing.
             if place(module).is_some_and(|other| other > own) {
                 against.push(format!("{path} imports {module}"));
             }

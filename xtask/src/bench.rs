@@ -164,7 +164,7 @@ impl Subject {
     }
 }
 
-/// What was measured of one subject.
+/// The figures of one subject.
 struct Figures {
     name: &'static str,
     samples: usize,

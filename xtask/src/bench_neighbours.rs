@@ -1,4 +1,4 @@
-//! `cargo xtask bench neighbours`: what counting neighbours costs, by their number and by source.
+//! `cargo xtask bench neighbours`: the cost of counting neighbours, by their number and by source.
 //!
 //! In a network namespace of its own, so that nobody else is disturbed; but the tables' thresholds
 //! are those of the whole machine: they are raised, and put back at the end, and so is
@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
+use crate::cgroup::Cgroup;
 use anyhow::{Context as _, Result, bail, ensure};
 use procfs::process::Process;
 use std::{
@@ -15,7 +16,7 @@ use std::{
     fs,
     io::Write as _,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -125,8 +126,10 @@ fn measure(options: &Options) -> Result<()> {
     if let Some(peer) = &options.peer {
         subjects.push(Subject::start("node_exporter", peer, &[])?);
     }
-    println!("| neighbours | source | time per scrape, ms | CPU per scrape, ms | resident, MiB |");
-    println!("|---:|---|---:|---:|---:|");
+    println!(
+        "| neighbours | source | time per scrape, ms | CPU per scrape, ms | resident, MiB | charged, MiB |"
+    );
+    println!("|---:|---|---:|---:|---:|---:|");
     let mut costs = Vec::new();
     let mut there = 0;
     for &wanted in &options.entries {
@@ -137,8 +140,12 @@ fn measure(options: &Options) -> Result<()> {
         for subject in &mut subjects {
             let figures = subject.measure(wanted)?;
             println!(
-                "| {wanted} | {} | {:.3} | {:.2} | {:.1} |",
-                subject.name, figures.median, figures.cpu, figures.resident
+                "| {wanted} | {} | {:.3} | {:.2} | {:.1} | {} |",
+                subject.name,
+                figures.median,
+                figures.cpu,
+                figures.resident,
+                figures.charged.map_or_else(|| "?".to_owned(), |charged| format!("{charged:.1}"))
             );
         }
         let rested = subjects.first_mut().context("no subject")?.programs()?;
@@ -217,6 +224,8 @@ struct Subject {
     child: Child,
     url: String,
     client: ureq::Agent,
+    /// Where its memory is counted with the kernel's; dropped after the child's end.
+    cgroup: Option<Cgroup>,
 }
 
 /// Milliseconds, and MiB.
@@ -224,6 +233,7 @@ struct Figures {
     median: f64,
     cpu: f64,
     resident: f64,
+    charged: Option<f64>,
 }
 
 impl Drop for Subject {
@@ -234,9 +244,10 @@ impl Drop for Subject {
 }
 
 impl Subject {
-    fn start(name: &'static str, program: &PathBuf, flags: &[&str]) -> Result<Self> {
+    fn start(name: &'static str, program: &Path, flags: &[&str]) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new(program)
+        let cgroup = Cgroup::new(name);
+        let child = Cgroup::command(cgroup.as_ref(), program)
             .args(["--collector.disable-defaults", "--collector.arp"])
             .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -246,7 +257,7 @@ impl Subject {
         let timeout = Some(Duration::from_secs(60));
         let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();
         let url = format!("http://127.0.0.1:{port}/metrics");
-        let mut subject = Self { name, child, url, client };
+        let mut subject = Self { name, child, url, client, cgroup };
         let started = Instant::now();
         while let Err(error) = subject.scrape() {
             ensure!(subject.child.try_wait()?.is_none(), "{} ends", program.display());
@@ -297,7 +308,8 @@ impl Subject {
         times.sort_unstable_by(f64::total_cmp);
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let resident = self.process()?.status()?.vmrss.unwrap_or_default() as f64 / 1024.0;
-        Ok(Figures { median, cpu, resident })
+        let charged = self.cgroup.as_ref().map(Cgroup::charged).transpose()?;
+        Ok(Figures { median, cpu, resident, charged })
     }
 
     fn process(&self) -> Result<Process> {

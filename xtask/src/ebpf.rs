@@ -30,7 +30,7 @@ const PROFILE: [&str; 6] = [
     "profile.release.strip=\"none\"",
 ];
 
-/// Builds, or with `--check` compares what a build gives with what is there.
+/// Builds the programs, or with `--check` compares those of a build with the committed ones.
 pub(crate) fn run(options: &[&str]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no project")?;
     let prebuilt = root.join(PREBUILT);
@@ -101,7 +101,7 @@ fn compare(fresh: &Path, prebuilt: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What builds the programs.
+/// The tools that build the programs.
 struct Tools {
     rustc: String,
     linker: String,
@@ -110,7 +110,7 @@ struct Tools {
 }
 
 impl Tools {
-    /// Finds them, or says what is missing and how to get it.
+    /// Finds them; an error names the missing one and how to get it.
     fn find() -> Result<Self> {
         let rustc = output("rustc", &["--version"])?;
         let sysroot = PathBuf::from(output("rustc", &["--print", "sysroot"])?);
@@ -164,7 +164,7 @@ impl Tools {
         Ok(())
     }
 
-    /// Says what the programs in `folder` were built from and with.
+    /// Writes down the sources and the tools that the programs in `folder` were built with.
     fn manifest(&self, root: &Path, folder: &Path) -> Result<String> {
         let mut text = format!(
             "# Written by `cargo xtask ebpf`.\n\
@@ -183,7 +183,7 @@ impl Tools {
     }
 }
 
-/// What a program prints, without the end of the line.
+/// The output of a program, without the end of the line.
 fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output =
         Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;

@@ -2,7 +2,9 @@
 
 mod bench;
 mod bench_neighbours;
+mod cgroup;
 mod ebpf;
+mod soak;
 mod sources;
 mod vm;
 
@@ -15,12 +17,14 @@ fn main() -> Result<()> {
         ["bench", "neighbours", options @ ..] => bench_neighbours::run(options),
         ["bench", options @ ..] => bench::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),
+        ["soak", options @ ..] => soak::run(options),
         ["vm", options @ ..] => vm::run(options),
         _ => bail!(
             "tasks:\n  \
              bench           measure the exporter beside node_exporter\n  \
              bench neighbours  what counting neighbours costs, by their number\n  \
              ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
+             soak            scrape while all comes and goes, and compare the minutes\n  \
              vm [KERNEL]…    hold the exporter against other kernels, in QEMU"
         ),
     }

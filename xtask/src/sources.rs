@@ -1,4 +1,4 @@
-//! What the prebuilt programs were built from, as one number.
+//! The sources of the prebuilt programs, as one number.
 //!
 //! Shared with `tests/tests/prebuilt.rs`, which has no toolchain for the kernel side at hand.
 #![expect(clippy::disallowed_methods, reason = "reads the project, not the machine")]
@@ -17,7 +17,7 @@ const FOLDERS: [&str; 2] = ["exporter-common", "exporter-ebpf"];
 /// Where the built programs are, from the root of the project.
 pub(crate) const PREBUILT: &str = "exporter-ebpf/prebuilt";
 
-/// The file among them that says what they were built from and with.
+/// The file among them that names the sources and the tools they were built with.
 pub(crate) const MANIFEST: &str = "manifest.toml";
 
 /// Packages of others that end up in the programs: their names begin so.

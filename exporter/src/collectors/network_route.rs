@@ -1,7 +1,7 @@
 //! Unicast routes of all tables, over rtnetlink (`RTM_GETROUTE`).
 //!
 //! One series for each way of each route: a router with a full table has a million. A table
-//! that changes all the time is never seen in one state; what was seen of it last is told.
+//! that changes all the time is never seen in one state; its last dump is told. A way over an interface that has come or gone since the interfaces were dumped is left out.
 
 use crate::{
     exposition::Label,
@@ -38,7 +38,7 @@ struct NetworkRoute {
     socket: Socket,
     links: Shared<LinkDump>,
     routes: Vec<(Route, Hop)>,
-    /// By index of the interface; 0 for those without a name.
+    /// By index of the interface; 0 for ways that need none.
     counts: HashMap<u32, u64>,
 }
 
@@ -51,8 +51,12 @@ impl Collector for NetworkRoute {
             Step::Item(_) => {}
         });
         match dumped {
-            // A dump that never was of one state has told nearly all.
-            Ok(()) | Err(netlink::Error::Interrupted { .. }) => {}
+            Ok(()) => {}
+            // A dump that never was of one state has told nearly all, and some of it twice.
+            Err(netlink::Error::Interrupted { .. }) => {
+                routes.sort_unstable();
+                routes.dedup();
+            }
             Err(error) => return Err(error.into()),
         }
         put(&*links.get(out.scrape())?, routes, counts, out);
@@ -61,10 +65,13 @@ impl Collector for NetworkRoute {
 }
 
 fn put(links: &Links, routes: &[(Route, Hop)], counts: &mut HashMap<u32, u64>, out: &mut Sink) {
-    let name = |ifindex| links.get(ifindex).map_or(&b""[..], |link| &link.name);
+    let name = |ifindex| match ifindex {
+        0 => Some(&b""[..]),
+        _ => links.get(ifindex).map(|link| link.name.as_slice()),
+    };
     counts.clear();
     for (route, hop) in routes {
-        let device = name(hop.ifindex);
+        let Some(device) = name(hop.ifindex) else { continue };
         let weight: &dyn Label = match &hop.weight {
             Some(weight) => weight,
             None => &"",
@@ -79,11 +86,12 @@ fn put(links: &Links, routes: &[(Route, Hop)], counts: &mut HashMap<u32, u64>, o
             weight,
         ];
         out.put(&INFO, labels, 1);
-        let key = if device.is_empty() { 0 } else { hop.ifindex };
-        *counts.entry(key).or_default() += 1;
+        *counts.entry(hop.ifindex).or_default() += 1;
     }
     for (&ifindex, &n) in &*counts {
-        out.put(&ROUTES, [&name(ifindex)], n);
+        if let Some(device) = name(ifindex) {
+            out.put(&ROUTES, [&device], n);
+        }
     }
 }
 
@@ -161,7 +169,7 @@ mod tests {
             priority: 1024,
             ..Route::default()
         };
-        let hop = |gateway, weight| Hop { ifindex: 9, gateway, weight };
+        let hop = |gateway, weight| Hop { ifindex: 0, gateway, weight };
         let routes = [
             (default, hop(gateway("192.0.2.1"), None)),
             (to("198.51.100.0", 24, 186), hop(gateway("192.0.2.2"), Some(1))),
@@ -169,7 +177,9 @@ mod tests {
             (to("fe80::", 64, 2), hop(None, None)),
             (to("::ffff:10.1.2.0", 120, 3), hop(gateway("::ffff:10.0.0.1"), None)),
             (to("2001:db8::", 32, 99), hop(gateway("fe80::1"), None)),
+            (to("203.0.113.0", 24, 2), Hop { ifindex: 9, ..Hop::default() }),
         ];
+        // No link has the index 9: that one is gone.
         let text = exposed(|out| put(&Links::new(), &routes, &mut HashMap::new(), out));
         expect![[r#"
             # HELP node_network_route_info network routing table information

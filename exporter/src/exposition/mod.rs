@@ -3,6 +3,7 @@
 //! Imports nothing but the standard library and the crates of its trade: every other wing may
 //! use it.
 
+pub mod conflicts;
 mod metric;
 pub mod packing;
 mod sink;

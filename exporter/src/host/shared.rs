@@ -28,7 +28,7 @@ impl<T> Shared<T> {
     /// Calls `refresh` where the answer is not of this scrape or a later one, then `read`.
     ///
     /// # Errors
-    /// What `refresh` says (it is called again for the next that asks) and what `read` says.
+    /// Those of `refresh`, which is then called again for the next collector that asks, and of `read`.
     pub fn with<R>(
         &self,
         scrape: u64,
@@ -44,10 +44,10 @@ impl<T> Shared<T> {
         read(&answer.value)
     }
 
-    /// Calls `refresh` and then `read`, for who asks outside a scrape. The next scrape asks anew.
+    /// Calls `refresh` and then `read`, for callers outside a scrape. The next scrape asks anew.
     ///
     /// # Errors
-    /// What `refresh` says and what `read` says.
+    /// Those of `refresh` and of `read`.
     pub fn anew<R>(
         &self,
         refresh: impl FnOnce(&mut T) -> Result,
@@ -68,7 +68,7 @@ impl Shared<SingleFile> {
     /// Parses the file, which is read once a scrape.
     ///
     /// # Errors
-    /// It cannot be read, or what `parse` says; the error names the file.
+    /// It cannot be read, or `parse` fails; the error names the file.
     pub fn parse<R>(
         &self,
         scrape: u64,

@@ -1,5 +1,7 @@
 //! Neighbours come and go in many ways and places at once; at every rest each interface's count
-//! must be that of a dump.
+//! must be that of a dump. In a kernel that has just booted the hash tables grow first, which they
+//! do once in a kernel's life: neither the programs nor the netlink source may tell more entries
+//! than there are meanwhile.
 //!
 //! Needs root and `ip`, as tests/live.rs does. Four rests, and more until `STRESS_EVENTS` entries
 //! have come or gone. The thresholds of the tables are those of the whole machine: they are
@@ -12,29 +14,25 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod place;
+
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
-    fs,
     io::Write as _,
     net::UdpSocket,
-    os::linux::fs::MetadataExt as _,
     path::Path,
     process::{Command, Stdio},
     sync::{
         Arc, RwLock,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-        mpsc::{Receiver, Sender, channel},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use exporter::host::{
-    bpf::{FAMILIES, Health, Neighbours, Options, Runs, Sizes},
-    netlink::{Socket, Step},
-};
-use nix::sched::{CloneFlags, setns};
+use exporter::host::bpf::{FAMILIES, Health, Neighbours, Options, Runs, Sizes};
+use nix::sched::CloneFlags;
+use place::{Ask, Entries, Place, ends, hash, netns};
 use tests::{
     namespace::{self, enter, skip},
     thresholds::Thresholds,
@@ -43,12 +41,10 @@ use tests::{
 /// The variable of the environment that makes it a failure that nothing can be tested.
 const REQUIRED: &str = "BPF_REQUIRED";
 
-/// Entries by namespace, interface and family; those without are left out.
-type Entries = BTreeMap<(u32, u32, u32), u64>;
-
 #[test]
 fn counts_are_those_of_a_dump_at_every_rest() {
     let wanted: u64 = std::env::var("STRESS_EVENTS").map_or(0, |n| n.parse().unwrap());
+    let _turn = namespace::Turn::take();
     let Some(thresholds) = Thresholds::raise() else {
         return skip(
             REQUIRED,
@@ -58,9 +54,11 @@ fn counts_are_those_of_a_dump_at_every_rest() {
     if let Err(reason) = enter(CloneFlags::CLONE_NEWNET) {
         return skip(REQUIRED, &reason);
     }
-    let Some(mut neighbours) = start() else { return };
+    let mut neighbours = start();
     let places: Vec<Place> = (0..3).map(|_| Place::new()).collect();
-    grow(&mut neighbours, &places[0]);
+    grow(neighbours.as_mut(), &places[0]);
+    let Some(mut neighbours) = neighbours else { return };
+    compare(&mut neighbours, &places[..1], "grown");
 
     let churn = Churn::start(&places);
     let (begin, mut events, mut rests) = (Instant::now(), 0, 0);
@@ -101,11 +99,6 @@ fn start() -> Option<Neighbours> {
     Neighbours::start(&options).map_err(|reason| skip(REQUIRED, &reason.to_string())).ok()
 }
 
-/// The number of this thread's namespace.
-fn netns() -> u32 {
-    u32::try_from(fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino()).unwrap()
-}
-
 /// Entries that came or went.
 fn sum(neighbours: &mut Neighbours) -> u64 {
     let mut sum = 0;
@@ -113,7 +106,7 @@ fn sum(neighbours: &mut Neighbours) -> u64 {
     sum
 }
 
-/// What the programs say of the namespaces.
+/// The programs' counts of the namespaces.
 fn counted(neighbours: &mut Neighbours, places: &[Place]) -> Entries {
     let mut entries = Entries::new();
     let counted = neighbours.counts(0, |key, counts| {
@@ -131,7 +124,7 @@ fn counted(neighbours: &mut Neighbours, places: &[Place]) -> Entries {
 fn compare(neighbours: &mut Neighbours, places: &[Place], when: &str) {
     let start = Instant::now();
     loop {
-        let before: Entries = places.iter().flat_map(Place::dump).collect();
+        let before: Entries = places.iter().flat_map(|place| place.ask(Ask::Whole)).collect();
         let counted = counted(neighbours, places);
         if counted == before {
             return;
@@ -144,25 +137,31 @@ fn compare(neighbours: &mut Neighbours, places: &[Place], when: &str) {
     }
 }
 
-/// While entries only come, a count lies between the dumps before and after it.
-fn grow(neighbours: &mut Neighbours, place: &Place) {
+/// While entries only come, a count lies between those of the dumps before and after it.
+fn grow(mut neighbours: Option<&mut Neighbours>, place: &Place) {
+    let buckets = || FAMILIES.map(|family| hash(family).0 + 1);
+    let before = buckets();
     let adding = place.spawn(|| {
-        for part in 0..10 {
-            batch(&lines("replace", part * 2000..(part + 1) * 2000, "permanent"));
+        for part in 0..100 {
+            batch(&lines("replace", part * 200..(part + 1) * 200, "permanent"));
         }
     });
     let sum = |entries: &Entries| entries.values().sum::<u64>();
     let (mut looks, places) = (0, std::slice::from_ref(place));
     while !adding.is_finished() {
-        let before = sum(&place.dump());
-        let counted = sum(&counted(neighbours, places));
-        let after = sum(&place.dump());
-        assert!((before..=after).contains(&counted), "{before}, {counted}, {after}");
+        let before = sum(&place.ask(Ask::Whole));
+        let programs = neighbours.as_mut().map(|neighbours| sum(&counted(neighbours, places)));
+        let netlink = sum(&place.ask(Ask::Netlink));
+        let after = sum(&place.ask(Ask::Whole));
+        for (source, told) in [("programs", programs), ("netlink", Some(netlink))] {
+            let is_right = told.is_none_or(|told| (before..=after).contains(&told));
+            assert!(is_right, "{source}: {before}, {told:?}, {after}");
+        }
         looks += 1;
     }
     adding.join().unwrap();
     assert!(looks > 3);
-    compare(neighbours, places, "grown");
+    println!("{looks} looks while the hash tables went from {before:?} to {:?} buckets", buckets());
 }
 
 /// The tables overflow: each interface's refusals add up to the kernel's own count.
@@ -305,97 +304,6 @@ impl Churn {
     }
 }
 
-/// A network namespace with the interface `va`, whose other end lies in a second namespace.
-struct Place {
-    netns: u32,
-    /// A thread that is in it.
-    tid: Arc<AtomicU32>,
-    asks: Sender<()>,
-    answers: Receiver<Entries>,
-}
-
-impl Place {
-    fn new() -> Self {
-        let (asks, asked) = channel();
-        let (answer, answers) = channel();
-        let (tell, told) = channel();
-        let tid = Arc::new(AtomicU32::new(0));
-        let own = Arc::clone(&tid);
-        thread::spawn(move || {
-            enter(CloneFlags::CLONE_NEWNET).unwrap();
-            own.store(nix::unistd::gettid().as_raw().cast_unsigned(), Relaxed);
-            let _wire = ends();
-            tell.send(netns()).unwrap();
-            let mut socket = Socket::open().unwrap();
-            while asked.recv().is_ok() && answer.send(dump(&mut socket)).is_ok() {}
-        });
-        Self { netns: told.recv().unwrap(), tid, asks, answers }
-    }
-
-    /// What a dump shows.
-    fn dump(&self) -> Entries {
-        self.asks.send(()).unwrap();
-        self.answers.recv().unwrap()
-    }
-
-    /// A thread in the namespace.
-    fn spawn(&self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-        let path = format!("/proc/self/task/{}/ns/net", self.tid.load(Relaxed));
-        thread::spawn(move || {
-            setns(fs::File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-            work();
-        })
-    }
-
-    fn run(&self, work: impl FnOnce() + Send + 'static) {
-        self.spawn(work).join().unwrap();
-    }
-}
-
-/// Makes both ends of a wire; it stays while the result is held. The other end answers for some
-/// addresses.
-fn ends() -> Sender<()> {
-    ip("link set lo up");
-    ip("link add va type veth peer name vb");
-    for command in ["addr add 10.1.255.254/16 dev va", "addr add fd00:1::1/64 dev va nodad"] {
-        ip(command);
-    }
-    let (tell, told) = channel();
-    let (end, ended) = channel::<()>();
-    thread::spawn(move || {
-        enter(CloneFlags::CLONE_NEWNET).unwrap();
-        tell.send(nix::unistd::gettid()).unwrap();
-        ended.recv().unwrap(); // the interface has come
-        ip("link set lo up");
-        ip("link set vb up");
-        for last in (0..250).step_by(2) {
-            ip(&format!("route add local 10.1.1.{last} dev lo"));
-        }
-        let _ = ended.recv();
-    });
-    ip(&format!("link set vb netns {}", told.recv().unwrap()));
-    ip("link set va up");
-    end.send(()).unwrap();
-    end
-}
-
-fn dump(socket: &mut Socket) -> Entries {
-    let netns = netns();
-    let mut entries = Entries::new();
-    for family in FAMILIES {
-        let mut all = Vec::new();
-        let each = |step| match step {
-            Step::Start => all.clear(),
-            Step::Item(neighbour) => all.push(neighbour),
-        };
-        socket.neighbours(family, each).unwrap();
-        for neighbour in all.iter().filter(|neighbour| !neighbour.is_noarp()) {
-            *entries.entry((netns, neighbour.ifindex, family.into())).or_default() += 1;
-        }
-    }
-    entries
-}
-
 /// Makes the kernel look for neighbours.
 fn send(numbers: std::ops::Range<u32>) {
     let Ok(socket) = UdpSocket::bind("0.0.0.0:0") else { return };
@@ -421,7 +329,7 @@ fn lines(what: &str, numbers: std::ops::Range<u32>, state: &str) -> String {
     })
 }
 
-/// Runs `ip -batch`: what fails (removed by another, the link down) does not end it.
+/// Runs `ip -batch`: a line that fails (removed by another, the link down) does not end it.
 fn batch(lines: &str) {
     let mut child = Command::new("ip")
         .args(["-force", "-batch", "-"])
@@ -435,7 +343,7 @@ fn batch(lines: &str) {
     child.wait().unwrap();
 }
 
-/// Runs `ip`; what another thread has done meanwhile may make it fail.
+/// Runs `ip`, which may fail on account of another thread.
 fn ip(words: &str) {
     let _ = namespace::ip(words);
 }

@@ -38,7 +38,7 @@ impl Source for Ebpf {
         })?;
         drop(neighbours);
 
-        // An interface without neighbours is no series; one without a name is gone.
+        // An interface without neighbours has no series; an index without a link is gone.
         self.counts.sort_unstable();
         for link in self.links.get(scrape)?.iter() {
             if let Ok(i) = self.counts.binary_search_by_key(&link.index, |&(index, _)| index)

@@ -3,7 +3,7 @@
 //! Three sources agree on what counts: every entry but those of state `NUD_NOARP`. The
 //! programs in the kernel ([`ebpf`]) keep counts, at a cost independent of their number;
 //! [`netlink`] walks the table; [`procfs`] reads `/proc/net/arp`, also from a copied tree.
-//! The last leaves out entries that have no state at all, as they are for a moment.
+//! The file leaves out an entry during the moment in which it is new and has no state.
 
 mod ebpf;
 mod netlink;
@@ -42,7 +42,7 @@ struct Arp {
     sources: Sources<dyn Source>,
 }
 
-/// Where the numbers come from.
+/// A source of the numbers.
 pub(super) trait Source: Send {
     /// Gives `each` the devices that have neighbours, in the order of their names, and how many.
     ///
@@ -72,7 +72,7 @@ pub(super) enum Via {
 }
 
 impl Via {
-    /// As `node_scrape_collector_source` tells it.
+    /// The source's name in `node_scrape_collector_source`.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Ebpf => "ebpf",

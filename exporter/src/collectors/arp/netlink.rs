@@ -24,7 +24,7 @@ impl Netlink {
 impl Source for Netlink {
     fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result {
         let tally = self.tally.get(scrape)?;
-        // An interface without neighbours is no series; one without a name is gone.
+        // An interface without neighbours has no series; an index without a link is gone.
         for link in self.links.get(scrape)?.iter() {
             let n = tally.entries(link.index);
             if n > 0 {

@@ -28,7 +28,7 @@ impl Source for Procfs {
             *n = 0;
         }
         let parsed = self.arp.parse(|text| parse(text, counts));
-        // Forgotten, lest the names of short-lived devices pile up.
+        // Devices that are gone are forgotten, lest the names of short-lived ones pile up.
         counts.retain(|_, n| *n > 0);
         for (device, &n) in counts.iter() {
             each(device, n);

@@ -1,11 +1,11 @@
-//! Neighbours of both families: entries by device, what happens to them, and how full the tables
-//! are.
+//! Neighbours of both families: entries by device, their events, and how full the tables are.
 //!
 //! Entries come from programs in the kernel, else from a netlink dump, else (IPv4 only) from
-//! `/proc/net/arp`; `NUD_NOARP` is left out, as in the collector arp. What happens to entries only
-//! the programs know: without them those families are absent. States always take a dump. How full
-//! the tables are `/proc/net/stat` says (`neigh_stat_seq_show()` of net/core/neighbour.c), in the
-//! initial network namespace only, as do the thresholds.
+//! `/proc/net/arp`; `NUD_NOARP` is left out, as in the collector arp. Only the programs know the
+//! events of entries: without programs those families are absent, and with them the five of an
+//! interface and family appear with the first event. States always take a dump. How full the tables
+//! are is in `/proc/net/stat` (`neigh_stat_seq_show()` of net/core/neighbour.c), in the initial
+//! network namespace only, as are the thresholds.
 
 mod source;
 mod table;
@@ -18,15 +18,24 @@ pub const SPEC: Spec = Spec {
     name: "neighbour",
     enabled: true,
     capabilities: NONE,
-    flags: &[&STATES, &NAMESPACES],
+    flags: &[&INCLUDE, &EXCLUDE, &STATES, &NAMESPACES],
     new: |host, flags| {
+        let filter = FilterFlags::new(&INCLUDE, &EXCLUDE).read(flags)?;
         Ok(Box::new(Neighbours {
-            source: Source::new(host, flags.get(&STATES), flags.get(&NAMESPACES)),
+            source: Source::new(host, filter, flags.get(&STATES), flags.get(&NAMESPACES)),
             tables: Tables::new(host),
         }))
     },
 };
 
+const INCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.neighbour.device-include",
+    "Regexp of neighbour devices to include (mutually exclusive to device-exclude).",
+);
+const EXCLUDE: Flag<Option<Pattern>> = pattern(
+    "collector.neighbour.device-exclude",
+    "Regexp of neighbour devices to exclude (mutually exclusive to device-include).",
+);
 const STATES: Flag<bool> = switch(
     "collector.neighbour.states",
     false,
@@ -87,7 +96,7 @@ struct Neighbours {
 impl Collector for Neighbours {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let entries = self.source.collect(out);
-        // The tables tell of themselves whether or not the entries could be counted.
+        // The tables are told of whether or not the entries could be counted.
         self.tables.collect(self.source.table_sizes(), out)?;
         entries
     }
@@ -116,6 +125,19 @@ IP address       HW type     Flags       HW address            Mask     Device
             node_neighbour_entries{device="eth0",family="ipv4"} 2
         "#]]
         .assert_eq(&text);
+    }
+
+    #[test]
+    fn devices_can_be_chosen() {
+        let machine = Machine::new().with("proc/net/arp", ARP);
+        for (flag, want) in [("include=^eth", 2), ("include=^lo", 0), ("exclude=0$", 0)] {
+            let flag = format!("--collector.neighbour.device-{flag}");
+            let (text, result) = machine.collect(&SPEC, &[&flag]);
+            result.unwrap();
+            let line =
+                format!("node_neighbour_entries{{device=\"eth0\",family=\"ipv4\"}} {want}\n");
+            assert_eq!(text.contains(&line), want > 0, "{flag}: {text}");
+        }
     }
 
     #[test]

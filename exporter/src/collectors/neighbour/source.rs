@@ -1,4 +1,4 @@
-//! Where the entries come from, and what is known of them there.
+//! The sources of the entries and of their events.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -10,13 +10,14 @@ use crate::{
     host::{
         Shared,
         bpf::{Bpf, Counts, FAMILIES, Key},
-        netlink::{LinkDump, NeighbourDump, STATES},
+        netlink::{Link, LinkDump, Links, NeighbourDump, STATES},
     },
     prelude::*,
 };
 
 pub(super) struct Source {
     ways: &'static [arp::Via],
+    filter: Filter,
     states: bool,
     namespaces: bool,
     bpf: Bpf,
@@ -30,9 +31,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(host: &Host, states: bool, namespaces: bool) -> Self {
+    pub(super) fn new(host: &Host, filter: Filter, states: bool, namespaces: bool) -> Self {
         Self {
             ways: arp::ways(host, None),
+            filter,
             states,
             namespaces,
             bpf: host.bpf.clone(),
@@ -44,7 +46,7 @@ impl Source {
         }
     }
 
-    /// What the programs say of the sizes of the tables.
+    /// The sizes of the tables as the programs know them.
     pub(super) fn table_sizes(&self) -> Option<[u64; 2]> {
         self.neighbours()?.table_sizes().ok()
     }
@@ -55,18 +57,22 @@ impl Source {
 
     pub(super) fn collect(&mut self, out: &mut Sink) -> Result {
         let mut result = Err(Error::NoData);
-        for kind in self.ways {
-            result = match kind {
+        for via in self.ways {
+            result = out.attempt(|out| match via {
                 arp::Via::Ebpf => self.ask_programs(out),
                 arp::Via::Netlink => self.ask_netlink(out),
                 arp::Via::Procfs => self.read_procfs(out),
-            };
+            });
             match &result {
                 Ok(()) => {
-                    out.served_by(kind.name());
+                    out.served_by(via.name());
+                    // The file does not say the states, nor does a copied tree have a dump.
+                    if self.states && *via != arp::Via::Procfs {
+                        return out.attempt(|out| self.put_states(out));
+                    }
                     break;
                 }
-                Err(error) => tracing::debug!("neighbour: {}: {error}", kind.name()),
+                Err(error) => tracing::debug!("neighbour: {}: {error}", via.name()),
             }
         }
         result
@@ -93,54 +99,52 @@ impl Source {
         counts.sort_unstable_by_key(|&(key, _)| key);
         (self.counts, self.of_namespaces) = (counts, sums);
         counted?;
-        for link in self.links.get(out.scrape())?.iter() {
-            let name = link.name.as_slice();
+        let links = self.links.get(out.scrape())?;
+        for link in kept(&links, &self.filter) {
             for number in FAMILIES.map(u32::from) {
                 let key = (link.index, number);
                 let Ok(i) = self.counts.binary_search_by_key(&key, |&(key, _)| key) else {
                     continue;
                 };
-                let Some((_, counts)) = self.counts.get(i) else { continue };
-                put_entries(name, number, counts.entries.unsigned_abs(), out);
-                for (metric, n) in [
-                    (&CREATED, counts.created),
-                    (&REMOVED, counts.removed),
-                    (&FAILURES, counts.failures),
-                    (&CHANGES, counts.address_changes),
-                    (&OVERFLOWS, counts.overflows),
-                ] {
-                    out.put(metric, [&name, &family(number)], n);
+                if let Some((_, counts)) = self.counts.get(i) {
+                    put_counts(&link.name, number, counts, out);
                 }
             }
         }
         for &(netns, number, n) in &self.of_namespaces {
-            if n > 0 {
-                out.put(&OF_NAMESPACE, [&family(number), &netns], n.unsigned_abs());
+            if let Some(n) = positive(n) {
+                out.put(&OF_NAMESPACE, [&family(number), &netns], n);
             }
         }
-        if self.states { self.put_states(out) } else { Ok(()) }
+        Ok(())
     }
 
-    fn ask_netlink(&mut self, out: &mut Sink) -> Result {
+    fn ask_netlink(&self, out: &mut Sink) -> Result {
         let [ipv4, ipv6] = &self.dumps;
         let tallies = [ipv4.get(out.scrape())?, ipv6.get(out.scrape())?];
-        for link in self.links.get(out.scrape())?.iter() {
+        let links = self.links.get(out.scrape())?;
+        for link in kept(&links, &self.filter) {
             for (tally, number) in tallies.iter().zip(FAMILIES) {
                 put_entries(&link.name, number.into(), tally.entries(link.index), out);
             }
         }
-        drop(tallies);
-        if self.states { self.put_states(out) } else { Ok(()) }
+        Ok(())
     }
 
     fn read_procfs(&mut self, out: &mut Sink) -> Result {
-        self.arp.count(out.scrape(), &mut |device, n| put_entries(device.as_bytes(), 2, n, out))
+        let Self { arp, filter, .. } = self;
+        arp.count(out.scrape(), &mut |device, n| {
+            if filter.keeps(device) {
+                put_entries(device.as_bytes(), 2, n, out);
+            }
+        })
     }
 
     fn put_states(&self, out: &mut Sink) -> Result {
         let [ipv4, ipv6] = &self.dumps;
         let tallies = [ipv4.get(out.scrape())?, ipv6.get(out.scrape())?];
-        for link in self.links.get(out.scrape())?.iter() {
+        let links = self.links.get(out.scrape())?;
+        for link in kept(&links, &self.filter) {
             for (tally, number) in tallies.iter().zip(FAMILIES) {
                 let Some(states) = tally.states(link.index) else { continue };
                 for (state, &n) in STATES.iter().zip(states) {
@@ -149,6 +153,34 @@ impl Source {
             }
         }
         Ok(())
+    }
+}
+
+/// The interfaces that are wanted.
+fn kept<'a>(links: &'a Links, filter: &'a Filter) -> impl Iterator<Item = &'a Link> {
+    links.iter().filter(|link| filter.keeps(&String::from_utf8_lossy(&link.name)))
+}
+
+/// A number of entries; `None` where there are none, or where more were seen to leave than to come
+/// and the number is not to be told.
+fn positive(n: i64) -> Option<u64> {
+    u64::try_from(n).ok().filter(|&n| n > 0)
+}
+
+/// The events are told once there is one: most interfaces never have any.
+fn put_counts(device: &[u8], number: u32, counts: &Counts, out: &mut Sink) {
+    put_entries(device, number, positive(counts.entries).unwrap_or_default(), out);
+    let events = [
+        (&CREATED, counts.created),
+        (&REMOVED, counts.removed),
+        (&FAILURES, counts.failures),
+        (&CHANGES, counts.address_changes),
+        (&OVERFLOWS, counts.overflows),
+    ];
+    if events.iter().any(|&(_, n)| n > 0) {
+        for (metric, n) in events {
+            out.put(metric, [&device, &family(number)], n);
+        }
     }
 }
 
@@ -170,5 +202,32 @@ fn sum(sums: &mut Vec<(u32, u32, i64)>, key: Key, n: i64) {
             }
         }
         Err(i) => sums.insert(i, (key.netns, key.family, n)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{expect, samples};
+
+    #[test]
+    fn events_are_told_once_one_has_happened() {
+        let put = |counts: &Counts| samples(|out| put_counts(b"eth0", 10, counts, out));
+        let none = bytemuck::Zeroable::zeroed();
+        assert_eq!(put(&none), "");
+        assert_eq!(put(&Counts { entries: -1, noarp: 7, ..none }), "");
+        expect![[r#"
+            node_ndisc_entries{device="eth0"} 2
+            node_neighbour_entries{device="eth0",family="ipv6"} 2
+        "#]]
+        .assert_eq(&put(&Counts { entries: 2, ..none }));
+        expect![[r#"
+            node_neighbour_address_changes_total{device="eth0",family="ipv6"} 0
+            node_neighbour_created_total{device="eth0",family="ipv6"} 0
+            node_neighbour_removed_total{device="eth0",family="ipv6"} 0
+            node_neighbour_resolution_failures_total{device="eth0",family="ipv6"} 3
+            node_neighbour_table_overflows_total{device="eth0",family="ipv6"} 0
+        "#]]
+        .assert_eq(&put(&Counts { failures: 3, ..none }));
     }
 }

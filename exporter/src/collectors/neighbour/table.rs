@@ -29,7 +29,7 @@ struct Table {
     thresholds: [SingleFile; 3],
 }
 
-/// What the file says.
+/// The content of the file, as far as it is exposed.
 #[derive(Debug, Default, PartialEq)]
 struct Stat {
     entries: u64,
@@ -51,7 +51,7 @@ impl Tables {
         ])
     }
 
-    /// `sizes` where the file does not say.
+    /// Puts the tables; `sizes` are told where the file is not there.
     pub(super) fn collect(&mut self, sizes: Option<[u64; 2]>, out: &mut Sink) -> Result {
         for (i, table) in self.0.iter_mut().enumerate() {
             match present(table.stat.parse(parse))? {
@@ -99,7 +99,7 @@ fn parse(text: &str) -> Result<Stat, Malformed> {
             let word = line.split_ascii_whitespace().nth(place).unwrap_or_default();
             u64::from_str_radix(word, 16).map_err(|_| Malformed::new("counter", line))
         };
-        // Each line tells the whole table's entries, and what its processor has done.
+        // Each line has the entries of the whole table, and the runs of one processor.
         stat.entries = number(entries)?;
         stat.forced_gc_runs = stat.forced_gc_runs.wrapping_add(number(forced)?);
     }

@@ -62,26 +62,32 @@ pub(super) struct Rtnl {
     links: Shared<LinkDump>,
     ethtool: Ethtool,
     kept: Kept,
+    /// Whether an interface without files is gone: they are this network namespace's.
+    has_files: bool,
     with_stats: bool,
 }
 
 impl Rtnl {
     pub(super) fn new(host: &Host, with_stats: bool) -> Self {
         let (links, kept) = (host.links.clone(), Kept::new(host));
-        Self { links, ethtool: Ethtool::default(), kept, with_stats }
+        let has_files = host.has_own_sysfs();
+        Self { links, ethtool: Ethtool::default(), kept, has_files, with_stats }
     }
 }
 
 impl Source for Rtnl {
     fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result {
-        let Self { links, ethtool, kept, with_stats } = self;
+        let Self { links, ethtool, kept, has_files, with_stats } = self;
         let links = links.get(out.scrape())?;
         kept.refresh(&links, wanted);
         if let Err(error) = ethtool.refresh() {
             tracing::debug!(%error, "not all speeds over netlink");
         }
         for link in links.iter().filter(|link| wanted.keeps(&link.name)) {
-            let files = kept.get(link.index).unwrap_or_default();
+            let files = match kept.get(link.index) {
+                None if *has_files => continue,
+                files => files.unwrap_or_default(),
+            };
             let mode = ethtool.get(link.index);
             let numbers = Numbers {
                 address_assign_type: files.address_assign_type,

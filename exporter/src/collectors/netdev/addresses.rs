@@ -21,21 +21,30 @@ impl Addresses {
     /// Puts the addresses of the `links` that `filter` keeps.
     pub(super) fn collect(&mut self, links: &Links, filter: &Filter, out: &mut Sink) -> Result {
         let Self { socket, found } = self;
+        found.clear();
+        let mut begin = 0;
         let dumped = socket.addresses(|step| match step {
-            Step::Start => found.clear(),
+            Step::Start => begin = found.len(),
             Step::Item(address) => found.push(address),
         });
-        // An interrupted dump may lack addresses: those it has are put, and the error is returned.
-        if matches!(dumped, Ok(()) | Err(Error::Interrupted { .. })) {
-            for address in &*found {
-                if let Some(link) = links.get(address.ifindex)
-                    && filter.keeps(&String::from_utf8_lossy(&link.name))
-                {
-                    put(&link.name, address, out);
-                }
+        match dumped {
+            Ok(()) => drop(found.drain(..begin)),
+            // Interfaces come and go all the time: an address that one dump has passed over is in
+            // another.
+            Err(Error::Interrupted { .. }) => {
+                found.sort_unstable();
+                found.dedup();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for address in &*found {
+            if let Some(link) = links.get(address.ifindex)
+                && filter.keeps(&String::from_utf8_lossy(&link.name))
+            {
+                put(&link.name, address, out);
             }
         }
-        Ok(dumped?)
+        Ok(())
     }
 }
 

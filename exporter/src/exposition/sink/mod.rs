@@ -4,6 +4,7 @@
 //! written once, as text, when they are put. All buffers are kept between scrapes: a collector
 //! with a steady set of series allocates nothing here from its second scrape on.
 
+mod attempt;
 mod float;
 mod label;
 
@@ -48,6 +49,8 @@ pub struct Sink {
     last: usize,
     /// Whether families have come that are not in the order of their names.
     has_new: bool,
+    /// Of [`Sink::attempt`], kept for the next.
+    marks: Vec<attempt::Mark>,
 }
 
 /// The samples of one name.

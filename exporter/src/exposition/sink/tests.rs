@@ -153,3 +153,23 @@ fn an_order_that_was_kept_is_not_that_of_other_families() {
         assert_eq!(seen, wanted);
     }
 }
+
+#[test]
+fn a_failed_attempt_leaves_nothing() {
+    let mut sink = Sink::default();
+    sink.begin(1);
+    sink.put(&LABELED, [&"1", &"x"], 1);
+    let before = rendered(&sink);
+    let failed = sink.attempt(|out| {
+        out.put(&LABELED, [&"0", &"x"], 2);
+        out.put(&PLAIN, [], 3);
+        Err("no")
+    });
+    assert_eq!((failed, rendered(&sink)), (Err("no"), before.clone()));
+    let attempt = |out: &mut Sink| {
+        out.put(&LABELED, [&"2", &"x"], 4);
+        Ok::<_, ()>(())
+    };
+    sink.attempt(attempt).unwrap();
+    assert_eq!(rendered(&sink), before + "node_labeled_total{a=\"2\",b=\"x\"} 4\n");
+}

@@ -24,7 +24,7 @@ struct IfAddr {
 }
 
 /// An address of an interface.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Address {
     /// Index of the interface.
     pub ifindex: u32,
@@ -37,7 +37,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// What a `RTM_NEWADDR` message says; `None` for what is neither IPv4 nor IPv6.
+    /// The address in a `RTM_NEWADDR` message; `None` for one that is neither IPv4 nor IPv6.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         let (head, attributes) = wire::split::<IfAddr>(payload, "an address is cut short")?;
         let mut address = None;

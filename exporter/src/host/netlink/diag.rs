@@ -70,7 +70,7 @@ impl TcpSocket {
 
 impl Socket {
     /// Gives `each` the TCP sockets of `family` (`AF_INET` or `AF_INET6`) that are in one of
-    /// `states`, a bit for each. Only what is said of each socket anyway is asked for: no
+    /// `states`, a bit for each. Nothing beyond the fixed structure is asked for: no
     /// `struct tcp_info`, which costs the kernel a lock and four times the bytes.
     pub fn tcp_sockets(
         &mut self,

@@ -34,7 +34,7 @@ struct Head {
     reserved: u16,
 }
 
-/// What a request for the modes says after its head: `ETHTOOL_A_LINKMODES_HEADER` with
+/// The rest of a request for the modes, after the netlink header: `ETHTOOL_A_LINKMODES_HEADER` with
 /// `ETHTOOL_A_HEADER_FLAGS` in it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -56,7 +56,7 @@ const GET_MODES: GetModes = GetModes {
     flags: COMPACT_BITSETS,
 };
 
-/// What a request for the number of the family `ethtool` says after its head.
+/// The rest of a request for the number of the family `ethtool`, after the netlink header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 struct GetFamily {
@@ -85,7 +85,7 @@ pub struct Mode {
 }
 
 impl Mode {
-    /// What a `ETHTOOL_MSG_LINKMODES_GET_REPLY` says.
+    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where it has not all parts.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         const SHORT: &str = "a link's mode is cut short";
         let (_, attributes) = wire::split::<Head>(payload, SHORT)?;
@@ -145,7 +145,7 @@ impl Ethtool {
     /// Asks for all links' modes.
     ///
     /// # Errors
-    /// The kernel has no such family, or a driver's error ended the dump: what was told before
+    /// The kernel has no such family, or a driver's error ended the dump: the modes told before
     /// stays, see [`Ethtool::is_complete`].
     pub fn refresh(&mut self) -> Result<(), Error> {
         let Self { socket, family, modes, complete } = self;

@@ -59,7 +59,7 @@ pub struct Stats {
 
 impl Stats {
     /// `IFLA_STATS64`. An older kernel's is shorter: the rest stays 0. A newer one's is
-    /// longer: the rest is not ours.
+    /// longer: the rest has no field here.
     fn wide(value: &[u8]) -> Self {
         let mut stats = Self::zeroed();
         let words = bytemuck::bytes_of_mut(&mut stats).iter_mut();
@@ -88,7 +88,7 @@ pub struct HardwareAddress {
 }
 
 impl HardwareAddress {
-    /// What an attribute says; what the kernel has no room for is cut.
+    /// The address in an attribute, cut where it is longer than the kernel's longest.
     fn new(value: &[u8]) -> Self {
         let mut address = Self::default();
         for (to, &from) in address.bytes.iter_mut().zip(value) {
@@ -118,7 +118,7 @@ impl Label for HardwareAddress {
     }
 }
 
-/// A network interface. What an older kernel does not send is `None`.
+/// A network interface. An attribute that an older kernel does not send is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
     /// Its number, unique within its network namespace, reused after a wrap.
@@ -131,13 +131,13 @@ pub struct Link {
     pub stats: Option<Stats>,
     /// Its name; not always UTF-8.
     pub name: Vec<u8>,
-    /// What the administrator calls it; empty if nothing.
+    /// The administrator's description; empty where there is none.
     pub alias: Vec<u8>,
     /// Other names, each ended by a NUL.
     pub(crate) other_names: Vec<u8>,
     /// Its own address.
     pub address: HardwareAddress,
-    /// The address of all.
+    /// The address by which all stations of the link are reached.
     pub broadcast: HardwareAddress,
     /// Largest packet, in bytes.
     pub mtu: Option<u32>,
@@ -160,9 +160,10 @@ pub struct Link {
     pub carrier_ups: Option<u32>,
     /// How often the carrier went.
     pub carrier_downs: Option<u32>,
-    /// How many want all packets, for whatever reason; the flag tells of the administrator only.
+    /// How many users want all packets, the kernel's own included; the flag tells of the
+    /// administrator only.
     pub promiscuity: Option<u32>,
-    /// How many want all multicast packets, likewise.
+    /// How many users want all multicast packets, the kernel's own included.
     pub all_multicast: Option<u32>,
 }
 
@@ -172,7 +173,7 @@ impl Link {
         self.other_names.split(|&byte| byte == 0).filter(|name| !name.is_empty())
     }
 
-    /// Becomes what a `RTM_NEWLINK` message says.
+    /// Takes over everything from a `RTM_NEWLINK` message.
     pub(super) fn read(&mut self, payload: &[u8]) -> Result<(), BadMessage> {
         let (head, attributes) = wire::split::<IfInfo>(payload, "a link is cut short")?;
         let index =

@@ -1,4 +1,4 @@
-//! The links of a network namespace, dumped whole, and once a scrape for all who read them.
+//! The links of a network namespace, dumped whole, once a scrape for all collectors.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -82,8 +82,8 @@ impl Links {
         Ok(())
     }
 
-    /// Puts in order what was pushed: the last dump, where it is `consistent`; else the links of
-    /// all dumps, each as it was seen last. What one dump passes over, another has.
+    /// Puts the links in order: those of the last dump, where it is `consistent`; else those of all
+    /// dumps, each as it was seen last. A link that one dump has passed over is in another.
     fn finish(&mut self, consistent: bool) {
         let Self { slots, used, begin, by_index, by_name } = self;
         let begin = if consistent { *begin } else { 0 };
@@ -112,8 +112,8 @@ impl Links {
 impl Socket {
     /// Fills `links` with the links of the namespace and their counters.
     ///
-    /// Where links come and go during each of a few dumps, the table has what any of them had:
-    /// whatever was there all the time, and perhaps what is just gone.
+    /// Where links come and go during each of a few dumps, the table has the links of all of them:
+    /// those that were there all the time, and perhaps some that have just gone.
     ///
     /// # Errors
     ///

@@ -1,14 +1,13 @@
-//! What the kernel tells over netlink: links, neighbours, addresses, routes; TCP sockets;
-//! counters of connection tracking; and over ethtool's generic netlink.
+//! The kernel's answers over netlink: links, neighbours, addresses, routes; TCP sockets; counters of
+//! connection tracking; and over generic netlink, ethtool's.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the
-//! buffers have grown. Messages are read where they lie, every length checked; what the
-//! kernel sends is never trusted to be whole.
+//! buffers have grown. Messages are read where they lie, and every length in them is checked.
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
 //! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
-//! addresses and routes carry that flag, neighbours do not: see `neigh_dump_table()` in
-//! net/core/neighbour.c.
+//! addresses and routes carry that flag, neighbours do not: [`neighbour`] and [`tally`] say
+//! how their dumps are checked.
 
 mod address;
 mod conntrack;
@@ -18,6 +17,7 @@ mod link;
 mod links;
 mod neighbour;
 mod route;
+mod table;
 mod tally;
 mod watch;
 mod wire;
@@ -37,6 +37,7 @@ pub use self::{
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
     route::{Hop, RTN_UNICAST, Route},
+    table::Table,
     tally::{NeighbourDump, STATES, States, Tally},
     watch::{Change, Watch},
     wire::BadMessage,
@@ -61,7 +62,7 @@ pub enum Error {
     Call {
         /// The system call.
         call: &'static str,
-        /// What it said.
+        /// Its error.
         source: io::Error,
     },
     /// The kernel answered with an error.
@@ -72,15 +73,15 @@ pub enum Error {
         /// The error in the answer.
         source: io::Error,
     },
-    /// The answer is not what the kernel's headers promise.
+    /// The answer is not as the kernel's headers describe it.
     #[error("{request}: {what}")]
     BadMessage {
         /// The request, as the kernel's headers call it.
         request: &'static str,
-        /// What was wrong.
+        /// The fault that was found.
         what: BadMessage,
     },
-    /// The table changed during each of the dumps: what was seen last may lack entries.
+    /// The table changed during each of the dumps: the last may lack entries.
     #[error("{request}: the table changed during each of {TRIES} dumps")]
     Interrupted {
         /// The request, as the kernel's headers call it.
@@ -118,7 +119,7 @@ impl Protocol {
     }
 }
 
-/// What a dump hands over.
+/// A step of a dump.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step<T> {
     /// A dump begins, the first or another: forget what an earlier one gave.
@@ -139,9 +140,20 @@ impl Step<&[u8]> {
     }
 }
 
+/// A dump as the kernel sends it, in parts.
+#[derive(Clone, Copy)]
+enum Raw<'a> {
+    /// As [`Step::Start`].
+    Start,
+    /// Another part begins. The kernel takes up its walk where it had left off for want of room.
+    Part,
+    /// One entry.
+    Item(&'a [u8]),
+}
+
 /// A question to the kernel.
 struct Request<'a> {
-    /// What the kernel's headers call it.
+    /// Its name in the kernel's headers.
     name: &'static str,
     /// `RTM_GET…`.
     kind: u16,
@@ -211,6 +223,20 @@ impl Socket {
         tries: u32,
         mut each: impl FnMut(Step<&[u8]>) -> Result<(), BadMessage>,
     ) -> Result<bool, Error> {
+        self.try_parts(request, tries, |raw| match raw {
+            Raw::Start => each(Step::Start),
+            Raw::Part => Ok(()),
+            Raw::Item(payload) => each(Step::Item(payload)),
+        })
+    }
+
+    /// As [`Socket::try_dump`], and tells where the kernel's parts begin.
+    fn try_parts(
+        &mut self,
+        request: &Request<'_>,
+        tries: u32,
+        mut each: impl FnMut(Raw<'_>) -> Result<(), BadMessage>,
+    ) -> Result<bool, Error> {
         if self.buffer.is_empty() {
             self.buffer.resize(BUFFER, 0);
         }
@@ -219,7 +245,7 @@ impl Socket {
                 Some(socket) => socket,
                 None => connect(self.protocol)?,
             };
-            each(Step::Start).map_err(|what| bad(request, what))?;
+            each(Raw::Start).map_err(|what| bad(request, what))?;
             let consistent = self.answer(&socket, request, &mut each)?;
             self.open = Some(socket);
             if consistent {
@@ -234,7 +260,7 @@ impl Socket {
         &mut self,
         socket: &netlink_sys::Socket,
         request: &Request<'_>,
-        each: &mut impl FnMut(Step<&[u8]>) -> Result<(), BadMessage>,
+        each: &mut impl FnMut(Raw<'_>) -> Result<(), BadMessage>,
     ) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
@@ -245,10 +271,11 @@ impl Socket {
         let mut consistent = true;
         loop {
             let Some(bytes) = receive(socket, &mut self.buffer)? else {
-                // A message did not fit: the buffer has grown, the dump starts over. What is
-                // left of this one is told apart by its sequence number.
+                // A message did not fit: the buffer has grown, the dump starts over. The rest of
+                // this one is told apart by its sequence number.
                 return drain(socket, sequence, &mut self.buffer).map(|()| false);
             };
+            each(Raw::Part).map_err(|what| bad(request, what))?;
             for message in Messages(bytes) {
                 let (header, payload) = message.map_err(|what| bad(request, what))?;
                 if header.sequence != sequence {
@@ -268,7 +295,7 @@ impl Socket {
                     }
                     NLMSG_OVERRUN => consistent = false,
                     kind if kind == request.answer => {
-                        each(Step::Item(payload)).map_err(|what| bad(request, what))?;
+                        each(Raw::Item(payload)).map_err(|what| bad(request, what))?;
                     }
                     _ => {}
                 }
@@ -309,7 +336,7 @@ fn receive<'a>(
     Ok(buffer.get(..received))
 }
 
-/// Reads what is left of a dump.
+/// Reads a dump to its end.
 fn drain(socket: &netlink_sys::Socket, sequence: u32, buffer: &mut Vec<u8>) -> Result<(), Error> {
     loop {
         let Some(bytes) = receive(socket, buffer)? else { continue };

@@ -1,13 +1,21 @@
 //! Neighbours: `RTM_GETNEIGH`, `struct ndmsg`.
+//!
+//! Between two parts of a dump, `neigh_dump_table()` of net/core/neighbour.c remembers a bucket of
+//! the hash table and how many entries of it are told. An entry that comes meanwhile is put at
+//! the bucket's head, so that as many are told again: those are left out here.
+//! Whether the hash table has grown meanwhile is for [`super::NeighbourDump`] to find out.
+
+use std::net::IpAddr;
 
 use bytemuck::{Pod, Zeroable};
-use libc::{NDA_IFINDEX, RTM_GETNEIGH, RTM_NEWNEIGH};
+use libc::{NDA_DST, NDA_IFINDEX, RTM_GETNEIGH, RTM_NEWNEIGH};
 
 use netlink_packet_core::NLM_F_DUMP;
 
 use super::{
-    Error, Request, Socket, Step,
-    wire::{self, BadMessage},
+    Error, Raw, Request, Socket, Step, TRIES,
+    address::ip,
+    wire::{self, Attributes, BadMessage},
 };
 
 pub use libc::{NUD_FAILED, NUD_NOARP};
@@ -44,15 +52,25 @@ pub struct Neighbour {
     pub state: u16,
     /// `NTF_…` of the same header.
     pub flags: u8,
+    /// Its address, which is unique on its interface.
+    pub address: Option<IpAddr>,
 }
 
 impl Neighbour {
-    /// What a `RTM_NEWNEIGH` message says.
+    /// The neighbour in a `RTM_NEWNEIGH` message.
     fn parse(payload: &[u8]) -> Result<Self, BadMessage> {
-        let (head, _) = wire::split::<NdMsg>(payload, "a neighbour is cut short")?;
+        let (head, attributes) = wire::split::<NdMsg>(payload, "a neighbour is cut short")?;
+        let mut address = None;
+        // Mostly the first.
+        for attribute in Attributes(attributes) {
+            if let (NDA_DST, value) = attribute? {
+                address = ip(value);
+                break;
+            }
+        }
         let ifindex = u32::try_from(head.index)
             .map_err(|_| BadMessage("a neighbour's interface is negative"))?;
-        Ok(Self { family: head.family, ifindex, state: head.state, flags: head.flags })
+        Ok(Self { family: head.family, ifindex, state: head.state, flags: head.flags, address })
     }
 
     /// Whether the kernel resolves no address for it (loopback, multicast, broadcast):
@@ -63,14 +81,54 @@ impl Neighbour {
     }
 }
 
+/// The entries around the place where two parts of a dump meet, by which a repetition is known.
+#[derive(Debug, Default)]
+struct Seam {
+    /// The last entries of the part before.
+    before: [Option<(u32, IpAddr)>; Self::LENGTH],
+    /// The last entries of this part, the latest at `place`.
+    recent: [Option<(u32, IpAddr)>; Self::LENGTH],
+    place: usize,
+    /// Whether all entries of this part were in the part before.
+    repeats: bool,
+    /// Parts of this dump so far.
+    parts: usize,
+}
+
+impl Seam {
+    /// So many entries may come into one bucket between two parts. A bucket has one on average.
+    const LENGTH: usize = 8;
+
+    /// A part begins.
+    const fn part(&mut self) {
+        self.before = self.recent;
+        self.recent = [None; Self::LENGTH];
+        self.repeats = self.parts > 0;
+        self.parts += 1;
+    }
+
+    /// Whether the part before had this entry.
+    fn repeats(&mut self, neighbour: &Neighbour) -> bool {
+        let key = neighbour.address.map(|address| (neighbour.ifindex, address));
+        self.place = (self.place + 1) % Self::LENGTH;
+        if let Some(recent) = self.recent.get_mut(self.place) {
+            *recent = key;
+        }
+        self.repeats = self.repeats && key.is_some() && self.before.contains(&key);
+        self.repeats
+    }
+}
+
 impl Socket {
     /// Gives `each` the neighbours of `family` (`AF_INET` or `AF_INET6`), those that need
-    /// no resolution included, proxies left out.
+    /// no resolution included, proxies left out. Returns in how many parts the kernel told them:
+    /// where there are several, the hash table may have grown between them
+    /// ([`Socket::neighbour_table`]), and then some entries were told twice and others not.
     pub fn neighbours(
         &mut self,
         family: u8,
         each: impl FnMut(Step<Neighbour>),
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         self.neighbours_of(family, None, each)
     }
 
@@ -81,7 +139,7 @@ impl Socket {
         family: u8,
         ifindex: Option<u32>,
         mut each: impl FnMut(Step<Neighbour>),
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let head = NdMsg { family, ..NdMsg::zeroed() };
         let filter = Filter { length: 8, kind: NDA_IFINDEX, ifindex: ifindex.unwrap_or_default() };
         let (head, filter) = (bytemuck::bytes_of(&head), bytemuck::bytes_of(&filter));
@@ -93,39 +151,76 @@ impl Socket {
             answer: RTM_NEWNEIGH,
             body,
         };
-        self.dump(&request, |step| {
-            match step {
-                Step::Start => each(Step::Start),
-                Step::Item(payload) => {
+        let mut seam = Seam::default();
+        let consistent = self.try_parts(&request, TRIES, |raw| {
+            match raw {
+                Raw::Start => {
+                    seam = Seam::default();
+                    each(Step::Start);
+                }
+                Raw::Part => seam.part(),
+                Raw::Item(payload) => {
                     let neighbour = Neighbour::parse(payload)?;
                     // The kernel has filtered already, save that older ones knew no filter.
                     if neighbour.family == family
                         && ifindex.is_none_or(|ifindex| ifindex == neighbour.ifindex)
+                        && !seam.repeats(&neighbour)
                     {
                         each(Step::Item(neighbour));
                     }
                 }
             }
             Ok(())
-        })
+        })?;
+        if consistent { Ok(seam.parts) } else { Err(Error::Interrupted { request: request.name }) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::netlink::wire::tests::attribute;
+
+    #[test]
+    fn what_a_part_repeats_of_the_one_before_is_left_out() {
+        let told = |parts: &[&[u8]]| {
+            let mut seam = Seam::default();
+            let mut told = Vec::new();
+            for part in parts {
+                seam.part();
+                for &last in *part {
+                    let address = Some([10, 0, 0, last].into());
+                    let neighbour =
+                        Neighbour { family: 2, ifindex: 1, state: 2, flags: 0, address };
+                    if !seam.repeats(&neighbour) {
+                        told.push(last);
+                    }
+                }
+            }
+            told
+        };
+        assert_eq!(told(&[&[1, 2, 3], &[4, 5]]), [1, 2, 3, 4, 5]);
+        assert_eq!(told(&[&[1, 2, 3], &[3, 4]]), [1, 2, 3, 4]);
+        assert_eq!(told(&[&[1, 2, 3], &[2, 3, 4], &[4, 5]]), [1, 2, 3, 4, 5]);
+        // Only a part's beginning is a repetition: the rest is another bucket's.
+        assert_eq!(told(&[&[1, 2], &[3, 2]]), [1, 2, 3, 2]);
+        let many: Vec<u8> = (0..20).collect();
+        assert_eq!(told(&[&many, &many[12..]]), many);
+    }
 
     #[test]
     fn a_neighbour_is_read() {
         let head =
             NdMsg { family: 2, padding: [0; 3], index: 5, state: NUD_NOARP, flags: 0x80, kind: 3 };
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
-        bytes.extend([0xff; 7]);
-        let neighbour = Neighbour { family: 2, ifindex: 5, state: NUD_NOARP, flags: 0x80 };
+        bytes.extend(attribute(NDA_DST, &[10, 0, 0, 1]));
+        let address = Some([10, 0, 0, 1].into());
+        let neighbour = Neighbour { family: 2, ifindex: 5, state: NUD_NOARP, flags: 0x80, address };
         assert_eq!(Neighbour::parse(&bytes), Ok(neighbour));
         assert!(neighbour.is_noarp());
-        for length in 0..size_of::<NdMsg>() {
-            assert!(Neighbour::parse(&bytes[..length]).is_err(), "{length}");
+        for length in 0..bytes.len() {
+            let parsed = Neighbour::parse(&bytes[..length]);
+            assert_eq!(parsed.is_err(), length != size_of::<NdMsg>(), "{length}");
         }
         bytes[7] = 0x80;
         assert_eq!(

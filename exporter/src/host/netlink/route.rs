@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bytemuck::{Pod, Zeroable};
 use libc::{
-    RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTM_F_CLONED,
-    RTM_GETROUTE, RTM_NEWROUTE,
+    RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE,
+    RTM_F_CLONED, RTM_GETROUTE, RTM_NEWROUTE,
 };
 use netlink_packet_core::NLM_F_DUMP;
 
@@ -43,11 +43,13 @@ struct RtNextHop {
 }
 
 /// An entry of a routing table.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Route {
-    /// `RTN_…` of include/uapi/linux/rtnetlink.h.
+    /// Number of its table: `RT_TABLE_…` of include/uapi/linux/rtnetlink.h.
+    pub table: u32,
+    /// `RTN_…` of the same header.
     pub kind: u8,
-    /// `RTPROT_…` of the same header: who made it.
+    /// `RTPROT_…` of the same header: the program or protocol that made it.
     pub protocol: u8,
     /// Where to; none for a default route.
     pub destination: Option<IpAddr>,
@@ -60,7 +62,7 @@ pub struct Route {
 }
 
 /// One of the ways that a route takes.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Hop {
     /// Index of the interface; 0 where there is none.
     pub ifindex: u32,
@@ -77,6 +79,7 @@ fn read(payload: &[u8], mut each: impl FnMut(&Route, Hop)) -> Result<(), BadMess
         return Ok(());
     }
     let mut route = Route {
+        table: head.table.into(),
         kind: head.kind,
         protocol: head.protocol,
         prefix_length: head.destination_length,
@@ -88,6 +91,10 @@ fn read(payload: &[u8], mut each: impl FnMut(&Route, Hop)) -> Result<(), BadMess
         match attribute? {
             (RTA_DST, value) => route.destination = ip(value),
             (RTA_PREFSRC, value) => route.source = ip(value),
+            // The number in the head has eight bits.
+            (RTA_TABLE, value) => {
+                route.table = wire::number(value, "a route's table is cut short")?;
+            }
             (RTA_PRIORITY, value) => {
                 route.priority = wire::number(value, "a route's priority is cut short")?;
             }
@@ -123,8 +130,8 @@ fn read(payload: &[u8], mut each: impl FnMut(&Route, Hop)) -> Result<(), BadMess
 
 impl Socket {
     /// Gives `each` the ways of the routes of all families and tables, in the kernel's order,
-    /// a route with several ways several times. What was learned of single destinations (path
-    /// MTUs, redirects) is left out.
+    /// a route with several ways several times. Exceptions for single destinations (path MTUs,
+    /// redirects) are left out.
     pub fn routes(&mut self, mut each: impl FnMut(Step<(&Route, Hop)>)) -> Result<(), Error> {
         let body = RtMsg::zeroed();
         let request = Request {
@@ -187,9 +194,11 @@ mod tests {
                 (RTA_GATEWAY, &[10, 0, 0, 1]),
                 (RTA_OIF, &7_u32.to_ne_bytes()),
                 (RTA_PRIORITY, &100_u32.to_ne_bytes()),
+                (RTA_TABLE, &1000_u32.to_ne_bytes()),
             ],
         );
         let route = Route {
+            table: 1000,
             kind: RTN_UNICAST,
             protocol: 3,
             destination: Some([10, 1, 2, 0].into()),

@@ -1,9 +1,19 @@
 //! How many neighbours there are on each interface in each state, from one dump.
+//!
+//! The kernel's hash table grows when the entries of all namespaces become more than its buckets,
+//! and never shrinks. A dump goes on with the same number of a bucket of the larger table, in
+//! which all entries lie elsewhere: it tells some twice and passes over others. So a dump during
+//! which the table has grown is taken anew. It is asked whether the table has grown only where
+//! entries are told in several parts and are not as many as in the dump before; else the numbers
+//! are those of one part, or of a dump that was right.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{Error, NUD_NOARP, Neighbour, Socket, Step};
 use crate::host::shared::Shared;
+
+/// How often a dump is taken where the table grows meanwhile. The table doubles each time.
+const TRIES: u32 = 4;
 
 /// `NUD_…` of include/uapi/linux/neighbour.h in the order of their bits; the last is no bit.
 pub const STATES: [&str; 9] =
@@ -43,23 +53,75 @@ pub struct NeighbourDump {
     family: u8,
     socket: Socket,
     tally: Arc<Tally>,
+    /// The dump before, whose buffer is used again.
+    before: Vec<(u32, States)>,
+    /// The kernel's hash table ([`super::Table::hash`]) when the last question for it was answered.
+    hash: Option<(u32, u32)>,
 }
 
 impl NeighbourDump {
     /// A dump of `AF_INET` or `AF_INET6`; nothing is asked yet.
     #[must_use]
     pub fn new(family: u8) -> Self {
-        Self { family, socket: Socket::default(), tally: Arc::default() }
+        Self {
+            family,
+            socket: Socket::default(),
+            tally: Arc::default(),
+            before: Vec::new(),
+            hash: None,
+        }
     }
 
     fn refresh(&mut self) -> Result<(), Error> {
+        let Self { family, socket, tally, before, hash } = self;
         // Where a collector that is late still reads the last one, another takes its place.
-        let interfaces = &mut Arc::make_mut(&mut self.tally).interfaces;
-        self.socket.neighbours(self.family, |step| match step {
-            Step::Start => interfaces.clear(),
-            Step::Item(neighbour) => add(interfaces, neighbour),
-        })
+        let interfaces = &mut Arc::make_mut(tally).interfaces;
+        mem::swap(interfaces, before);
+        let dump = |interfaces: &mut Vec<(u32, States)>| {
+            socket.neighbours(*family, |step| match step {
+                Step::Start => interfaces.clear(),
+                Step::Item(neighbour) => add(interfaces, neighbour),
+            })
+        };
+        let mut ask = || Ok(Socket::neighbour_table(*family)?.map(|table| table.hash));
+        let dumped = dump_whole(interfaces, before, hash, dump, &mut ask);
+        if dumped.is_err() {
+            interfaces.clear(); // The next dump is compared with one that was right.
+        }
+        dumped
     }
+}
+
+/// Calls `dump` until the hash table, for which `ask` asks, has not grown meanwhile. `hash` is the
+/// answer before. A kernel that does not answer is one whose dumps are taken as they are.
+fn dump_whole(
+    interfaces: &mut Vec<(u32, States)>,
+    before: &[(u32, States)],
+    hash: &mut Option<(u32, u32)>,
+    mut dump: impl FnMut(&mut Vec<(u32, States)>) -> Result<usize, Error>,
+    ask: &mut impl FnMut() -> Result<Option<(u32, u32)>, Error>,
+) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        if hash.is_none() {
+            *hash = ask().unwrap_or_default();
+        }
+        let parts = dump(interfaces)?;
+        if parts <= 1 || same(interfaces, before) {
+            return Ok(());
+        }
+        let now = ask().unwrap_or_default();
+        if mem::replace(hash, now) == now {
+            return Ok(());
+        }
+        tracing::debug!("the table of neighbours has grown since the dump before");
+    }
+    Err(Error::Interrupted { request: "RTM_GETNEIGH" })
+}
+
+/// Whether there are as many entries on each interface.
+fn same(a: &[(u32, States)], b: &[(u32, States)]) -> bool {
+    let sum = |(ifindex, states): &(u32, States)| (*ifindex, states.iter().sum::<u64>());
+    a.iter().map(sum).eq(b.iter().map(sum))
 }
 
 impl Shared<NeighbourDump> {
@@ -95,12 +157,46 @@ mod tests {
         let mut tally = Tally::default();
         for (ifindex, state) in [(7, 1), (3, 0x80), (7, 1), (7, 0x40), (9, 0x40), (7, 0), (7, 256)]
         {
-            let neighbour = Neighbour { family: 2, ifindex, state, flags: 0 };
+            let neighbour = Neighbour { family: 2, ifindex, state, flags: 0, address: None };
             add(&mut tally.interfaces, neighbour);
         }
         assert_eq!(tally.states(3), Some(&[0, 0, 0, 0, 0, 0, 0, 1, 0]));
         assert_eq!(tally.states(7), Some(&[2, 0, 0, 0, 0, 0, 1, 0, 2]));
         assert_eq!([3, 7, 9, 4].map(|ifindex| tally.entries(ifindex)), [1, 4, 0, 0]);
         assert_eq!(STATES[NUD_NOARP.trailing_zeros() as usize], "noarp");
+    }
+
+    #[test]
+    fn a_dump_during_which_the_table_has_grown_is_taken_anew() {
+        // Entries of the dump before, the hash table known from before; parts and entries of each
+        // dump; answers to the question for the hash table; entries served, answers left.
+        type Case = (u64, Option<u32>, &'static [(usize, u64)], &'static [u32], Option<u64>);
+        let cases: [Case; 9] = [
+            (0, None, &[(1, 5)], &[8], Some(5)),
+            (5, Some(8), &[(1, 6)], &[], Some(6)),
+            (900, Some(8), &[(3, 900)], &[], Some(900)),
+            (900, Some(8), &[(3, 901)], &[8], Some(901)),
+            (900, Some(8), &[(3, 1200), (3, 950)], &[16, 16], Some(950)),
+            (900, Some(8), &[(3, 1200), (4, 900)], &[16], Some(900)),
+            (0, None, &[(3, 1200), (3, 950)], &[8, 16, 16], Some(950)),
+            (9, Some(1), &[(2, 10), (2, 11), (2, 12), (2, 13)], &[2, 3, 4, 5], None),
+            // The kernel does not answer.
+            (0, None, &[(3, 1200)], &[0, 0], Some(1200)),
+        ];
+        for (i, (before, hash, dumps, answers, want)) in cases.into_iter().enumerate() {
+            let tally = |n| vec![(7, [n, 0, 0, 0, 0, 0, 0, 0, 0])];
+            let mut hash = hash.map(|mask| (mask, 0));
+            let (mut interfaces, mut dumps, mut answers) =
+                (Vec::new(), dumps.iter(), answers.iter());
+            let dump = |interfaces: &mut Vec<(u32, States)>| {
+                let &(parts, n) = dumps.next().unwrap();
+                *interfaces = tally(n);
+                Ok(parts)
+            };
+            let mut ask = || Ok(Some(*answers.next().unwrap()).filter(|&n| n > 0).map(|n| (n, 0)));
+            let result = dump_whole(&mut interfaces, &tally(before), &mut hash, dump, &mut ask);
+            assert_eq!(result.ok().map(|()| interfaces), want.map(tally), "{i}");
+            assert!(answers.next().is_none() && dumps.next().is_none(), "{i}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Which links changed: what the kernel sends to `RTNLGRP_LINK`.
+//! Changes of links, as the kernel notifies of them in `RTNLGRP_LINK`.
 
 use std::io;
 
@@ -13,12 +13,12 @@ use super::{
 /// At most so many changes are looked at one by one.
 const MANY: usize = 4096;
 
-/// What happened since the last look.
+/// A change since the last look.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
     /// Something about the link with this index, or it is new, or gone.
     Link(u32),
-    /// More than the kernel or we keep count of: take it that every link changed.
+    /// More changes than the kernel or [`Watch::changes`] keeps count of: any link may have changed.
     Any,
 }
 

@@ -1,11 +1,11 @@
-//! How netlink messages and attributes lie in memory; no sockets here.
+//! The layout of netlink messages and attributes in memory; no sockets here.
 //!
 //! The structures are those of include/uapi/linux/netlink.h and rtnetlink.h, in the
 //! byte order of the machine.
 
 use bytemuck::{Pod, Zeroable};
 
-/// What was wrong with a message.
+/// The fault of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadMessage(pub(super) &'static str);
@@ -42,7 +42,7 @@ pub(super) fn request(kind: u16, flags: u16, sequence: u32, body: &[u8], message
     message.extend(body);
 }
 
-/// The structure at the start of `bytes`, and what follows it.
+/// The structure at the start of `bytes`, and the bytes after it.
 pub(super) fn split<'a, T: Pod>(
     bytes: &'a [u8],
     what: &'static str,

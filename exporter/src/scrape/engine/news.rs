@@ -2,7 +2,10 @@
 //! called with the engine's lock held.
 
 use super::{Engine, News};
-use crate::{error::Error, exposition::text::Conflict};
+use crate::{
+    error::Error,
+    exposition::{conflicts::Told, text::Conflict},
+};
 use std::{thread, time::Duration};
 
 impl Engine {
@@ -70,7 +73,7 @@ pub(super) fn cause(panic: &(dyn std::any::Any + Send)) -> &str {
 #[derive(Default)]
 pub(super) struct Known {
     failure: Option<String>,
-    conflicts: Vec<Conflict>,
+    conflicts: Told,
 }
 
 /// What is to be said of an answer.
@@ -81,12 +84,8 @@ pub(super) struct Flaws {
 }
 
 impl Known {
-    /// Conflicts that are kept in mind.
-    const MOST: usize = 1000;
-
-    /// Returns what is news about an answer. A `whole` one has all conflicts that there are, so
-    /// that those which it lacks are over.
-    pub(super) fn learn(&mut self, outcome: Result<Vec<Conflict>, String>, whole: bool) -> Flaws {
+    /// Returns what is news about an answer.
+    pub(super) fn learn(&mut self, outcome: Result<Vec<Conflict>, String>) -> Flaws {
         let mut news = Flaws::default();
         let conflicts = match outcome {
             Ok(conflicts) => conflicts,
@@ -99,15 +98,7 @@ impl Known {
             }
         };
         self.failure = None;
-        if whole {
-            self.conflicts.retain(|known| conflicts.contains(known));
-        }
-        for conflict in conflicts {
-            if self.conflicts.len() < Self::MOST && !self.conflicts.contains(&conflict) {
-                self.conflicts.push(conflict.clone());
-                news.conflicts.push(conflict);
-            }
-        }
+        news.conflicts = self.conflicts.news(conflicts);
         news
     }
 }
@@ -132,24 +123,22 @@ mod tests {
     fn flaws_of_answers_are_news_once() {
         let conflict = |name: &str| Conflict::Inconsistent { family: name.into() };
         let mut known = Known::default();
-        let mut learn = |outcome: Result<&[&str], &str>, whole: bool| {
+        let mut learn = |outcome: Result<&[&str], &str>| {
             let outcome = match outcome {
                 Ok(names) => Ok(names.iter().map(|name| conflict(name)).collect()),
                 Err(failure) => Err(failure.to_owned()),
             };
-            let Flaws { failure, conflicts } = known.learn(outcome, whole);
+            let Flaws { failure, conflicts } = known.learn(outcome);
             (failure, conflicts.len())
         };
-        assert_eq!(learn(Ok(&["a"]), true), (None, 1));
-        assert_eq!(learn(Ok(&["a", "b"]), true), (None, 1), "a is known");
-        assert_eq!(learn(Ok(&[]), false), (None, 0), "a filter hides conflicts");
-        assert_eq!(learn(Ok(&["a", "b"]), true), (None, 0));
-        assert_eq!(learn(Ok(&["b"]), true), (None, 0));
-        assert_eq!(learn(Ok(&["a"]), false), (None, 1), "it was over");
-        assert_eq!(learn(Err("x"), true), (Some("x".into()), 0));
-        assert_eq!(learn(Err("x"), true), (None, 0));
-        assert_eq!(learn(Ok(&["a"]), true), (None, 0));
-        assert_eq!(learn(Err("x"), true), (Some("x".into()), 0), "it was over");
+        assert_eq!(learn(Ok(&["a"])), (None, 1));
+        assert_eq!(learn(Ok(&["a", "b"])), (None, 1), "a is known");
+        assert_eq!(learn(Ok(&[])), (None, 0));
+        assert_eq!(learn(Ok(&["a", "b"])), (None, 0), "a filter may have hidden them");
+        assert_eq!(learn(Err("x")), (Some("x".into()), 0));
+        assert_eq!(learn(Err("x")), (None, 0));
+        assert_eq!(learn(Ok(&["a"])), (None, 0));
+        assert_eq!(learn(Err("x")), (Some("x".into()), 0), "it was over");
     }
 
     #[test]

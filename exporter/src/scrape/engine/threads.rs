@@ -187,7 +187,7 @@ impl Rendering<'_> {
     /// Answers, and gives back all that the answer was made of.
     fn send(mut self, rendered: Result<Rendered, String>) {
         let Some(scrape) = self.scrape.take() else { return };
-        let Asked { request, answer } = scrape.request;
+        let Asked { answer, .. } = scrape.request;
         let (body, outcome) = match rendered {
             Ok(Rendered { body, conflicts }) => (Ok(body), Ok(conflicts)),
             Err(error) => (Err(Failed), Err(error)),
@@ -198,10 +198,9 @@ impl Rendering<'_> {
             Err(_) => self.engine.counts.encoding_failed(),
         }
         let _ = answer.send(body); // the client may have gone
-        let whole = request.collectors.is_none() && request.names.is_none();
         let mut state = lock(&self.engine.state);
         state.kept.take_back(scrape.parts);
-        let news = state.known.learn(outcome, whole);
+        let news = state.known.learn(outcome);
         drop(state);
         news.say();
     }

@@ -1,0 +1,44 @@
+//! Samples that are taken back where their source fails.
+
+use super::Sink;
+
+/// How much a family held when an attempt began.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    text: usize,
+    keys: usize,
+    samples: usize,
+    in_order: bool,
+}
+
+impl Sink {
+    /// Calls `put`. Where it fails, the samples that it has put are taken back, so that another
+    /// source may put the same series.
+    ///
+    /// # Errors
+    /// That of `put`.
+    pub fn attempt<E>(&mut self, put: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.clear();
+        marks.extend(self.families.iter().map(|family| Mark {
+            text: family.text.len(),
+            keys: family.keys.len(),
+            samples: family.samples.len(),
+            in_order: family.in_order,
+        }));
+        let result = put(self);
+        if result.is_err() {
+            let none = Mark { text: 0, keys: 0, samples: 0, in_order: true };
+            // Families that are new come after those that were there.
+            let marks = marks.iter().copied().chain(std::iter::repeat(none));
+            for (family, mark) in self.families.iter_mut().zip(marks) {
+                family.text.truncate(mark.text);
+                family.keys.truncate(mark.keys);
+                family.samples.truncate(mark.samples);
+                family.in_order = mark.in_order;
+            }
+        }
+        self.marks = marks;
+        result
+    }
+}

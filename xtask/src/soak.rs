@@ -1,0 +1,337 @@
+//! `cargo xtask soak`: scrapes without pause while interfaces, namespaces, mounts and neighbours
+//! come and go, and compares the last minute with the first.
+//!
+//! In namespaces of its own, of the network and of mounts, which end with it. Only the tables of
+//! neighbours are those of the whole machine; their thresholds stay as they are. Programs that run
+//! at the same time disturb the figures: the processor's time for a scrape says more than their
+//! number.
+
+#![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
+#![expect(clippy::print_stdout, reason = "prints its table")]
+
+use crate::cgroup::Cgroup;
+use anyhow::{Context as _, Result, bail, ensure};
+use procfs::process::Process;
+use std::{
+    fmt::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::channel,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+const USAGE: &str = "\
+usage: cargo xtask soak --exporter PATH [--minutes N] [--flag FLAG]…
+  as root; ten minutes unless told.";
+
+/// Set while the soak goes on in namespaces of its own.
+const INSIDE: &str = "SOAK_INSIDE";
+
+/// Collectors that are off by default and ask for links, mounts or neighbours.
+const FLAGS: [&str; 4] = [
+    "--collector.network_route",
+    "--collector.mountstats",
+    "--collector.netdev.address-info",
+    "--collector.neighbour.namespaces",
+];
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct Options {
+    exporter: PathBuf,
+    minutes: u32,
+    flags: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let options = options(arguments)?;
+    if std::env::var_os(INSIDE).is_some() {
+        return soak(&options);
+    }
+    let status = Command::new("unshare")
+        .args(["--net", "--mount", "--propagation=private", "--"])
+        .arg(std::env::current_exe()?)
+        .arg("soak")
+        .args(arguments)
+        .env(INSIDE, "1")
+        .status()
+        .context("unshare")?;
+    ensure!(status.success(), "the soak ended: {status}");
+    Ok(())
+}
+
+fn options(arguments: &[&str]) -> Result<Options> {
+    let (mut exporter, mut minutes, mut flags) = (None, 10, Vec::new());
+    let mut rest = arguments.iter();
+    while let Some(&name) = rest.next() {
+        let Some(&value) = rest.next() else { bail!("{name}: no value\n{USAGE}") };
+        match name {
+            "--exporter" => exporter = Some(value.into()),
+            "--minutes" => minutes = value.parse().context(USAGE)?,
+            "--flag" => flags.push(value.to_owned()),
+            _ => bail!("{name}: no such option\n{USAGE}"),
+        }
+    }
+    ensure!(minutes >= 2, "the first minute and the last are compared: at least 2\n{USAGE}");
+    Ok(Options { exporter: exporter.context(USAGE)?, minutes, flags })
+}
+
+/// In the namespaces.
+fn soak(options: &Options) -> Result<()> {
+    // An interface that stays all the time.
+    batch(
+        "link set lo up\n\
+         link add s0 type veth peer name s1\n\
+         addr add 10.0.0.1/16 dev s0\n\
+         addr add fd00:1::1/64 dev s0 nodad\n\
+         link set s0 up\n\
+         link set s1 up\n",
+    )?;
+    // The sysfs of this namespace, for netclass; the cgroups are below the other.
+    let sysfs = tempfile::tempdir()?;
+    let path = sysfs.path().to_str().context("a path that is no text")?;
+    command("mount", &["-t", "sysfs", "sysfs", path])?;
+    let exporter = Exporter::start(options, path)?;
+    let churn = Churn::start();
+    // Buffers grow to the size that the churn takes.
+    let _ = exporter.measure(Duration::from_secs(10))?;
+    println!(
+        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB | descriptors \
+         | map entries | turns of the churn |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|---|---:|");
+    let mut all = Vec::new();
+    for minute in 1..=options.minutes {
+        let turns = churn.turns.load(Relaxed);
+        let figures = exporter.measure(MINUTE)?;
+        println!(
+            "| {minute} | {:.1} | {:.2} | {:.1} | {:.1} | {} | {} | {} |",
+            figures.rate,
+            figures.cpu,
+            figures.resident,
+            figures.charged,
+            figures.descriptors,
+            figures.maps,
+            churn.turns.load(Relaxed) - turns
+        );
+        all.push(figures);
+    }
+    churn.stop()?;
+    let errors = exporter.errors.load(Relaxed);
+    println!("\n{errors} ERROR lines");
+    let (first, last) = (all.first().context("no minute")?, all.last().context("no minute")?);
+    ensure!(errors == 0, "the exporter has logged errors");
+    // Others may use the machine: one of the two is enough.
+    ensure!(
+        last.rate >= 0.9 * first.rate || last.cpu <= 1.1 * first.cpu,
+        "the scrapes have become slower"
+    );
+    ensure!(last.resident <= first.resident * 1.1 + 1.0, "the memory has grown");
+    ensure!(last.descriptors <= first.descriptors + 8, "the descriptors have grown");
+    Ok(())
+}
+
+/// The figures of a minute.
+struct Figures {
+    /// Scrapes in a second.
+    rate: f64,
+    /// Milliseconds a scrape, of all threads, in user mode and in the kernel.
+    cpu: f64,
+    /// MiB at the end.
+    resident: f64,
+    /// MiB at the end with the kernel's and the children's; 0 where there are no cgroups.
+    charged: f64,
+    descriptors: usize,
+    /// Elements of each map at the end.
+    maps: String,
+}
+
+/// The exporter; ended when dropped.
+struct Exporter {
+    child: Child,
+    url: String,
+    client: ureq::Agent,
+    errors: Arc<AtomicU64>,
+    /// Dropped after the child's end.
+    cgroup: Option<Cgroup>,
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Exporter {
+    fn start(options: &Options, sysfs: &str) -> Result<Self> {
+        let cgroup = Cgroup::new("soak");
+        let mut child = Cgroup::command(cgroup.as_ref(), &options.exporter)
+            .args(FLAGS)
+            .arg(format!("--path.sysfs={sysfs}"))
+            .args(&options.flags)
+            .arg("--web.listen-address=127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| options.exporter.display().to_string())?;
+        let log = BufReader::new(child.stderr.take().context("no log")?);
+        let (tell, address) = channel();
+        let errors = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&errors);
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
+                    let _ = tell.send(address.to_owned());
+                }
+                if !line.contains("level=INFO") {
+                    println!("{line}");
+                }
+                if line.contains("level=ERROR") {
+                    counted.fetch_add(1, Relaxed);
+                }
+            }
+        });
+        let timeout = Some(Duration::from_secs(30));
+        let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();
+        let address = address.recv_timeout(Duration::from_secs(20)).context("it does not serve")?;
+        Ok(Self { child, url: format!("http://{address}/metrics"), client, errors, cgroup })
+    }
+
+    fn scrape(&self) -> Result<String> {
+        let mut answer = self.client.get(&self.url).call()?;
+        Ok(answer.body_mut().with_config().limit(u64::MAX).read_to_string()?)
+    }
+
+    /// Scrapes without pause.
+    fn measure(&self, time: Duration) -> Result<Figures> {
+        let process = Process::new(i32::try_from(self.child.id())?)?;
+        let cpu = || -> Result<f64> {
+            let stat = process.stat()?;
+            Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+        };
+        let (begin, before, mut scrapes, mut text) = (Instant::now(), cpu()?, 0.0, String::new());
+        while begin.elapsed() < time {
+            text = self.scrape()?;
+            scrapes += 1.0;
+        }
+        let maps = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("node_bpf_map_entries{map=\""))
+            .fold(String::new(), |all, line| all + &line.replace("\"}", "") + " ");
+        Ok(Figures {
+            rate: scrapes / begin.elapsed().as_secs_f64(),
+            cpu: (cpu()? - before) * 1e3 / scrapes,
+            resident: process.status()?.vmrss.unwrap_or_default() as f64 / 1024.0,
+            charged: self.cgroup.as_ref().map_or(Ok(0.0), Cgroup::charged)?,
+            descriptors: process.fd_count()?,
+            maps: maps.trim().to_owned(),
+        })
+    }
+}
+
+/// Threads that make things come and go.
+struct Churn {
+    stop: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
+    threads: Vec<thread::JoinHandle<Result<()>>>,
+}
+
+impl Churn {
+    fn start() -> Self {
+        let mut churn = Self { stop: Arc::default(), turns: Arc::default(), threads: Vec::new() };
+        for turn in [links, neighbours, namespaces, mounts] {
+            let (stop, turns) = (Arc::clone(&churn.stop), Arc::clone(&churn.turns));
+            churn.threads.push(thread::spawn(move || {
+                for n in 0_u32.. {
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                    turn(n)?;
+                    turns.fetch_add(1, Relaxed);
+                    // Half of the time is the exporter's.
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Ok(())
+            }));
+        }
+        churn
+    }
+
+    fn stop(self) -> Result<()> {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            thread.join().map_err(|_| anyhow::anyhow!("the churn panicked"))??;
+        }
+        Ok(())
+    }
+}
+
+/// Interfaces with addresses, routes and neighbours, made and removed.
+fn links(turn: u32) -> Result<()> {
+    let mut lines = String::new();
+    for n in 0..8 {
+        let (a, b) = (format!("a{turn}x{n}"), format!("b{turn}x{n}"));
+        write!(
+            lines,
+            "link add {a} type veth peer name {b}\n\
+             addr add 10.1.{n}.1/24 dev {a}\n\
+             link set {a} up\n\
+             link set {b} up\n\
+             route add 10.2.{n}.0/24 via 10.1.{n}.2\n\
+             neigh add 10.1.{n}.2 lladdr 02:00:00:00:00:02 dev {a}\n"
+        )?;
+    }
+    batch(&lines)?;
+    batch(&(0..8).fold(String::new(), |lines, n| format!("{lines}link del a{turn}x{n}\n")))
+}
+
+/// Neighbours on an interface that stays.
+fn neighbours(turn: u32) -> Result<()> {
+    let first = turn % 4 * 100;
+    for (what, rest) in [("replace", " lladdr 02:00:00:00:00:01 nud permanent"), ("del", "")] {
+        let lines = (first..first + 100).fold(String::new(), |lines, n| {
+            format!("{lines}neigh {what} 10.0.{}.{} dev s0{rest}\n", n / 250 + 1, n % 250)
+        });
+        batch(&lines)?;
+    }
+    Ok(())
+}
+
+/// A namespace with an interface and a neighbour, which ends with its process.
+fn namespaces(_: u32) -> Result<()> {
+    let lines = "link add x type veth peer name y\n\
+                 link set x up\n\
+                 link set y up\n\
+                 neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev x nud permanent\n";
+    feed(Command::new("unshare").args(["--net", "--", "ip", "-batch", "-"]), lines)
+}
+
+fn mounts(turn: u32) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().to_str().context("a path that is no text")?;
+    command("mount", &["-t", "tmpfs", "-o", "size=1m", &format!("soak{turn}"), path])?;
+    command("umount", &[path])
+}
+
+fn batch(lines: &str) -> Result<()> {
+    feed(Command::new("ip").args(["-batch", "-"]), lines)
+}
+
+fn feed(command: &mut Command, lines: &str) -> Result<()> {
+    let mut child = command.stdin(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
+    ensure!(child.wait()?.success(), "{command:?} fails");
+    Ok(())
+}
+
+fn command(program: &str, words: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(words).status()?;
+    ensure!(status.success(), "{program} {} fails", words.join(" "));
+    Ok(())
+}
