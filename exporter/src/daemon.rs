@@ -17,6 +17,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
         let collectors = config.missing.join(",");
         tracing::warn!(collectors, "Not built yet, ignored");
     }
+    let descriptors = web::raise_descriptors();
     let host = host::Host::new(flags);
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
@@ -52,29 +53,35 @@ pub fn run(config: &cli::Config) -> Result<()> {
     });
     host::bpf::trim(); // what the command line and the patterns took while they were read
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(listeners, site))
+    runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }
 
-async fn serve(listeners: Vec<std::net::TcpListener>, site: Arc<web::Site>) -> Result<()> {
+async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    connections: usize,
+    site: Arc<web::Site>,
+) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut asked = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
     for listener in &listeners {
         let address = listener.local_addr()?.to_string();
         tracing::info!(address, "Listening on");
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let servers: Vec<_> = (listeners.into_iter())
-        .map(|listener| tokio::spawn(web::serve(listener, Arc::clone(&site), stopped.clone())))
-        .collect();
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let server = tokio::spawn(web::serve(listeners, connections, site, stopped));
+    asked().await;
     tracing::info!("Stopping");
     let _ = stop.send(true);
-    for server in servers {
-        let _ = server.await;
+    tokio::select! {
+        _ = server => {}
+        () = asked() => tracing::info!("Asked again: not waiting for scrapes"),
     }
     Ok(())
 }
