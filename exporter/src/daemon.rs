@@ -2,16 +2,27 @@
 
 use crate::{cli, collectors, host, log, privileges, scrape, web};
 use anyhow::{Context as _, Result, anyhow};
-use std::sync::Arc;
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 /// Serves what `config` asks for until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// A collector's flags contradict each other, an address cannot be bound, or eBPF is required
-/// and refused.
+/// They are logged already: a collector's flags contradict each other, an address cannot be bound, or eBPF
+/// is required and refused.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
-    log::start(flags.get(&log::LEVEL), flags.get(&log::FORMAT));
+    let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));
+    let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
+        let _ = writeln!(io::stderr(), "bpf_node_exporter: error: no thread for the log: {error}");
+    })?;
+    start(config, &log).inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+fn start(config: &cli::Config, log: &log::Log) -> Result<()> {
+    let flags = &config.flags;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting bpf_node_exporter");
     if !config.missing.is_empty() {
         let collectors = config.missing.join(",");
@@ -38,7 +49,8 @@ pub fn run(config: &cli::Config) -> Result<()> {
     privileges::drop_all_but(&host.bpf, &config.collectors);
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
-        scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat());
+        scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat())
+            .with_lost_lines(log.lost());
     let enabled = |name: &str| config.collectors.iter().any(|spec| spec.name == name);
     let site = Arc::new(web::Site {
         engine: scrape::Engine::start(collectors, threads, own),

@@ -2,7 +2,8 @@
 //!
 //! Programs are loaded and attached at the start; what they count is read through descriptors,
 //! which takes no capability since Linux 5.19. So all of them are dropped once the collectors are
-//! made and the addresses bound, before there are other threads, which would keep theirs.
+//! made and the addresses bound. Each thread has its own: those that collect are started later,
+//! and that which writes the log drops its own before all else.
 
 use rustix::{
     io::Errno,
@@ -31,6 +32,13 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
     }
     if let Err(errno) = restrict(keep) {
         tracing::warn!("capabilities cannot be dropped: {errno}");
+    }
+}
+
+/// Drops every capability of this thread, which needs none.
+pub fn drop_all() {
+    if let Err(errno) = restrict(CapabilitySet::empty()) {
+        tracing::debug!("capabilities of the log's thread cannot be dropped: {errno}");
     }
 }
 

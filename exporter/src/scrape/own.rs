@@ -13,7 +13,10 @@ use crate::{
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use rustix::process::Resource;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 static BUILD: Metric<7> = gauge(
     "node_exporter_build_info",
@@ -32,6 +35,10 @@ static REQUESTS: Metric<1> = counter(
     "Total number of scrapes by HTTP status code.",
 )
 .by(["code"]);
+static LOST_LINES: Metric = counter(
+    "process_log_lines_dropped_total",
+    "Number of log lines that were dropped because standard error could not be written.",
+);
 static CPU: Metric =
     counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
 static MAX_FDS: Metric = gauge("process_max_fds", "Maximum number of open file descriptors.");
@@ -64,6 +71,7 @@ pub struct Own {
     ok: Counter,
     unavailable: Counter,
     failed: Counter,
+    lost_lines: Arc<AtomicU64>,
 }
 
 impl Own {
@@ -83,7 +91,15 @@ impl Own {
             ok: Counter::default(),
             unavailable: Counter::default(),
             failed: Counter::default(),
+            lost_lines: Arc::default(),
         }
+    }
+
+    /// The same, with the number of lines that the log loses.
+    #[must_use]
+    pub fn with_lost_lines(mut self, lost: Arc<AtomicU64>) -> Self {
+        self.lost_lines = lost;
+        self
     }
 
     /// A scrape begins; the number of those under way, this one included.
@@ -125,6 +141,7 @@ impl Own {
         out.put(&REQUESTS, [&"200"], self.ok.get());
         out.put(&REQUESTS, [&"500"], 0);
         out.put(&REQUESTS, [&"503"], self.unavailable.get());
+        out.put(&LOST_LINES, [], self.lost_lines.load(Relaxed));
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = process.as_mut().map(|process| process.collect(out)) {
             tracing::debug!(%error, "cannot read this process's own figures");
