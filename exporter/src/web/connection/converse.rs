@@ -42,7 +42,7 @@ pub(in super::super) async fn converse(
             _ = stop.changed() => return,
         };
         if !came {
-            return;
+            break;
         }
         let before = Bytes::from(std::mem::take(&mut read));
         // In a box, so that a connection between requests does without the room for it.
@@ -225,22 +225,23 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// Reads what still comes until the client closes its side, too.
+/// Waits until the client has all that was sent and closes its side, too. What it still sends is
+/// read: the kernel would reset the connection, and the answer with it, for bytes that nobody
+/// reads.
 async fn close(place: &Place) {
     place.note(State::closes);
     let _ = rustix::net::shutdown(place.stream(), rustix::net::Shutdown::Write);
-    let read = async {
+    let end = async {
         let mut ignored = Vec::new();
-        loop {
-            place.stream().readable().await?;
-            if read_piece(place.stream(), &mut ignored)? {
-                return io::Result::Ok(());
-            }
+        while !read_piece(place.stream(), &mut ignored)? {
             ignored.clear();
+            place.stream().readable().await?;
         }
+        place.settled().await;
+        io::Result::Ok(())
     };
     tokio::select! {
-        _ = read => {}
+        _ = end => {}
         _ = place.overdue(false) => {}
     }
 }

@@ -8,7 +8,7 @@
 //! | `Answering` | has sent a request, which the handler has    | the scrape's time   | if it will send no more |
 //! | `Writing`   | has an answer ready; parts of it are written | the debt's time     | no                      |
 //! | `Flushing`  | has an answer whose end is being written     | the debt's time     | no                      |
-//! | `Closing`   | has its last answer; what it sends is read   | [`Limits::closing`] | yes                     |
+//! | `Closing`   | has been told that nothing more comes        | [`Limits::closing`] | yes                     |
 //! | `Leaving`   | has been told to give way                    | at once             | does so                 |
 //!
 //! | event                            | from                   | to                          |
@@ -25,7 +25,7 @@
 //!
 //! What a client has been sent and has not taken is its debt, whatever the phase: it begins with
 //! the first byte of an answer and ends when the kernel holds none that the client's kernel has
-//! not acknowledged. [`Limits::grace`] after its begin, the client must have taken
+//! not acknowledged; before that, `Closing` does not end. [`Limits::grace`] after its begin, the client must have taken
 //! [`Limits::pace`] bytes for each second since. A client in debt does not give way before it is
 //! behind that pace after [`Limits::patience`].
 
@@ -167,7 +167,7 @@ impl State {
 
     /// Ends the debt where the client has taken everything: `unsent` is what the kernel still
     /// holds.
-    fn settle(&mut self, unsent: u64) {
+    const fn settle(&mut self, unsent: u64) {
         if unsent == 0 && !matches!(self.phase, Phase::Writing | Phase::Flushing) {
             self.debt = None;
         }
@@ -186,9 +186,9 @@ impl State {
         match self.phase {
             Phase::Quiet => Some(limits.idle),
             Phase::Head => Some(limits.head),
-            Phase::Closing => Some(limits.closing),
+            Phase::Closing if self.debt.is_none() => Some(limits.closing),
             Phase::Leaving => Some(Duration::ZERO),
-            Phase::Answering | Phase::Writing | Phase::Flushing => None,
+            Phase::Closing | Phase::Answering | Phase::Writing | Phase::Flushing => None,
         }
     }
 
@@ -213,13 +213,13 @@ impl State {
     /// the client has said that it sends no more, as one does that has given up.
     fn turn(&self, unsent: u64, half_closed: bool, limits: &Limits, now: Instant) -> Option<Turn> {
         match (self.phase, self.debt) {
-            (Phase::Leaving, _) => None,
+            // Without a debt nothing is written.
+            (Phase::Leaving, _) | (Phase::Writing | Phase::Flushing, None) => None,
             (Phase::Answering, _) => half_closed.then_some(Turn::HalfClosed(self.since)),
             (Phase::Quiet | Phase::Head | Phase::Closing, None) => Some(Turn::Idle(self.since)),
             (_, Some(debt)) => self
                 .is_behind(unsent, limits.patience, limits.pace, now)
                 .then_some(Turn::Slow(debt.since)),
-            (Phase::Writing | Phase::Flushing, None) => None, // there is none without a debt
         }
     }
 }

@@ -226,12 +226,20 @@ impl Place {
         self.0.places.lock().all.get(&self.0.number).is_some_and(|e| e.state.phase == Phase::Quiet)
     }
 
-    /// Ends the client's debt where it has taken everything.
-    pub(super) fn settle(&self) {
-        if let Some(entry) = self.0.places.lock().all.get_mut(&self.0.number)
-            && entry.state.debt.is_some()
-        {
+    /// Ends the client's debt where it has taken everything; says whether it has.
+    pub(super) fn settle(&self) -> bool {
+        let mut taken = self.0.places.lock();
+        let Some(entry) = taken.all.get_mut(&self.0.number) else { return true };
+        if entry.state.debt.is_some() {
             entry.state.settle(unsent(&entry.stream));
+        }
+        entry.state.debt.is_none()
+    }
+
+    /// Waits until the client has taken everything.
+    pub(super) async fn settled(&self) {
+        while !self.settle() {
+            tokio::time::sleep(TICK / 10).await;
         }
     }
 

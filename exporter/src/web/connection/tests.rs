@@ -228,7 +228,7 @@ fn hyper_gets_whole_heads_and_what_is_none() {
     ] {
         assert_eq!(is_for_hyper(text), wanted, "{:?}", String::from_utf8_lossy(text));
     }
-    assert!(is_for_hyper(&[b'x'; 64 << 10]) && !is_for_hyper(&[b'x'; 1 << 10]));
+    assert!(is_for_hyper(&vec![b'x'; 64 << 10]) && !is_for_hyper(&[b'x'; 1 << 10]));
 }
 
 /// A place and the other side of its connection.
@@ -261,10 +261,10 @@ fn the_connection_idle_longest_gives_way() {
         let (used, _used) = pair(&places).await;
         // The last answer of this one is older than the begin of the others.
         used.note(|state, now| state.since = now.checked_sub(Duration::from_secs(60)).unwrap());
-        let (first, _) = tokio::join!(pair(&places), async { drop(leaves(used).await) });
+        let (first, ()) = tokio::join!(pair(&places), async { drop(leaves(used).await) });
         silent.note(State::came); // part of a head is no request
         first.0.note(State::requested);
-        let (second, _) = tokio::join!(pair(&places), async { drop(leaves(silent).await) });
+        let (second, ()) = tokio::join!(pair(&places), async { drop(leaves(silent).await) });
         second.0.note(State::requested);
         assert_eq!(places.phases(), [Answering; 3]);
     });
@@ -283,7 +283,7 @@ fn a_new_connection_waits_where_all_are_busy() {
         busy.note(State::buffered);
         busy.note(State::flushed);
         busy.settle();
-        let (next, _) = tokio::join!(next, async { drop(leaves(busy).await) });
+        let (next, ()) = tokio::join!(next, async { drop(leaves(busy).await) });
         drop(next);
         places.empty().await;
     });
@@ -359,6 +359,22 @@ fn who_does_not_take_an_answer_is_reset() {
             assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         });
     }
+}
+
+#[test]
+fn who_takes_the_last_answer_has_time_for_it() {
+    let limits = Limits { closing: Duration::from_millis(1), ..Limits::DEFAULT };
+    run(async {
+        let places = Places::new(1, limits);
+        let (place, mut client) = pair(&places).await;
+        write(&place, 1 << 20).await;
+        place.note(State::closes);
+        let waited = tokio::time::timeout(Duration::from_millis(100), place.overdue(false)).await;
+        assert!(waited.is_err(), "{waited:?}");
+        let reader = std::thread::spawn(move || client.read_exact(&mut vec![0; 1 << 20]).unwrap());
+        assert_eq!(place.overdue(false).await, "closed");
+        reader.join().unwrap();
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rustix::{
 };
 
 /// `SIOCOUTQ`, of `include/uapi/linux/sockios.h`, by the name that it has for terminals.
-#[expect(clippy::useless_conversion, clippy::unnecessary_cast, reason = "libc's type varies")]
+#[expect(clippy::cast_possible_truncation, reason = "a number of 16 bits, whatever libc's type")]
 const UNSENT: Opcode = libc::TIOCOUTQ as Opcode;
 
 /// Bytes that were written and that the other side's kernel has not acknowledged; 0 where the
