@@ -13,6 +13,7 @@
 //! that are in it; then it is empty and has room. Lines that cannot be written (the reader of a
 //! pipe has gone, a disk is full) are lost, too, and said with the next line that comes.
 
+use memchr::memchr_iter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     io::{self, Write},
@@ -111,7 +112,7 @@ impl Queue {
                 text.push_str(&say_lost(lost));
             }
             if let Err(unwritten) = write(&mut out, text.as_bytes()) {
-                let lines = unwritten.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                let lines = memchr_iter(b'\n', unwritten).count() as u64;
                 // The line about lost lines is none of them, but they are still to be said.
                 let lines = lines.saturating_sub(u64::from(lost > 0));
                 self.lock().lost += lines + lost;

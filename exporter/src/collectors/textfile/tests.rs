@@ -239,7 +239,8 @@ fn only_regular_files_up_to_a_size_are_read() {
 
 #[test]
 fn a_file_is_read_in_pieces_of_any_length() {
-    let lines: String = (0..20_000).map(|n| format!("x{{n=\"{n}\"}} {n}\n")).collect();
+    let lines: Vec<String> = (0..20_000).map(|n| format!("x{{n=\"{n}\"}} {n}\n")).collect();
+    let lines = lines.concat();
     let long = format!("y{{a=\"{}\"}} 1\n", "é".repeat(100_000));
     let machine = Machine::new().with("a.prom", format!("{long}{lines}{long}"));
     let content = read(&machine.path().join("a.prom"), 0).unwrap();
@@ -251,7 +252,8 @@ fn a_file_is_read_in_pieces_of_any_length() {
 
 #[test]
 fn labels_that_differ_from_line_to_line_do_not_multiply() {
-    let lines: String = (0..2_000).map(|n| format!("x{{l{n}=\"\"}} 1\n")).collect();
+    let lines: Vec<String> = (0..2_000).map(|n| format!("x{{l{n}=\"\"}} 1\n")).collect();
+    let lines = lines.concat();
     let text = run(&[("a/x.prom", &lines), ("a/y.prom", "y 1\n")], &["a"]);
     assert!(text.contains("\ny 1\n") && !text.contains("x{"), "{}", text.len());
     assert!(text.contains("node_textfile_scrape_error 1"));

@@ -82,21 +82,23 @@ fn what_cannot_be_written_is_lost() {
     assert_eq!(lost(&queue), 3);
 }
 
+/// Takes half of what it is given, as a pipe may.
+struct Out(mpsc::Sender<u8>);
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let some = bytes.len().div_ceil(2);
+        bytes.iter().take(some).try_for_each(|&b| self.0.send(b)).map_err(io::Error::other)?;
+        Ok(some)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn lines_of_many_threads_come_out_whole() {
     let queue = Queue::default();
     let (sender, written) = mpsc::channel();
-    struct Out(mpsc::Sender<u8>);
-    impl Write for Out {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let some = bytes.len().div_ceil(2); // as a pipe may
-            bytes.iter().take(some).try_for_each(|&b| self.0.send(b)).map_err(io::Error::other)?;
-            Ok(some)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     queue.write_to(Out(sender), || {}, |lost| format!("{lost} lost\n")).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {

@@ -67,7 +67,7 @@ impl Family {
     }
 
     /// How many labels all samples have, and how many they would have if each had all names.
-    pub fn labels(&self) -> (usize, usize) {
+    pub const fn labels(&self) -> (usize, usize) {
         (self.pairs.len(), self.samples.len().saturating_mul(self.names.len()))
     }
 
