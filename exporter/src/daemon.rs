@@ -10,8 +10,8 @@ use std::{
 /// Serves what `config` asks for until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// They are logged already: a collector's flags contradict each other, an address cannot be bound, or eBPF
-/// is required and refused.
+/// A collector's flags contradict each other, an address cannot be bound, or eBPF is required
+/// and refused: all logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
     let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));

@@ -30,8 +30,9 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
             keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
         }
     }
-    if let Err(errno) = restrict(keep) {
-        tracing::warn!("capabilities cannot be dropped: {errno}");
+    match restrict(keep) {
+        Ok(kept) => tracing::debug!("capabilities left: {kept:?}"),
+        Err(errno) => tracing::warn!("capabilities cannot be dropped: {errno}"),
     }
 }
 
@@ -46,7 +47,8 @@ fn needed(collectors: &[&Spec]) -> CapabilitySet {
     collectors.iter().fold(CapabilitySet::empty(), |keep, spec| keep | spec.capabilities)
 }
 
-fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
+/// Returns what is left.
+fn restrict(keep: CapabilitySet) -> Result<CapabilitySet, Errno> {
     set_no_new_privs(true)?;
     let has = capabilities(None)?;
     // Dropping from the bounding set takes a capability itself; without it there is no need to,
@@ -65,8 +67,7 @@ fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
     let left =
         CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, left)?;
-    tracing::debug!("capabilities left: {kept:?}");
-    Ok(())
+    Ok(kept)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The log: lines on standard error in node_exporter's two forms, logfmt and JSON.
 //!
-//! Whoever logs does not wait for standard error: see [`queue`].
+//! Whoever logs does not wait for standard error: see `queue.rs`.
 
 mod line;
 mod queue;

@@ -126,11 +126,12 @@ impl Places {
             return;
         }
         let now = Instant::now();
-        let turn = |(&number, entry): (&u64, &Entry)| {
+        let turn = |(&number, entry): (&u64, &mut Entry)| {
             let owed = entry.state.debt.map_or(0, |_| unsent(&entry.stream));
+            entry.state.settle(owed);
             Some((entry.state.turn(owed, false, &self.limits, now)?, number))
         };
-        let first = taken.all.iter().filter_map(turn).min();
+        let first = taken.all.iter_mut().filter_map(turn).min();
         let first = first.or_else(|| first_half_closed(taken, None, &self.limits));
         if let Some((_, number)) = first {
             expel(taken, number);

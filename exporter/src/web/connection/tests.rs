@@ -282,7 +282,6 @@ fn a_new_connection_waits_where_all_are_busy() {
         busy.note(State::answered);
         busy.note(State::buffered);
         busy.note(State::flushed);
-        busy.settle();
         let (next, ()) = tokio::join!(next, async { drop(leaves(busy).await) });
         drop(next);
         places.empty().await;
