@@ -2,21 +2,33 @@
 
 use crate::{cli, collectors, host, log, privileges, scrape, web};
 use anyhow::{Context as _, Result, anyhow};
-use std::sync::Arc;
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 /// Serves what `config` asks for until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// A collector's flags contradict each other, an address cannot be bound, or eBPF is required
-/// and refused.
+/// and refused: all logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
-    log::start(flags.get(&log::LEVEL), flags.get(&log::FORMAT));
+    let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));
+    let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
+        let _ = writeln!(io::stderr(), "bpf_node_exporter: error: no thread for the log: {error}");
+    })?;
+    start(config, &log).inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+fn start(config: &cli::Config, log: &log::Log) -> Result<()> {
+    let flags = &config.flags;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting bpf_node_exporter");
     if !config.missing.is_empty() {
         let collectors = config.missing.join(",");
         tracing::warn!(collectors, "Not built yet, ignored");
     }
+    let descriptors = web::raise_descriptors();
     let host = host::Host::new(flags);
     host.bpf.keep(privileges::restrict); // there is one thread yet
     if flags.get(&host::bpf::REQUIRED) {
@@ -39,7 +51,8 @@ pub fn run(config: &cli::Config) -> Result<()> {
     privileges::drop_all_but(&host.bpf, &config.collectors);
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
-        scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat());
+        scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat())
+            .with_lost_lines(log.lost());
     let enabled = |name: &str| config.collectors.iter().any(|spec| spec.name == name);
     let site = Arc::new(web::Site {
         engine: scrape::Engine::start(collectors, threads, own),
@@ -55,29 +68,35 @@ pub fn run(config: &cli::Config) -> Result<()> {
     });
     host::bpf::trim(); // what the command line and the patterns took while they were read
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(listeners, site))
+    runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }
 
-async fn serve(listeners: Vec<std::net::TcpListener>, site: Arc<web::Site>) -> Result<()> {
+async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    connections: usize,
+    site: Arc<web::Site>,
+) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut asked = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
     for listener in &listeners {
         let address = listener.local_addr()?.to_string();
         tracing::info!(address, "Listening on");
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let servers: Vec<_> = (listeners.into_iter())
-        .map(|listener| tokio::spawn(web::serve(listener, Arc::clone(&site), stopped.clone())))
-        .collect();
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let server = tokio::spawn(web::serve(listeners, connections, site, stopped));
+    asked().await;
     tracing::info!("Stopping");
     let _ = stop.send(true);
-    for server in servers {
-        let _ = server.await;
+    tokio::select! {
+        _ = server => {}
+        () = asked() => tracing::info!("Asked again: not waiting for scrapes"),
     }
     Ok(())
 }

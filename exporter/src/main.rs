@@ -12,10 +12,7 @@ fn main() -> ExitCode {
         }
         Ok(Ask::Serve(config)) => match exporter::daemon::run(&config) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!("{error:#}");
-                ExitCode::FAILURE
-            }
+            Err(_logged) => ExitCode::FAILURE,
         },
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "bpf_node_exporter: error: {error}");

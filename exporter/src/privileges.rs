@@ -2,8 +2,9 @@
 //!
 //! Programs are loaded and attached at the start; what they count is read through descriptors,
 //! which takes no capability since Linux 5.19. More room for them later is had from another process
-//! ([`Bpf::keep`]). So all of them are dropped once the collectors are
-//! made and the addresses bound, before there are other threads, which would keep theirs.
+//! ([`Bpf::keep`]). So all of them are dropped once the collectors are made and the addresses
+//! bound. Each thread has its own: those that collect are started later, and the thread that writes
+//! the log drops its own before all else.
 
 use rustix::{
     io::Errno,
@@ -30,8 +31,16 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
             keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
         }
     }
-    if let Err(errno) = restrict(keep) {
-        tracing::warn!("capabilities cannot be dropped: {errno}");
+    match restrict(keep) {
+        Ok(kept) => tracing::debug!("capabilities left: {kept:?}"),
+        Err(errno) => tracing::warn!("capabilities cannot be dropped: {errno}"),
+    }
+}
+
+/// Drops every capability of this thread, which needs none.
+pub fn drop_all() {
+    if let Err(errno) = restrict(CapabilitySet::empty()) {
+        tracing::debug!("capabilities of the log's thread cannot be dropped: {errno}");
     }
 }
 
@@ -40,11 +49,11 @@ fn needed(collectors: &[&Spec]) -> CapabilitySet {
 }
 
 /// Drops every capability of this thread but these, and makes sure that none is gained by running
-/// another program.
+/// another program. Returns the capabilities that are left.
 ///
 /// # Errors
 /// What the kernel refuses.
-pub fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
+pub fn restrict(keep: CapabilitySet) -> Result<CapabilitySet, Errno> {
     set_no_new_privs(true)?;
     let has = capabilities(None)?;
     // Dropping from the bounding set takes a capability itself; without it there is no need to,
@@ -63,8 +72,7 @@ pub fn restrict(keep: CapabilitySet) -> Result<(), Errno> {
     let left =
         CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, left)?;
-    tracing::debug!("capabilities left: {kept:?}");
-    Ok(())
+    Ok(kept)
 }
 
 #[cfg(test)]

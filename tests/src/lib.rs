@@ -11,10 +11,11 @@ pub mod namespace;
 pub mod thresholds;
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
     sync::OnceLock,
     time::Duration,
 };
@@ -53,6 +54,15 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: String,
+    /// What it logs from then on, where nobody reads it.
+    log: Option<BufReader<ChildStderr>>,
+}
+
+/// A command that becomes the program under the limits of these options of `ulimit`.
+fn limited(ulimit: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {ulimit}; exec \"$@\""), "sh"]).arg(program()).args(args);
+    command
 }
 
 impl Server {
@@ -61,7 +71,15 @@ impl Server {
     /// # Panics
     /// It ends instead.
     pub fn start(args: &[&str]) -> Self {
-        Self::from(Command::new(program()).args(args))
+        Self::start_with_limits("", args)
+    }
+
+    /// The same, under the limits that these options of `ulimit` set.
+    ///
+    /// # Panics
+    /// It ends instead.
+    pub fn start_with_limits(ulimit: &str, args: &[&str]) -> Self {
+        Self::from(&mut limited(ulimit, args))
     }
 
     /// As [`Server::start`], by a command that becomes the program and has all its arguments but
@@ -70,8 +88,27 @@ impl Server {
     /// # Panics
     /// It ends instead.
     pub fn from(command: &mut Command) -> Self {
+        let mut server = Self::listen(command);
+        let mut log = server.log.take();
+        std::thread::spawn(move || {
+            log.as_mut().map(|log| std::io::copy(log, &mut std::io::sink()))
+        });
+        server
+    }
+
+    /// As [`Server::start_with_limits`], with a pipe as its standard error that nobody reads once
+    /// it listens.
+    ///
+    /// # Panics
+    /// It ends instead.
+    pub fn start_unread(ulimit: &str, args: &[&str]) -> Self {
+        Self::listen(&mut limited(ulimit, args))
+    }
+
+    fn listen(command: &mut Command) -> Self {
         let mut child = command
             .arg("--web.listen-address=127.0.0.1:0")
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -84,10 +121,17 @@ impl Server {
             let line = seen.split_at(begin).1;
             if let Some((_, address)) = line.trim().split_once("msg=\"Listening on\" address=") {
                 let address = address.to_owned();
-                std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-                return Self { child, address };
+                return Self { child, address, log: Some(log) };
             }
         }
+    }
+
+    /// The unread end of its standard error.
+    ///
+    /// # Panics
+    /// It is read already.
+    pub const fn log(&mut self) -> BufReader<ChildStderr> {
+        self.log.take().expect("an unread log")
     }
 
     /// A connection to it.
@@ -147,15 +191,31 @@ impl Server {
             .count()
     }
 
+    /// Sends it a signal, by the name that kill(1) has for it.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let killed = Command::new("kill").args([&signal, &pid]).status().expect("kill");
+        assert!(killed.success());
+    }
+
+    /// Waits for its end and returns its exit status.
+    ///
+    /// # Panics
+    /// It cannot be waited for.
+    pub fn end(mut self) -> Option<i32> {
+        self.child.wait().expect("its end").code()
+    }
+
     /// Asks it to stop and returns its exit status.
     ///
     /// # Panics
     /// It cannot be waited for.
-    pub fn stop(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
-        assert!(killed.success());
-        self.child.wait().expect("its end").code()
+    pub fn stop(self) -> Option<i32> {
+        self.signal("TERM");
+        self.end()
     }
 }
 
@@ -163,5 +223,48 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A machine on which the collector `loadavg` hangs until the test lets it fail.
+#[derive(Debug)]
+pub struct Hung(tempfile::TempDir, OnceLock<File>);
+
+impl Default for Hung {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Hung {
+    /// The machine: its `loadavg` is a pipe, which nobody opens to write into it.
+    ///
+    /// # Panics
+    /// There is no temporary folder.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        nix::unistd::mkfifo(&folder.path().join("loadavg"), nix::sys::stat::Mode::S_IRWXU)
+            .expect("a pipe");
+        Self(folder, OnceLock::new())
+    }
+
+    /// An exporter with that collector and `uname`, which does not wait.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn server(&self, args: &[&str]) -> Server {
+        let procfs = format!("--path.procfs={}", self.0.path().display());
+        let own = ["--collector.disable-defaults", "--collector.loadavg", "--collector.uname"];
+        Server::start(&[&own[..], &["--no-bpf", &procfs], args].concat())
+    }
+
+    /// Lets the collector go on: it fails, as it does from then on, as a pipe is no file.
+    ///
+    /// # Panics
+    /// The pipe is gone.
+    pub fn answer(&self) {
+        let path = self.0.path().join("loadavg");
+        let pipe = File::options().read(true).write(true).open(path);
+        self.1.set(pipe.expect("the pipe")).expect("the first answer");
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP as node_exporter speaks it, over a real socket.
 
 use std::io::{Read as _, Write as _};
-use tests::Server;
+use tests::{Hung, Server};
 
 fn two() -> Server {
     Server::start(&[
@@ -69,24 +69,30 @@ fn heads_are_node_exporters() {
 
 #[test]
 fn requests_past_the_limit_are_refused_and_counted() {
-    let server = Server::start(&["--web.max-requests=1", "--no-bpf"]);
-    let answers: Vec<(String, String)> = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..40).map(|_| scope.spawn(|| server.get("/metrics"))).collect();
-        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
-    });
-    for (status, text) in &answers {
-        match status.as_str() {
-            "200" => assert!(text.contains("node_load1")),
-            "503" => {
-                assert_eq!(text, "Limit of concurrent requests reached (1), try again later.\n");
-            }
-            other => panic!("status {other}"),
+    let hung = Hung::new();
+    let server = hung.server(&["--web.max-requests=2"]);
+    let (sender, answers) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            let (server, sender) = (&server, sender.clone());
+            scope.spawn(move || sender.send(server.get("/metrics")).unwrap());
         }
+        // Two wait for the collector that hangs.
+        for _ in 0..3 {
+            let refused = "Limit of concurrent requests reached (2), try again later.\n";
+            assert_eq!(answers.recv().unwrap(), ("503".into(), refused.into()));
+        }
+        hung.answer();
+        for _ in 0..2 {
+            let (status, text) = answers.recv().unwrap();
+            assert!(status == "200" && text.contains("\nnode_uname_info{"), "{status} {text}");
+        }
+    });
+    let (_, text) = server.get("/metrics?collect[]=uname");
+    for counted in ["{code=\"200\"} 2\n", "{code=\"503\"} 3\n"] {
+        let line = format!("\npromhttp_metric_handler_requests_total{counted}");
+        assert!(text.contains(&line), "{text}");
     }
-    let refused = answers.iter().filter(|(status, _)| status == "503").count();
-    let (_, text) = server.get("/metrics");
-    let counted = format!("promhttp_metric_handler_requests_total{{code=\"503\"}} {refused}\n");
-    assert!(text.contains(&counted), "{text}");
 }
 
 #[test]

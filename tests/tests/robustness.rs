@@ -1,11 +1,14 @@
 //! No collector may panic, whatever the files contain; an error names the file.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use exporter::{
+    collector::{Collector, Spec},
     collectors::ALL,
     error::Error,
-    testing::{collect, fixture, golden_flags},
+    exposition::Sink,
+    host::Host,
+    testing::{collect, fixture, flags as parse_flags, golden_flags},
 };
 use std::{fs, path::Path};
 
@@ -55,37 +58,86 @@ fn lines(text: &[u8], replace: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     lines.join(&b'\n')
 }
 
-/// Runs every collector on a machine like the baseline, each of whose files `spoil` has changed.
-fn run(name: &str, spoil: &dyn Fn(Vec<u8>) -> Vec<u8>) {
-    let machine = tempfile::tempdir().unwrap();
-    copy(&fixture("baseline"), machine.path(), spoil);
-    let flags = golden_flags(machine.path());
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    for spec in ALL {
-        let (text, result) = collect(spec, machine.path(), &flags);
-        assert!(text.is_empty() || text.ends_with('\n'), "{name}: {}", spec.name);
-        if let Err(error @ (Error::Read { .. } | Error::Parse { .. })) = result {
-            let said = error.to_string();
-            let place = machine.path().display().to_string();
-            assert!(said.contains(&place), "{name}: {}: {said} names no file", spec.name);
+/// A machine like the baseline, and collectors that know it from before its files are spoiled.
+struct Trial {
+    machine: tempfile::TempDir,
+    flags: Vec<String>,
+    known: Vec<(&'static Spec, Box<dyn Collector>, Sink)>,
+}
+
+impl Trial {
+    fn new() -> Self {
+        let machine = tempfile::tempdir().unwrap();
+        copy(&fixture("baseline"), machine.path(), &|text| text);
+        let flags = golden_flags(machine.path());
+        let parsed = parse_flags(&flags);
+        let host = Host::new(&parsed);
+        let new =
+            |spec: &'static Spec| (spec, (spec.new)(&host, &parsed).unwrap(), Sink::default());
+        let mut trial = Self { machine, flags, known: ALL.iter().copied().map(new).collect() };
+        trial.recover("at first");
+        trial
+    }
+
+    /// Runs every collector on the machine with files that `spoil` has changed, under the
+    /// descriptors that the known ones keep.
+    fn run(&mut self, name: &str, spoil: &dyn Fn(Vec<u8>) -> Vec<u8>) {
+        let machine = self.machine.path();
+        copy(&fixture("baseline"), machine, spoil);
+        for (spec, collector, sink) in &mut self.known {
+            check(name, spec.name, machine, collect_into(collector.as_mut(), sink));
         }
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        for spec in ALL {
+            let (text, result) = collect(spec, machine, &flags);
+            assert!(text.is_empty() || text.ends_with('\n'), "{name}: {}", spec.name);
+            check(name, spec.name, machine, result);
+        }
+    }
+
+    /// Once the files are right again, so are the collectors.
+    fn recover(&mut self, name: &str) {
+        copy(&fixture("baseline"), self.machine.path(), &|text| text);
+        for (spec, collector, sink) in &mut self.known {
+            let again = collect_into(collector.as_mut(), sink);
+            again.unwrap_or_else(|error| panic!("{name}: {}: {error}", spec.name));
+            assert!(sink.families().next().is_some(), "{name}: {} puts nothing", spec.name);
+        }
+    }
+}
+
+/// What was read for the scrape before is not read for this one.
+fn collect_into(collector: &mut dyn Collector, sink: &mut Sink) -> Result<(), Error> {
+    sink.begin(sink.scrape() + 1);
+    collector.collect(sink)
+}
+
+/// An error about a file names it.
+fn check(name: &str, collector: &str, machine: &Path, result: Result<(), Error>) {
+    if let Err(error @ (Error::Read { .. } | Error::Parse { .. })) = result {
+        let said = error.to_string();
+        let place = machine.display().to_string();
+        assert!(said.contains(&place), "{name}: {collector}: {said} names no file");
     }
 }
 
 #[test]
 fn spoiled_files_are_errors_and_never_panics() {
+    let mut trial = Trial::new();
     for (name, spoil) in SPOILED {
-        run(name, spoil);
+        trial.run(name, spoil);
+        trial.recover(name);
     }
 }
 
 #[test]
 fn files_may_end_after_any_line_and_within_it() {
+    let mut trial = Trial::new();
     for n in 0..32 {
-        run(&format!("{n} lines"), &|text| {
+        trial.run(&format!("{n} lines"), &|text| {
             text.split_inclusive(|&b| b == b'\n').take(n).flatten().copied().collect()
         });
-        run(&format!("{n} lines and a half"), &|text| {
+        trial.run(&format!("{n} lines and a half"), &|text| {
             let mut lines = text.split_inclusive(|&b| b == b'\n');
             let mut cut = lines.by_ref().take(n).collect::<Vec<_>>().concat();
             let next = lines.next().unwrap_or_default();
@@ -93,6 +145,7 @@ fn files_may_end_after_any_line_and_within_it() {
             cut
         });
     }
+    trial.recover("at last");
 }
 
 #[test]
@@ -107,6 +160,9 @@ fn copy(from: &Path, to: &Path, spoil: &dyn Fn(Vec<u8>) -> Vec<u8>) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if to.is_symlink() {
+            continue; // there already
+        }
         if from.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(from).unwrap(), to).unwrap();
         } else if from.is_dir() {

@@ -15,6 +15,10 @@ use crate::{
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use rustix::process::Resource;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 static BUILD: Metric<7> = gauge(
     "node_exporter_build_info",
@@ -33,6 +37,10 @@ static REQUESTS: Metric<1> = counter(
     "Total number of scrapes by HTTP status code.",
 )
 .by(["code"]);
+static LOST_LINES: Metric = counter(
+    "process_log_lines_dropped_total",
+    "Number of log lines that were dropped because standard error could not be written.",
+);
 static CPU: Metric =
     counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
 static MAX_FDS: Metric = gauge("process_max_fds", "Maximum number of open file descriptors.");
@@ -103,6 +111,7 @@ pub struct Counts {
     refused: Counter,
     encoding: Counter,
     gathering: Counter,
+    lost_lines: Arc<AtomicU64>,
 }
 
 impl Counts {
@@ -115,7 +124,15 @@ impl Counts {
             refused: Counter::default(),
             encoding: Counter::default(),
             gathering: Counter::default(),
+            lost_lines: Arc::default(),
         }
+    }
+
+    /// The same, with the number of lines that the log loses.
+    #[must_use]
+    pub fn with_lost_lines(mut self, lost: Arc<AtomicU64>) -> Self {
+        self.lost_lines = lost;
+        self
     }
 
     /// A scrape begins; the number of those under way, this one included.
@@ -161,6 +178,7 @@ impl Counts {
         out.put(&REQUESTS, [&"200"], self.ok.get());
         out.put(&REQUESTS, [&"500"], self.failed.get());
         out.put(&REQUESTS, [&"503"], self.refused.get());
+        out.put(&LOST_LINES, [], self.lost_lines.load(Relaxed));
     }
 }
 

@@ -4,11 +4,13 @@
 
 mod connection;
 mod handler;
+mod limit;
 mod listen;
 mod query;
 mod server;
 
 pub use handler::{Site, handle};
+pub use limit::{connections, raise_descriptors};
 pub use listen::bind;
 pub use server::serve;
 

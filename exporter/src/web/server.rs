@@ -1,86 +1,99 @@
-//! Accepts connections and serves each in a task of its own.
+//! Accepts connections, each of which has a task of its own.
 
 use super::{
-    connection,
-    handler::{Site, handle},
+    connection::{Limits, Places, converse},
+    handler::Site,
 };
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use std::{net::TcpListener, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, watch};
+use std::{
+    io,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
 
-/// Connections at the same time; further ones wait to be accepted.
-const CONNECTIONS: usize = 512;
+/// How long running scrapes may take once the exporter is to stop.
+const LAST: Duration = Duration::from_secs(10);
+/// The first and the longest pause after a connection could not be accepted.
+const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(1)];
 
-/// Serves until `stop` changes; then running scrapes are finished.
-pub async fn serve(listener: TcpListener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+/// Serves all `listeners`, at most `connections` at the same time, until `stop` changes. Then
+/// scrapes under way are finished, ten seconds at most.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    connections: usize,
+    site: Arc<Site>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Places::new(connections, Limits::DEFAULT);
+    for listener in listeners {
+        let (places, site, stop) = (Arc::clone(&places), Arc::clone(&site), stop.clone());
+        tokio::spawn(listen(listener, places, site, stop));
+    }
+    let _ = stop.changed().await;
+    let _ = tokio::time::timeout(LAST, places.empty()).await;
+}
+
+/// Accepts until `stop` changes.
+async fn listen(
+    listener: TcpListener,
+    places: Arc<Places>,
+    site: Arc<Site>,
+    mut stop: watch::Receiver<bool>,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
     };
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut trouble = Trouble::default();
+    let stops = stop.clone(); // for the connections: each has to see the change
     loop {
-        let accepted = tokio::select! {
-            _ = stop.changed() => break,
-            accepted = async {
-                let place = Arc::clone(&free).acquire_owned().await;
-                listener.accept().await.map(|(stream, _)| (stream, place))
-            } => accepted,
-        };
-        match accepted {
-            Ok((stream, place)) => {
-                let site = Arc::clone(&site);
-                let stop = stop.clone();
-                tokio::spawn(async move {
+        let accepted = async {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    trouble.over();
                     let _ = stream.set_nodelay(true);
-                    serve_connection(stream, site, stop).await;
-                    drop(place);
-                });
+                    let place = places.admit(stream).await;
+                    tokio::spawn(converse(place, Arc::clone(&site), stops.clone()));
+                }
+                Err(error) => trouble.wait(&error, &places).await,
             }
-            Err(error) => {
-                // No descriptors left, or the client has gone: neither ends the exporter.
-                tracing::debug!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        };
+        tokio::select! {
+            _ = stop.changed() => return,
+            () = accepted => {}
         }
     }
-    // Every connection ends once its request is answered; silent ones at once.
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(Duration::from_secs(30), free.acquire_many(all)).await;
 }
 
-async fn serve_connection(
-    stream: tokio::net::TcpStream,
-    site: Arc<Site>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let (stream, guard) = connection::guard(stream);
-    let watched = guard.clone();
-    let router = axum::Router::new().fallback(move |request| {
-        let (site, guard) = (Arc::clone(&site), watched.clone());
-        async move {
-            let _under_way = guard.request();
-            handle(&site, request).await
+/// What keeps a listener from accepting.
+#[derive(Debug, Default)]
+struct Trouble {
+    pause: Option<Duration>,
+    said: Option<Instant>,
+}
+
+impl Trouble {
+    /// Waits until it is worth another try. For want of descriptors a connection that can be done
+    /// without is closed.
+    async fn wait(&mut self, error: &io::Error, places: &Places) {
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return; // by a client that has changed its mind
         }
-    });
-    let serving = hyper::server::conn::http1::Builder::new()
-        .max_buf_size(64 << 10)
-        .max_headers(100)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut serving = std::pin::pin!(serving);
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            ended = serving.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended");
-                }
-                return;
-            }
-            reason = guard.expired() => return tracing::debug!(reason, "connection closed"),
-            _ = stop.changed(), if !stopping => {
-                stopping = true;
-                serving.as_mut().graceful_shutdown();
-            }
+        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+            places.shrink();
         }
+        if self.said.is_none_or(|said| said.elapsed() > Duration::from_secs(60)) {
+            tracing::warn!(%error, "cannot accept connections");
+            self.said = Some(Instant::now());
+        }
+        let [first, longest] = PAUSES;
+        let pause = self.pause.map_or(first, |last| longest.min(last * 2));
+        self.pause = Some(pause);
+        tokio::time::sleep(pause).await;
+    }
+
+    const fn over(&mut self) {
+        self.pause = None;
     }
 }

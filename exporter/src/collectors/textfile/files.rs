@@ -1,28 +1,38 @@
 //! Finding and reading the files.
 
-use super::parse::{Family, parse};
-use crate::error::{Malformed, Result};
+use super::parse::{Family, Parser};
+use memchr::memrchr;
+use rustix::fs::{FileType, OFlags, fstat, stat};
 use std::{
+    ffi::{OsStr, OsString},
     fmt::Display,
     fs::OpenOptions,
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::OpenOptionsExt as _,
+    },
+    path::{Path, PathBuf},
 };
 
+/// How much is read at a time.
+const PIECE: usize = 64 << 10;
+/// The longest line, which is kept whole.
+const LONGEST_LINE: usize = 1 << 20;
+
 /// The paths that match `pattern` as Go would match it, or `pattern` itself where none does.
-pub fn expand(pattern: &str) -> Vec<String> {
+pub fn expand(pattern: &str) -> Vec<PathBuf> {
     const OPTIONS: glob::MatchOptions = glob::MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
         require_literal_leading_dot: false,
     };
-    let literal = || vec![pattern.to_owned()];
+    let literal = || vec![pattern.into()];
     if !pattern.contains(['*', '?', '[', '\\']) || pattern.ends_with('/') {
         return literal();
     }
     let Ok(paths) = glob::glob_with(&translated(pattern), OPTIONS) else { return literal() };
-    let found: Vec<String> =
-        paths.filter_map(|path| path.ok()?.into_os_string().into_string().ok()).collect();
+    let found: Vec<PathBuf> = paths.filter_map(Result::ok).collect();
     if found.is_empty() { literal() } else { found }
 }
 
@@ -54,11 +64,10 @@ fn translated(pattern: &str) -> String {
 }
 
 /// The names in a folder that end in `.prom`, sorted.
-pub fn text_files(folder: &str) -> io::Result<Vec<String>> {
+pub fn text_files(folder: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        // A label's value must be UTF-8: the name, so spelled, is then found not to exist.
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let name = entry?.file_name();
         if name.as_bytes().ends_with(b".prom") {
             names.push(name);
         }
@@ -67,41 +76,85 @@ pub fn text_files(folder: &str) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// A path without empty parts, `.` and `..`, as Go joins paths.
-pub fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
+/// The path of `name` in `folder` without empty parts, `.` and `..`, as Go joins paths.
+pub fn join(folder: &Path, name: &OsStr) -> PathBuf {
+    let whole = [folder.as_os_str().as_bytes(), b"/", name.as_bytes()].concat();
+    let rooted = whole.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in whole.split(|&byte| byte == b'/') {
         match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|&last| last != "..") => drop(parts.pop()),
-            ".." if rooted => {}
+            b"" | b"." => {}
+            b".." if parts.last().is_some_and(|&last| last != b"..") => drop(parts.pop()),
+            b".." if rooted => {}
             part => parts.push(part),
         }
     }
-    format!("{}{}", if rooted { "/" } else { "" }, parts.join("/"))
+    let root: &[u8] = if rooted { b"/" } else { b"" };
+    OsString::from_vec([root, &parts.join(&b'/')].concat()).into()
 }
 
-/// When a file was modified, in whole seconds, and what it says.
+/// What a file says.
+#[derive(Debug)]
+pub struct Content {
+    /// When it was modified, in whole seconds since 1970.
+    pub mtime: i64,
+    pub families: Vec<Family>,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+/// Reads a regular file of at most `most` bytes; 0 is no limit.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn read(path: &str) -> Result<(i64, Vec<Family>), String> {
-    fn wrong<E: Display>(what: &str, path: &str) -> impl Fn(E) -> String {
-        move |e| format!("{path}: {what}: {e}")
+pub fn read(path: &Path, most: u64) -> Result<Content, String> {
+    fn wrong<E: Display>(what: &str, path: &Path) -> impl Fn(E) -> String {
+        move |e| format!("{}: {what}: {e}", path.display())
     }
-    // Not blocking: a pipe of that name would stop the collector for good.
-    let mut file = (OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path))
+    let too_long = |bytes: u64| {
+        format!("{}: {bytes} bytes are more than the {most} that may be read", path.display())
+    };
+    let regular = |mode| match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => Ok(()),
+        kind => Err(format!("{}: {kind:?} is no regular file", path.display())),
+    };
+    // To open a device can have consequences; and what is opened may be another file already.
+    regular(stat(path).map_err(wrong("open", path))?.st_mode)?;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let mut file = (OpenOptions::new().read(true).custom_flags(flags).open(path))
         .map_err(wrong("open", path))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(wrong("read", path))?;
-    let text = str::from_utf8(&bytes)
-        .map_err(|_| Malformed::new("UTF-8", &String::from_utf8_lossy(&bytes)))
-        .map_err(wrong("parse", path))?;
-    let content = parse(text).map_err(wrong("parse", path))?;
-    if content.timestamps {
+    let status = fstat(&file).map_err(wrong("stat", path))?;
+    regular(status.st_mode)?;
+    let most = if most == 0 { u64::MAX } else { most };
+    let size = u64::try_from(status.st_size).unwrap_or(0);
+    if size > most {
+        return Err(too_long(size));
+    }
+    let mut parser = Parser::default();
+    let mut bytes = 0;
+    let mut text = Vec::with_capacity(PIECE);
+    loop {
+        let piece = (&mut file).take(PIECE as u64).read_to_end(&mut text);
+        let piece = piece.map_err(wrong("read", path))?;
+        bytes += piece as u64;
+        if bytes > most {
+            return Err(too_long(bytes)); // it has grown meanwhile
+        }
+        let lines =
+            if piece == 0 { text.len() } else { memrchr(b'\n', &text).map_or(0, |at| at + 1) };
+        let (whole, rest) = text.split_at(lines);
+        parser.feed(whole).map_err(wrong("parse", path))?;
+        if rest.len() > LONGEST_LINE {
+            return Err(format!("{}: a line is longer than 1 MiB", path.display()));
+        }
+        if piece == 0 {
+            break;
+        }
+        text.drain(..lines);
+    }
+    if parser.timestamps {
+        let path = path.display();
         return Err(format!("{path}: samples with timestamps are not supported, none is taken"));
     }
-    let mtime = file.metadata().map_err(wrong("stat", path))?.mtime();
-    Ok((mtime, content.families))
+    Ok(Content { mtime: status.st_mtime, families: parser.finish(), bytes })
 }

@@ -3,27 +3,39 @@
 //!
 //! The folders are the user's, not the machine's: they are not below `--path.rootfs`.
 
+mod complaints;
 mod files;
 mod parse;
 
-use crate::{exposition::Kind, prelude::*};
-use files::{clean, expand, read, text_files};
-use hashbrown::{HashMap, HashSet};
-use parse::{Family, Sample};
-use std::cmp::Ordering;
-use tracing::error;
+use crate::{exposition::Kind, host::bpf::trim, prelude::*};
+use complaints::Complaints;
+use files::{expand, join, read, text_files};
+use hashbrown::HashMap;
+use parse::{Family, Parts};
+use std::{cmp::Ordering, collections::BTreeMap, path::Path};
 
 static DIRECTORY: Flag<Vec<String>> = texts(
     "collector.textfile.directory",
     "Directory to read text files with metrics from, supports glob matching. (repeatable)",
+);
+static MAX_SIZE: Flag<u64> = Flag::value(
+    "collector.textfile.max-size",
+    &["67108864"],
+    "Size in bytes up to which text files are read. Use 0 to disable.",
 );
 
 pub const SPEC: Spec = Spec {
     name: "textfile",
     enabled: true,
     capabilities: CapabilitySet::DAC_READ_SEARCH,
-    flags: &[&DIRECTORY],
-    new: |_, flags| Ok(Box::new(TextFile(flags.get(&DIRECTORY)))),
+    flags: &[&DIRECTORY, &MAX_SIZE],
+    new: |_, flags| {
+        Ok(Box::new(TextFile {
+            folders: flags.get(&DIRECTORY),
+            max_size: flags.get(&MAX_SIZE),
+            complaints: Complaints::default(),
+        }))
+    },
 };
 
 static MTIME: Metric<1> =
@@ -34,15 +46,30 @@ static SCRAPE_ERROR: Metric = gauge(
     "1 if there was an error opening or reading a file, 0 otherwise",
 );
 
-struct TextFile(Vec<String>);
+/// Files of so many bytes leave holes in the memory, which go back to the kernel.
+const LARGE: u64 = 4 << 20;
+/// Samples get the labels of all samples of their name. So many more labels than the file has are
+/// no trouble.
+const ADDED_LABELS: usize = 1_000_000;
+
+struct TextFile {
+    folders: Vec<String>,
+    max_size: u64,
+    complaints: Complaints,
+}
 
 impl Collector for TextFile {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut gathered = Gathered::default();
-        for path in self.0.iter().flat_map(|pattern| expand(pattern)) {
+        let mut gathered = Gathered::new(&mut self.complaints, self.max_size);
+        for path in self.folders.iter().flat_map(|pattern| expand(pattern)) {
             gathered.folder(&path);
         }
+        let bytes = gathered.bytes;
         gathered.put(out);
+        self.complaints.end();
+        if bytes > LARGE {
+            trim();
+        }
         Ok(())
     }
 }
@@ -57,46 +84,59 @@ struct Name {
 }
 
 /// What the files of one scrape say.
-#[derive(Default)]
-struct Gathered {
+struct Gathered<'a> {
+    complaints: &'a mut Complaints,
+    max_size: u64,
     failed: bool,
-    mtimes: Vec<(String, i64)>,
+    bytes: u64,
+    mtimes: BTreeMap<String, i64>,
     names: HashMap<String, Name>,
     families: Vec<Family>,
 }
 
-impl Gathered {
-    fn folder(&mut self, path: &str) {
-        if path.is_empty() {
+impl<'a> Gathered<'a> {
+    fn new(complaints: &'a mut Complaints, max_size: u64) -> Self {
+        let (mtimes, names) = (BTreeMap::new(), HashMap::new());
+        Self { complaints, max_size, failed: false, bytes: 0, mtimes, names, families: Vec::new() }
+    }
+
+    fn fail(&mut self, what: &str, err: &str) {
+        self.failed = true;
+        self.complaints.say(what, err);
+    }
+
+    fn folder(&mut self, path: &Path) {
+        if path.as_os_str().is_empty() {
             return;
         }
         let files = match text_files(path) {
             Ok(files) => files,
-            Err(e) => {
-                self.failed = true;
-                error!(path, "cannot list the folder: {e}");
-                return;
-            }
+            Err(e) => return self.fail("folder left out", &format!("{}: {e}", path.display())),
         };
         for name in files {
-            let path = clean(&format!("{path}/{name}"));
-            match read(&path) {
-                Ok((mtime, families)) => {
-                    for family in families {
+            let path = join(path, &name);
+            match read(&path, self.max_size) {
+                Ok(content) => {
+                    let path = path.display().to_string();
+                    self.bytes += content.bytes;
+                    for family in content.families {
                         self.family(&path, family);
                     }
-                    self.mtimes.push((path, mtime));
+                    self.mtimes.insert(path, content.mtime);
                 }
-                Err(e) => {
-                    self.failed = true;
-                    error!(file = path, "textfile left out: {e}");
-                }
+                Err(e) => self.fail("textfile left out", &e),
             }
         }
     }
 
     /// Takes a family, unless its help text is not that of the files before.
     fn family(&mut self, path: &str, family: Family) {
+        let (own, all) = family.labels();
+        if all > own.saturating_add(ADDED_LABELS) {
+            let name = &family.name;
+            let err = format!("{path}: {name}: its samples differ too much in their labels");
+            return self.fail("family left out", &err);
+        }
         let name = self.names.entry_ref(&family.name).or_default();
         let differs = match (&name.help, &family.help) {
             (Some(first), Some(this)) => first != this,
@@ -105,14 +145,14 @@ impl Gathered {
         if differs || name.disputed {
             // As upstream, an empty text is no dispute for those that follow.
             name.disputed = family.help.as_ref().is_none_or(|help| !help.is_empty());
-            self.failed = true;
-            error!(
-                metric = family.name,
-                original_help_text = name.help,
-                new_help_text = family.help,
-                file = name.files.first(),
-                "family left out: its help text differs from that of a file before"
+            let err = format!(
+                "{path}: {}: help text {:?}, but {:?} in {}",
+                family.name,
+                family.help.as_deref().unwrap_or_default(),
+                name.help.as_deref().unwrap_or_default(),
+                name.files.first().map_or("a file before", String::as_str),
             );
+            self.fail("family left out", &err);
             return;
         }
         if family.help.is_some() {
@@ -146,9 +186,9 @@ impl Gathered {
                 if collides {
                     done.remove(family.name.as_str());
                 }
-                error!(
-                    metric = family.name,
-                    "left out: another textfile metric has this name with another type or help text"
+                self.complaints.say(
+                    "family left out",
+                    &format!("{}: another has its name, or another type or help text", family.name),
                 );
                 continue;
             }
@@ -176,36 +216,31 @@ fn collides(done: &HashMap<&str, (Kind, &str)>, name: &str, kind: Kind) -> bool 
 
 /// Puts a family, each sample with the label names of all.
 fn put(out: &mut Sink, family: &Family, help: &str) {
-    let mut names: Vec<&str> = Vec::new();
-    let mut seen: HashSet<&str> = HashSet::new();
-    for (name, _) in family.samples.iter().flat_map(|sample| &sample.labels) {
-        if seen.insert(name) {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
+    let names = family.label_names();
     let kind = family.kind();
     let out = out.family(&family.name, help, kind);
     let mut labels: Vec<(&str, &str)> = Vec::with_capacity(names.len());
-    for sample in &family.samples {
+    let none = Parts::default();
+    for (own, sample) in family.samples() {
         labels.clear();
-        let mut own = sample.labels.iter().peekable(); // in the order of their names, too
+        let mut own = own.peekable(); // in the order of their names, too
         labels.extend(names.iter().map(|&name| {
-            let value = own.next_if(|(own, _)| own == name).map_or("", |(_, value)| value);
+            let value = own.next_if(|(own, _)| *own == name).map_or("", |(_, value)| value);
             (name, value)
         }));
+        let parts = sample.parts.as_deref().unwrap_or(&none);
+        let points = || points(&parts.points);
         match kind {
-            Kind::Histogram => out.histogram(&labels, &points(sample), sample.sum, sample.count),
-            Kind::Summary => out.summary(&labels, &points(sample), sample.sum, sample.count),
+            Kind::Histogram => out.histogram(&labels, &points(), parts.sum, parts.count),
+            Kind::Summary => out.summary(&labels, &points(), parts.sum, parts.count),
             Kind::Counter | Kind::Gauge | Kind::Untyped => out.sample(&labels, sample.value),
         }
     }
 }
 
 /// In rising order; of several with one bound, the last.
-fn points(sample: &Sample) -> Vec<(f64, f64)> {
-    let mut points = sample.points.clone();
-    points.reverse();
+fn points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = points.iter().rev().copied().collect();
     // Stable; there is no NaN among the bounds, and 0 is the same as -0.
     points.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     #[expect(clippy::float_cmp, reason = "bounds are the same only where they are equal")]

@@ -109,9 +109,9 @@ fn a_broken_file_costs_itself_only() {
 #[test]
 fn what_is_not_utf_8_names_its_file() {
     let machine = Machine::new().with("a.prom", b"x{a=\"\xff\"} 1\n");
-    let path = machine.path().join("a.prom").display().to_string();
-    let error = read(&path).unwrap_err();
-    assert!(error.contains(&path) && error.contains("UTF-8"), "{error}");
+    let path = machine.path().join("a.prom");
+    let error = read(&path, 0).unwrap_err();
+    assert!(error.contains(&*path.to_string_lossy()) && error.contains("UTF-8"), "{error}");
 }
 
 #[test]
@@ -216,19 +216,81 @@ fn counts_are_exposed_as_they_are() {
 
 #[test]
 fn paths_are_cleaned_and_patterns_are_gos() {
-    assert_eq!(clean("./a//b/../c/./x.prom"), "a/c/x.prom");
-    assert_eq!(clean("/../a/x.prom"), "/a/x.prom");
-    assert_eq!(clean("../../a"), "../../a");
+    let joined = |folder: &str, name: &str| join(folder.as_ref(), name.as_ref());
+    assert_eq!(joined("./a//b/../c/.", "x.prom"), Path::new("a/c/x.prom"));
+    assert_eq!(joined("/../a", "x.prom"), Path::new("/a/x.prom"));
+    assert_eq!(joined("../..", "a"), Path::new("../../a"));
     let machine = Machine::new().with("a[1/x", "").with("b/x", "").with(".c/x", "");
     let root = machine.path().display();
     let found = |pattern: &str| -> Vec<String> {
         let found = expand(&format!("{root}/{pattern}"));
-        found.iter().map(|path| path.replace(&format!("{root}/"), "")).collect()
+        let root = format!("{root}/");
+        found.iter().map(|path| path.display().to_string().replace(&root, "")).collect()
     };
     assert_eq!(found("**"), [".c", "a[1", "b"]);
     assert_eq!(found("[^a]"), ["b"]);
     assert_eq!(found("a\\[*"), ["a[1"]);
     assert_eq!(found("a["), ["a["]);
     assert_eq!(found("x*"), ["x*"]);
-    assert_eq!(expand(""), [""]);
+    assert_eq!(expand(""), [Path::new("")]);
+}
+
+#[test]
+fn only_regular_files_up_to_a_size_are_read() {
+    use std::os::unix::{ffi::OsStrExt as _, fs::symlink, net::UnixListener};
+    let machine = Machine::new()
+        .with("t/good.prom", "good 1\n")
+        .with("t/long.prom", "long 1\n".repeat(200))
+        .with("t/folder.prom/x", "");
+    let folder = machine.path().join("t");
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff\xfe.prom");
+    std::fs::write(folder.join(odd), "odd 1\n").unwrap();
+    symlink("/dev/zero", folder.join("device.prom")).unwrap();
+    symlink("nothing", folder.join("dangling.prom")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("fifo.prom"), 0o600.into()).unwrap();
+    let _socket = UnixListener::bind(folder.join("socket.prom")).unwrap();
+    let sparse = std::fs::File::create(folder.join("sparse.prom")).unwrap();
+    sparse.set_len(700 << 20).unwrap();
+    let args = [
+        format!("--collector.textfile.directory={}", folder.display()),
+        "--collector.textfile.max-size=1000".into(),
+    ];
+    let (text, result) = machine.collect(&SPEC, &[&args[0], &args[1]]);
+    assert!(result.is_ok());
+    for line in ["good 1", "odd 1", "node_textfile_scrape_error 1"] {
+        assert!(text.lines().any(|other| other == line), "{line}: {text}");
+    }
+    let label = format!("file=\"{}/odd\u{fffd}\u{fffd}.prom\"", folder.display());
+    assert!(text.contains(&label), "{text}");
+    assert_eq!(text.matches("\nnode_textfile_mtime_seconds{").count(), 2, "{text}");
+    for name in ["device", "fifo", "socket", "folder", "dangling", "sparse", "long"] {
+        let path = folder.join(format!("{name}.prom"));
+        let error = read(&path, 1000).unwrap_err();
+        assert!(error.starts_with(&*path.to_string_lossy()), "{error}");
+    }
+    let error = read(&folder.join("sparse.prom"), 0).unwrap_err();
+    assert!(error.ends_with("a line is longer than 1 MiB"), "{error}");
+    assert_eq!(read(&folder.join("long.prom"), 1400).unwrap().bytes, 1400);
+}
+
+#[test]
+fn a_file_is_read_in_pieces_of_any_length() {
+    let lines: Vec<String> = (0..20_000).map(|n| format!("x{{n=\"{n}\"}} {n}\n")).collect();
+    let lines = lines.concat();
+    let long = format!("y{{a=\"{}\"}} 1\n", "é".repeat(100_000));
+    let machine = Machine::new().with("a.prom", format!("{long}{lines}{long}"));
+    let content = read(&machine.path().join("a.prom"), 0).unwrap();
+    let [y, x] = &content.families[..] else { panic!("two families") };
+    assert_eq!((x.samples().count(), y.samples().count()), (20_000, 2));
+    let last: Vec<_> = x.samples().last().unwrap().0.collect();
+    assert_eq!(last, [("n", "19999")]);
+}
+
+#[test]
+fn labels_that_differ_from_line_to_line_do_not_multiply() {
+    let lines: Vec<String> = (0..2_000).map(|n| format!("x{{l{n}=\"\"}} 1\n")).collect();
+    let lines = lines.concat();
+    let text = run(&[("a/x.prom", &lines), ("a/y.prom", "y 1\n")], &["a"]);
+    assert!(text.contains("\ny 1\n") && !text.contains("x{"), "{}", text.len());
+    assert!(text.contains("node_textfile_scrape_error 1"));
 }

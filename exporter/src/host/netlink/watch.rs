@@ -37,24 +37,29 @@ impl Watch {
     }
 
     /// Gives `each` the changes since the last call, some of them more than once.
-    pub fn changes(&self, mut each: impl FnMut(Change)) {
-        // The index is at the start; the rest of the message is cut off.
-        let mut start = [0_u8; size_of::<Header>() + size_of::<IfInfo>()];
-        for _ in 0..MANY {
-            match self.0.recv(&mut start.as_mut_slice(), 0) {
-                Ok(_) => {
-                    if let Some(index) = index(&start) {
-                        each(Change::Link(index));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // ENOBUFS: the kernel had to drop some.
-                Err(_) => each(Change::Any),
-            }
-        }
-        each(Change::Any);
+    pub fn changes(&self, each: impl FnMut(Change)) {
+        drain(|mut start| self.0.recv(&mut start, 0), each);
     }
+}
+
+/// Gives `each` what `receive` writes, until there is no more.
+fn drain(mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>, mut each: impl FnMut(Change)) {
+    // The index is at the start; the rest of the message is cut off.
+    let mut start = [0_u8; size_of::<Header>() + size_of::<IfInfo>()];
+    for _ in 0..MANY {
+        match receive(&mut start) {
+            Ok(len) => {
+                if let Some(index) = start.get(..len).and_then(index) {
+                    each(Change::Link(index));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // ENOBUFS: the kernel had to drop some.
+            Err(_) => each(Change::Any),
+        }
+    }
+    each(Change::Any);
 }
 
 fn index(message: &[u8]) -> Option<u32> {
@@ -82,9 +87,55 @@ mod tests {
         assert_eq!(index(&[0; 31]), None);
     }
 
+    /// What is told of these messages and errors, which come one after the other.
+    fn told(mut coming: Vec<Result<Vec<u8>, i32>>) -> Vec<Change> {
+        coming.reverse();
+        let mut changes = Vec::new();
+        let receive = |start: &mut [u8]| {
+            let bytes = coming.pop().unwrap_or(Err(libc::EAGAIN));
+            let bytes = bytes.map_err(io::Error::from_raw_os_error)?;
+            let len = bytes.len().min(start.len()); // as recv(2) cuts off
+            start[..len].copy_from_slice(&bytes[..len]);
+            Ok(len)
+        };
+        drain(receive, |change| changes.push(change));
+        changes
+    }
+
+    fn link(kind: u16, index: i32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        wire::request(kind, 0, 0, &message(index, &[]), &mut bytes);
+        bytes
+    }
+
     #[test]
-    fn nothing_changes_before_the_subscription() {
-        let watch = Watch::open().unwrap();
-        watch.changes(|change| assert_ne!(change, Change::Any));
+    fn all_that_comes_is_told_until_there_is_no_more() {
+        use Change::{Any, Link};
+        let coming = vec![
+            Ok(link(RTM_NEWLINK, 3)),
+            Err(libc::EINTR),
+            Ok(link(libc::RTM_NEWADDR, 4)),
+            Ok(link(RTM_DELLINK, 5)),
+            Ok(link(RTM_NEWLINK, 6)[..20].to_vec()), // not an old index: none
+            Err(libc::ENOBUFS),
+            Ok(link(RTM_NEWLINK, 7)),
+            Err(libc::EAGAIN),
+            Ok(link(RTM_NEWLINK, 8)),
+        ];
+        assert_eq!(told(coming), [Link(3), Link(5), Any, Link(7)]);
+        assert_eq!(told(Vec::new()), []);
+    }
+
+    #[test]
+    fn too_many_changes_are_any() {
+        let told = told(vec![Ok(link(RTM_NEWLINK, 3)); MANY + 1]);
+        assert_eq!((told.len(), told.last()), (MANY + 1, Some(&Change::Any)));
+    }
+
+    #[test]
+    fn the_kernel_lets_a_subscription_wait() {
+        let mut told = Vec::new();
+        Watch::open().unwrap().changes(|change| told.push(change));
+        assert!(!told.contains(&Change::Any), "{told:?}"); // links may change while tests run
     }
 }

@@ -1,5 +1,22 @@
 use super::*;
 
+#[derive(Debug)]
+struct Content {
+    families: Vec<Family>,
+    timestamps: bool,
+}
+
+fn parse(text: &str) -> Result<Content, Refused> {
+    let mut parser = Parser::default();
+    parser.feed(text.as_bytes())?;
+    Ok(Content { timestamps: parser.timestamps, families: parser.finish() })
+}
+
+/// The labels of the first sample.
+fn labels(family: &Family) -> Vec<(&str, &str)> {
+    family.samples().next().unwrap().0.collect()
+}
+
 fn refused(text: &str) -> String {
     parse(text).unwrap_err().to_string()
 }
@@ -57,10 +74,7 @@ fn odd_but_right() {
     assert_eq!(one("# TYPE x gauge\n{\"x\"} 1\n").kind(), Kind::Gauge);
     assert_eq!(one("x 1\n").kind(), Kind::Untyped);
     assert_eq!(one("# HELP x a\\\\b\\nc\\\"d \nx 1\n").help.unwrap(), "a\\b\nc\"d ");
-    assert_eq!(
-        one("x{a=\"\\\\\\n\\\"é}\"} 1\n").samples[0].labels,
-        [("a".into(), "\\\n\"é}".into())]
-    );
+    assert_eq!(labels(&one("x{a=\"\\\\\\n\\\"é}\"} 1\n")), [("a", "\\\n\"é}")]);
     assert!(
         parse("").unwrap().families.is_empty()
             && parse("# TYPE x gauge\n").unwrap().families.is_empty()
@@ -116,7 +130,9 @@ fn histograms_and_summaries_are_assembled() {
     let h = one(
         "# TYPE h histogram\nh_bucket{a=\"1\",le=\"2\"} 3\nh_sum{a=\"1\"} 4\nh_count{a=\"1\"} 5\nh_count 6\nh 7\n",
     );
-    let [first, second] = &h.samples[..] else { panic!("{h:?}") };
+    let parts: Vec<&Parts> =
+        h.samples().map(|(_, sample)| sample.parts.as_deref().unwrap()).collect();
+    let [first, second] = &parts[..] else { panic!("{h:?}") };
     assert_eq!((&first.points[..], first.sum, first.count), (&[(2.0, 3.0)][..], 4.0, 5.0));
     assert_eq!((second.points.len(), second.count), (0, 6.0));
     let content = parse("# TYPE s summary\ns_bucket 1\ns_count 2\n_sum 3\n").unwrap();
@@ -160,4 +176,38 @@ fn no_truncation_or_changed_byte_panics() {
             drop(parse(&format!("{part}{byte}{after}")));
         }
     }
+}
+
+#[test]
+fn lines_can_be_fed_one_by_one() {
+    let text = "# HELP h é\n# TYPE h histogram\nh_bucket{a=\"é\",le=\"+Inf\"} 1e3\n\nh_sum{a=\"é\"} 1\n\
+        x{a=\"1\",b=\"\"} 1 17\nx{c=\"2\"} 2\nx 3\n";
+    let mut parser = Parser::default();
+    text.split_inclusive('\n').for_each(|line| parser.feed(line.as_bytes()).unwrap());
+    assert!(parser.timestamps);
+    let said = |families: &[Family]| -> String {
+        let samples = families.iter().flat_map(|family| {
+            family.samples().map(|(labels, sample)| {
+                format!("{} {:?} {sample:?}", family.name, labels.collect::<Vec<_>>())
+            })
+        });
+        samples.collect::<Vec<_>>().join("\n")
+    };
+    let whole = said(&parse(text).unwrap().families);
+    assert_eq!(said(&parser.finish()), whole);
+    for labels in
+        ["h [(\"a\", \"é\")]", "x [(\"a\", \"1\"), (\"b\", \"\")]", "x [(\"c\", \"2\")]", "x []"]
+    {
+        assert_eq!(whole.lines().filter(|line| line.starts_with(labels)).count(), 1, "{whole}");
+    }
+
+    let mut parser = Parser::default();
+    parser.feed(b"x 1\ny 2\n").unwrap();
+    assert_eq!(
+        parser.feed(b"z 3\n9 4\n").unwrap_err().to_string(),
+        "line 4: bad metric name: \"9 4\""
+    );
+    parser.lines = 2;
+    let odd = parser.feed(b"z 3\nz{a=\"\xff\"} 4\n").unwrap_err().to_string();
+    assert_eq!(odd, "line 4: bad UTF-8: \"z{a=\\\"\u{fffd}\\\"} 4\"");
 }

@@ -1,0 +1,131 @@
+//! The log: lines on standard error in node_exporter's two forms, logfmt and JSON.
+//!
+//! Whoever logs does not wait for standard error: see `queue.rs`.
+
+mod line;
+mod queue;
+
+use crate::flag::{AnyFlag, Flag, Form, Value};
+use line::utc;
+use queue::{Queue, Stderr};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, SystemTime},
+};
+use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _, registry::LookupSpan};
+
+/// `--log.level`.
+pub const LEVEL: Flag<Severity> = Flag::value(
+    "log.level",
+    &["info"],
+    "Only log messages with the given severity or above. One of: [debug, info, warn, error]",
+);
+/// `--log.format`.
+pub const FORMAT: Flag<Format> =
+    Flag::value("log.format", &["logfmt"], "Output format of log messages. One of: [logfmt, json]");
+
+/// The flags of this module.
+pub static FLAGS: &[&dyn AnyFlag] = &[&LEVEL, &FORMAT];
+
+/// The least severity that is logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Severity(LevelFilter);
+
+impl Value for Severity {
+    const FORM: Form = Form::Once;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        Ok(Self(match given {
+            [.., "debug"] => LevelFilter::DEBUG,
+            [.., "info"] => LevelFilter::INFO,
+            [.., "warn"] => LevelFilter::WARN,
+            [.., "error"] => LevelFilter::ERROR,
+            _ => return Err("it is one of debug, info, warn, error".into()),
+        }))
+    }
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `time=… level=INFO msg=… key=value`
+    Logfmt,
+    /// `{"time":"…","level":"INFO","msg":"…","key":"value"}`
+    Json,
+}
+
+impl Value for Format {
+    const FORM: Form = Form::Once;
+    fn parse(given: &[&str]) -> Result<Self, String> {
+        match given {
+            [.., "logfmt"] => Ok(Self::Logfmt),
+            [.., "json"] => Ok(Self::Json),
+            _ => Err("it is one of logfmt, json".into()),
+        }
+    }
+}
+
+/// So long the end of the program waits for the last lines.
+const LAST: Duration = Duration::from_millis(500);
+
+/// The log, from its start to the end of the program: dropping it waits until the last lines are
+/// written, half a second at most.
+#[derive(Debug)]
+pub struct Log(Queue);
+
+impl Log {
+    /// How many lines have been lost: nobody read standard error, or it cannot be written.
+    #[must_use]
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.0.lost()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush(LAST);
+    }
+}
+
+/// Starts logging to standard error; the crate `log`'s messages too. The thread that writes calls
+/// `prepare` first.
+///
+/// # Errors
+/// There can be no thread.
+pub fn start(
+    severity: Severity,
+    format: Format,
+    prepare: impl FnOnce() + Send + 'static,
+) -> io::Result<Log> {
+    let queue = Queue::default();
+    queue.write_to(Stderr, prepare, move |lost| {
+        format.line(&utc(SystemTime::now()), Level::WARN, |line| {
+            line.message.push_str("Log lines lost, as standard error could not be written");
+            line.append("lines", &lost.to_string());
+        })
+    })?;
+    let lines = Lines { format, queue: queue.clone() };
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(severity.0));
+    // Both fail only where a test has started the log already.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing_log::LogTracer::init();
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of unknown cause"));
+    }));
+    Ok(Log(queue))
+}
+
+struct Lines {
+    format: Format,
+    queue: Queue,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let time = utc(SystemTime::now());
+        let level = *event.metadata().level();
+        self.queue.push(&self.format.line(&time, level, |line| event.record(line)));
+    }
+}

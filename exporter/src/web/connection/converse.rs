@@ -1,0 +1,247 @@
+//! One connection from its begin to its end: heads are read here, requests are answered by hyper.
+//!
+//! hyper keeps buffers of 16 KiB for each of its connections. So a connection is hyper's only
+//! while a request is under way: one that is silent, idle or slow in sending costs its socket, its
+//! task and the bytes it has sent.
+
+use super::{Place, State, wire::Wire};
+use crate::web::handler::{Site, handle};
+use axum::{body::Body, extract::Request};
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper_util::rt::TokioIo;
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+use tokio::{net::TcpStream, sync::watch};
+
+/// The longest head that is read.
+const LONGEST: usize = 64 << 10;
+/// Read at once while a head comes, and after the last answer.
+const PIECE: usize = 4 << 10;
+
+/// Answers the requests of one connection until it ends. Once `stop` changes, the request under
+/// way is the last.
+pub(in super::super) async fn converse(
+    place: Place,
+    site: Arc<Site>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut read = Vec::new();
+    loop {
+        let came = tokio::select! {
+            came = head(&place, &mut read) => came,
+            _ = stop.changed() => return,
+        };
+        if !came {
+            break;
+        }
+        let before = Bytes::from(std::mem::take(&mut read));
+        // In a box, so that a connection between requests does without the room for it.
+        match Box::pin(answer(&place, before, &site, &mut stop)).await {
+            Next::Request(rest) => read = rest,
+            Next::Close => break,
+            Next::Gone => return,
+        }
+        if *stop.borrow() {
+            break;
+        }
+    }
+    close(&place).await;
+}
+
+/// Reads a head; false where the connection ends instead.
+async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
+    loop {
+        let blank = read.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
+        read.drain(..blank); // allowed before a request
+        if !read.is_empty() {
+            place.note(State::came);
+            place.settle();
+            if is_for_hyper(read) {
+                return true;
+            }
+        }
+        let readable = tokio::select! {
+            readable = place.stream().readable() => readable,
+            reason = place.overdue(false) => {
+                tracing::debug!(reason, "connection closed");
+                return false;
+            }
+        };
+        match readable.and_then(|()| read_piece(place.stream(), read)) {
+            Ok(false) => {}
+            Ok(true) => return false,
+            Err(error) => {
+                tracing::debug!(%error, "connection ended");
+                return false;
+            }
+        }
+    }
+}
+
+/// Reads what has come, if anything; says whether nothing more will.
+fn read_piece(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
+    let mut piece = [0; PIECE]; // not across an await: each connection would keep it
+    match stream.try_read(&mut piece) {
+        Ok(len) => {
+            read.extend_from_slice(piece.get(..len).unwrap_or_default());
+            Ok(len == 0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether hyper can answer without reading more: a head is complete, or is none and will be
+/// refused.
+pub(super) fn is_for_hyper(read: &[u8]) -> bool {
+    let mut lines = read.split_inclusive(|&byte| byte == b'\n');
+    let is_http = |line: &[u8]| line.windows(8).any(|part| part.starts_with(b" HTTP/1."));
+    let refused = match lines.next() {
+        Some(first) if first.ends_with(b"\n") => !is_http(first),
+        first => first.is_none_or(|first| {
+            !first.iter().all(|byte| (b' '..0x7f).contains(byte) || *byte == b'\r')
+        }),
+    };
+    refused || read.len() >= LONGEST || lines.any(|line| matches!(line, b"\n" | b"\r\n"))
+}
+
+/// What comes after an answer.
+enum Next {
+    /// Another request, which begins with bytes that have come already.
+    Request(Vec<u8>),
+    /// Nothing: all has been said.
+    Close,
+    /// Nothing: the client is gone, or is to be.
+    Gone,
+}
+
+/// Answers the request that begins with `before`, and those that come before hyper can be done
+/// without.
+async fn answer(
+    place: &Place,
+    before: Bytes,
+    site: &Arc<Site>,
+    stop: &mut watch::Receiver<bool>,
+) -> Next {
+    let has_body = Arc::new(AtomicBool::new(false));
+    let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+        if !request.body().is_end_stream() {
+            has_body.store(true, Relaxed);
+        }
+        respond(place.clone(), Arc::clone(site), request.map(Body::new))
+    });
+    let wire = TokioIo::new(Wire::new(place.clone(), before));
+    let mut serving = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(LONGEST)
+        .max_headers(100)
+        .half_close(true)
+        .serve_connection(wire, service);
+    let mut broken = pin!(place.broken());
+    let mut overdue = pin!(place.overdue(true));
+    let mut stopping = false;
+    let ended = loop {
+        let mut until_quiet = poll_fn(|cx| match Pin::new(&mut serving).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            // What hyper would still read of a body would be taken for a request's head.
+            Poll::Pending if place.is_quiet() && !has_body.load(Relaxed) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        tokio::select! {
+            ended = &mut until_quiet => break ended,
+            _ = &mut broken => return Next::Gone,
+            reason = &mut overdue => {
+                tracing::debug!(reason, "connection closed");
+                return Next::Gone;
+            }
+            _ = stop.changed(), if !stopping => stopping = true,
+        }
+        Pin::new(&mut serving).graceful_shutdown();
+    };
+    match ended {
+        Some(Ok(())) => Next::Close,
+        Some(Err(error)) => {
+            tracing::debug!(%error, "connection ended");
+            if error.is_parse() || error.is_parse_too_large() { Next::Close } else { Next::Gone }
+        }
+        None => {
+            let parts = serving.into_parts();
+            Next::Request([parts.read_buf, parts.io.into_inner().before].concat())
+        }
+    }
+}
+
+/// Answers one request.
+async fn respond(
+    place: Place,
+    site: Arc<Site>,
+    request: Request,
+) -> Result<hyper::Response<Answer>, Infallible> {
+    place.note(State::requested);
+    place.spare(site.max_requests).await;
+    let response = handle(&site, request).await;
+    place.note(State::answered);
+    Ok(response.map(|body| Answer { body, place }))
+}
+
+/// An answer's text; dropped when hyper has all of it.
+struct Answer {
+    body: Body,
+    place: Place,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.place.note(State::buffered);
+    }
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Waits until the client has all that was sent and closes its side, too. What it still sends is
+/// read: the kernel would reset the connection, and the answer with it, for bytes that nobody
+/// reads.
+async fn close(place: &Place) {
+    place.note(State::closes);
+    let _ = rustix::net::shutdown(place.stream(), rustix::net::Shutdown::Write);
+    let end = async {
+        let mut ignored = Vec::new();
+        while !read_piece(place.stream(), &mut ignored)? {
+            ignored.clear();
+            place.stream().readable().await?;
+        }
+        place.settled().await;
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        _ = end => {}
+        _ = place.overdue(false) => {}
+    }
+}

@@ -1,0 +1,228 @@
+//! A connection: the states it goes through, how long it may stay in each, and which of them give
+//! way to a new connection when all places are taken.
+//!
+//! | phase       | the connection                               | ends after          | gives way               |
+//! |-------------|----------------------------------------------|---------------------|-------------------------|
+//! | `Quiet`     | has sent nothing, or nothing since an answer | [`Limits::idle`]    | yes                     |
+//! | `Head`      | has sent part of a request's head            | [`Limits::head`]    | yes                     |
+//! | `Answering` | has sent a request, which the handler has    | the scrape's time   | if it will send no more |
+//! | `Writing`   | has an answer ready; parts of it are written | the debt's time     | no                      |
+//! | `Flushing`  | has an answer whose end is being written     | the debt's time     | no                      |
+//! | `Closing`   | has been told that nothing more comes        | [`Limits::closing`] | yes                     |
+//! | `Leaving`   | has been told to give way                    | at once             | does so                 |
+//!
+//! | event                            | from                   | to                          |
+//! |----------------------------------|------------------------|-----------------------------|
+//! | [`State::came`], a byte          | `Quiet`                | `Head`                      |
+//! | [`State::requested`], whole head | `Quiet`, `Head`        | `Answering`                 |
+//! | [`State::answered`]              | `Answering`            | `Writing`                   |
+//! | [`State::buffered`], its end     | `Answering`, `Writing` | `Flushing`                  |
+//! | [`State::flushed`]               | `Flushing`             | `Quiet`                     |
+//! | [`State::closes`]                | all but `Leaving`      | `Closing`                   |
+//! | [`State::leave`]                 | all                    | `Leaving`, which stays so   |
+//!
+//! An event in any other phase changes nothing.
+//!
+//! What a client has been sent and has not taken is its debt, whatever the phase: it begins with
+//! the first byte of an answer and ends when the kernel holds none that the client's kernel has
+//! not acknowledged; before that, `Closing` does not end. [`Limits::grace`] after its begin, the client must have taken
+//! [`Limits::pace`] bytes for each second since. A client in debt does not give way before it is
+//! behind that pace after [`Limits::patience`].
+
+mod converse;
+mod places;
+mod unsent;
+mod wire;
+
+pub(super) use converse::converse;
+pub(super) use places::{Place, Places};
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long connections may do what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Silence before the first request and between requests: longer than any scrape interval.
+    idle: Duration,
+    /// A request's line and headers, from the first byte to the last.
+    head: Duration,
+    /// Reading what still comes after the last answer, so that the client gets that answer: bytes
+    /// that nobody reads would make the kernel reset the connection.
+    closing: Duration,
+    /// Before a client's pace is looked at.
+    grace: Duration,
+    /// The same where another client waits for a place.
+    patience: Duration,
+    /// Bytes a second.
+    pace: f64,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self = Self {
+        idle: Duration::from_secs(330),
+        head: Duration::from_secs(10),
+        closing: Duration::from_millis(500),
+        grace: Duration::from_secs(30),
+        patience: Duration::from_secs(5),
+        pace: 65_536.0,
+    };
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Quiet,
+    Head,
+    Answering,
+    Writing,
+    Flushing,
+    Closing,
+    Leaving,
+}
+
+/// A connection's phase and debt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    phase: Phase,
+    since: Instant,
+    /// Bytes given to the kernel.
+    written: u64,
+    debt: Option<Debt>,
+}
+
+/// When a client got more than it had taken, and how much it had taken then, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Debt {
+    since: Instant,
+    taken: u64,
+}
+
+/// Which connection gives way first: by kind, then by the time since which it has been so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Idle(Instant),
+    Slow(Instant),
+    HalfClosed(Instant),
+}
+
+impl State {
+    const fn new(now: Instant) -> Self {
+        Self { phase: Phase::Quiet, since: now, written: 0, debt: None }
+    }
+
+    fn enter(&mut self, from: &[Phase], to: Phase, now: Instant) {
+        if from.contains(&self.phase) {
+            (self.phase, self.since) = (to, now);
+        }
+    }
+
+    /// Part of a request has come.
+    fn came(&mut self, now: Instant) {
+        self.enter(&[Phase::Quiet], Phase::Head, now);
+    }
+
+    /// The head of a request is complete.
+    fn requested(&mut self, now: Instant) {
+        self.enter(&[Phase::Quiet, Phase::Head], Phase::Answering, now);
+    }
+
+    /// The handler has answered.
+    fn answered(&mut self, now: Instant) {
+        self.enter(&[Phase::Answering], Phase::Writing, now);
+        self.owe(now);
+    }
+
+    /// The end of the answer is on its way.
+    fn buffered(&mut self, now: Instant) {
+        self.enter(&[Phase::Answering, Phase::Writing], Phase::Flushing, now);
+    }
+
+    /// The kernel has taken bytes.
+    fn wrote(&mut self, bytes: usize, now: Instant) {
+        self.owe(now); // hyper answers what it cannot read by itself
+        self.written = self.written.saturating_add(bytes as u64);
+    }
+
+    /// The kernel has taken all there is.
+    fn flushed(&mut self, now: Instant) {
+        self.enter(&[Phase::Flushing], Phase::Quiet, now);
+    }
+
+    /// No more requests are read.
+    fn closes(&mut self, now: Instant) {
+        if self.phase != Phase::Leaving {
+            (self.phase, self.since) = (Phase::Closing, now);
+        }
+    }
+
+    /// Another client needs the place.
+    const fn leave(&mut self) {
+        self.phase = Phase::Leaving;
+    }
+
+    fn owe(&mut self, now: Instant) {
+        self.debt.get_or_insert(Debt { since: now, taken: self.written });
+    }
+
+    /// Ends the debt where the client has taken everything: `unsent` is what the kernel still
+    /// holds.
+    const fn settle(&mut self, unsent: u64) {
+        if unsent == 0 && !matches!(self.phase, Phase::Writing | Phase::Flushing) {
+            self.debt = None;
+        }
+    }
+
+    /// Whether the client, `grace` after its debt began, has been slower than `pace`.
+    fn is_behind(&self, unsent: u64, grace: Duration, pace: f64, now: Instant) -> bool {
+        let Some(debt) = self.debt else { return false };
+        let late = now.saturating_duration_since(debt.since).saturating_sub(grace);
+        let taken = self.written.saturating_sub(unsent).saturating_sub(debt.taken);
+        (taken as f64) < late.as_secs_f64() * pace
+    }
+
+    /// How long the phase may last.
+    const fn limit(&self, limits: &Limits) -> Option<Duration> {
+        match self.phase {
+            Phase::Quiet => Some(limits.idle),
+            Phase::Head => Some(limits.head),
+            Phase::Closing if self.debt.is_none() => Some(limits.closing),
+            Phase::Leaving => Some(Duration::ZERO),
+            Phase::Closing | Phase::Answering | Phase::Writing | Phase::Flushing => None,
+        }
+    }
+
+    /// Why the connection is to be closed, if it is.
+    fn overdue(&self, unsent: u64, limits: &Limits, now: Instant) -> Option<&'static str> {
+        if self.phase == Phase::Leaving {
+            return Some("another client needs the place");
+        }
+        if self.is_behind(unsent, limits.grace, limits.pace, now) {
+            return Some("the client is too slow in taking an answer");
+        }
+        let lasted = now.saturating_duration_since(self.since);
+        let over = self.limit(limits).is_some_and(|limit| lasted >= limit);
+        over.then_some(match self.phase {
+            Phase::Quiet => "idle",
+            Phase::Head => "the client is too slow in sending a request",
+            _ => "closed",
+        })
+    }
+
+    /// Whether the connection gives way to a new one, and when it does among others. `half_closed`:
+    /// the client has said that it sends no more, as one does that has given up.
+    fn turn(&self, unsent: u64, half_closed: bool, limits: &Limits, now: Instant) -> Option<Turn> {
+        match (self.phase, self.debt) {
+            // Without a debt nothing is written.
+            (Phase::Leaving, _) | (Phase::Writing | Phase::Flushing, None) => None,
+            (Phase::Answering, _) => half_closed.then_some(Turn::HalfClosed(self.since)),
+            (Phase::Quiet | Phase::Head | Phase::Closing, None) => Some(Turn::Idle(self.since)),
+            (_, Some(debt)) => self
+                .is_behind(unsent, limits.patience, limits.pace, now)
+                .then_some(Turn::Slow(debt.since)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

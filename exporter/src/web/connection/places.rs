@@ -1,0 +1,294 @@
+//! The places that connections take: one limit for all listeners together.
+
+use super::{Limits, Phase, State, Turn, unsent::unsent};
+use hashbrown::HashMap;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
+
+/// How often a connection that changes by itself is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// All connections, at most `limit` of them.
+#[derive(Debug)]
+pub(in super::super) struct Places {
+    limit: usize,
+    limits: Limits,
+    taken: Mutex<Taken>,
+    /// A place has become free, or a connection may have begun to give way.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    next: u64,
+    all: HashMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    stream: Arc<TcpStream>,
+    leave: Arc<Notify>,
+}
+
+/// The place of one connection, free again when the last of its clones is dropped.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Place(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned {
+    places: Arc<Places>,
+    number: u64,
+    stream: Arc<TcpStream>,
+    leave: Arc<Notify>,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.places.lock().all.remove(&self.number);
+        self.places.changed.notify_waiters();
+    }
+}
+
+impl Places {
+    /// At least one place.
+    pub(in super::super) fn new(limit: usize, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limit: limit.max(1),
+            limits,
+            taken: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a new connection a place, once there is one: at the limit another connection is made
+    /// to leave.
+    pub(in super::super) async fn admit(self: &Arc<Self>, stream: TcpStream) -> Place {
+        let stream = Arc::new(stream);
+        self.until(|taken| {
+            if taken.all.len() < self.limit {
+                return Some(self.take(taken, &stream));
+            }
+            self.free_one(taken);
+            None
+        })
+        .await
+    }
+
+    /// Waits until `ready` says something; it is asked again at each change, and now and then.
+    async fn until<T>(&self, ready: impl Fn(&mut Taken) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(done) = ready(&mut self.lock()) {
+                return done;
+            }
+            let _ = timeout(TICK, changed).await;
+        }
+    }
+
+    fn take(self: &Arc<Self>, taken: &mut Taken, stream: &Arc<TcpStream>) -> Place {
+        let number = taken.next;
+        taken.next += 1;
+        let leave = Arc::new(Notify::new());
+        let entry = Entry {
+            state: State::new(Instant::now()),
+            stream: Arc::clone(stream),
+            leave: Arc::clone(&leave),
+        };
+        taken.all.insert(number, entry);
+        let places = Arc::clone(self);
+        Place(Arc::new(Owned { places, number, stream: Arc::clone(stream), leave }))
+    }
+
+    /// Makes the connection whose turn it is leave, for want of descriptors.
+    pub(in super::super) fn shrink(&self) {
+        self.free_one(&mut self.lock());
+    }
+
+    /// Makes the connection whose turn it is leave; one at a time.
+    fn free_one(&self, taken: &mut Taken) {
+        if taken.all.values().any(|entry| entry.state.phase == Phase::Leaving) {
+            return;
+        }
+        let now = Instant::now();
+        let turn = |(&number, entry): (&u64, &mut Entry)| {
+            let owed = entry.state.debt.map_or(0, |_| unsent(&entry.stream));
+            entry.state.settle(owed);
+            Some((entry.state.turn(owed, false, &self.limits, now)?, number))
+        };
+        let first = taken.all.iter_mut().filter_map(turn).min();
+        let first = first.or_else(|| first_half_closed(taken, None, &self.limits));
+        if let Some((_, number)) = first {
+            expel(taken, number);
+        }
+    }
+
+    /// Where more than `max` requests are under way (0 is no limit), makes those leave whose
+    /// clients seem to have given up, until there are no more than `max` or no such clients.
+    pub(in super::super) async fn spare(&self, max: u64, own: &Place) {
+        let is_over = |taken: &Taken| {
+            let busy =
+                |entry: &&Entry| matches!(entry.state.phase, Phase::Answering | Phase::Leaving);
+            max > 0 && taken.all.values().filter(busy).count() as u64 > max
+        };
+        self.until(|taken| {
+            if !is_over(taken) {
+                return Some(());
+            }
+            if taken.all.values().any(|entry| entry.state.phase == Phase::Leaving) {
+                return None;
+            }
+            match first_half_closed(taken, Some(own.0.number), &self.limits) {
+                Some((_, number)) => {
+                    expel(taken, number);
+                    None
+                }
+                None => Some(()),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until there are no connections.
+    pub(in super::super) async fn empty(&self) {
+        self.until(|taken| taken.all.is_empty().then_some(())).await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn phases(&self) -> Vec<Phase> {
+        self.lock().all.values().map(|entry| entry.state.phase).collect()
+    }
+}
+
+/// Of the connections whose requests are under way, that which has waited longest of those whose
+/// clients will send no more.
+fn first_half_closed(taken: &Taken, besides: Option<u64>, limits: &Limits) -> Option<(Turn, u64)> {
+    let under_way = taken.all.iter().filter(|(number, entry)| {
+        entry.state.phase == Phase::Answering && Some(**number) != besides
+    });
+    let under_way: Vec<(&u64, &Entry)> = under_way.collect();
+    let mut polled: Vec<PollFd<'_>> =
+        under_way.iter().map(|(_, entry)| PollFd::new(&entry.stream, PollFlags::RDHUP)).collect();
+    let no_time = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&no_time)).ok()?;
+    let now = Instant::now();
+    (under_way.iter().zip(&polled))
+        .filter_map(|((number, entry), polled)| {
+            let gone =
+                polled.revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR);
+            Some((entry.state.turn(0, gone, limits, now)?, **number))
+        })
+        .min()
+}
+
+fn expel(taken: &mut Taken, number: u64) {
+    if let Some(entry) = taken.all.get_mut(&number) {
+        entry.state.leave();
+        entry.leave.notify_one();
+    }
+}
+
+impl Place {
+    pub(super) fn stream(&self) -> &Arc<TcpStream> {
+        &self.0.stream
+    }
+
+    /// Changes the state, at this time.
+    pub(super) fn note(&self, event: impl FnOnce(&mut State, Instant)) {
+        let places = &self.0.places;
+        let mut taken = places.lock();
+        let Some(entry) = taken.all.get_mut(&self.0.number) else { return };
+        let before = entry.state.phase;
+        event(&mut entry.state, Instant::now());
+        let changed = entry.state.phase != before;
+        drop(taken);
+        if changed {
+            places.changed.notify_waiters();
+        }
+    }
+
+    /// Whether the connection is between requests.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.0.places.lock().all.get(&self.0.number).is_some_and(|e| e.state.phase == Phase::Quiet)
+    }
+
+    /// Ends the client's debt where it has taken everything; says whether it has.
+    pub(super) fn settle(&self) -> bool {
+        let mut taken = self.0.places.lock();
+        let Some(entry) = taken.all.get_mut(&self.0.number) else { return true };
+        if entry.state.debt.is_some() {
+            entry.state.settle(unsent(&entry.stream));
+        }
+        entry.state.debt.is_none()
+    }
+
+    /// Waits until the client has taken everything.
+    pub(super) async fn settled(&self) {
+        while !self.settle() {
+            tokio::time::sleep(TICK / 10).await;
+        }
+    }
+
+    /// Waits until a limit is passed or the place is needed, and says which. Without `ticks` the
+    /// phase must not change meanwhile.
+    pub(super) async fn overdue(&self, ticks: bool) -> &'static str {
+        loop {
+            let now = Instant::now();
+            let next = match self.look(now) {
+                Ok(next) if ticks => next.min(now + TICK),
+                Ok(next) => next,
+                Err(reason) => return reason,
+            };
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.0.leave.notified() => {}
+            }
+        }
+    }
+
+    /// When to look again; or why the connection is to be closed, after which the kernel sends no
+    /// more of an answer that the client did not take.
+    fn look(&self, now: Instant) -> Result<Instant, &'static str> {
+        let limits = &self.0.places.limits;
+        let mut taken = self.0.places.lock();
+        let entry = taken.all.get_mut(&self.0.number).ok_or("closed")?;
+        let owed = entry.state.debt.map_or(0, |_| unsent(&entry.stream));
+        entry.state.settle(owed);
+        if let Some(reason) = entry.state.overdue(owed, limits, now) {
+            if owed > 0 {
+                let _ = self.0.stream.set_zero_linger();
+            }
+            return Err(reason);
+        }
+        let end = entry.state.limit(limits).map(|limit| entry.state.since + limit);
+        let tick = entry.state.debt.map(|_| now + TICK);
+        Ok(end.into_iter().chain(tick).min().unwrap_or(now + TICK))
+    }
+
+    /// Waits until the connection is broken: the client has been reset or is out of reach. A
+    /// client that merely sends no more is not gone.
+    pub(super) async fn broken(&self) -> io::Result<()> {
+        while !self.0.stream.ready(Interest::ERROR).await?.is_error() {}
+        Ok(())
+    }
+
+    /// Lets those go first that hinder this request.
+    pub(super) async fn spare(&self, max: u64) {
+        self.0.places.spare(max, self).await;
+    }
+}

@@ -1,0 +1,73 @@
+//! A log that nobody reads.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::{io::Read as _, time::Duration};
+use tests::Server;
+
+const ARGS: [&str; 5] = [
+    "--no-bpf",
+    "--log.level=debug",
+    "--collector.disable-defaults",
+    "--collector.loadavg",
+    "--collector.uname",
+];
+
+fn lost(server: &Server) -> u64 {
+    let (status, text) = server.get("/metrics");
+    assert!(status == "200" && text.contains("\nnode_load1 "), "{status} {text}");
+    let lost = text.split("\nprocess_log_lines_dropped_total ").nth(1).unwrap();
+    lost.lines().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn scrapes_go_on_and_what_is_lost_is_said() {
+    let mut server = Server::start_unread("", &ARGS);
+    let mut scrapes = 0;
+    while lost(&server) == 0 {
+        scrapes += 1;
+        assert!(scrapes < 5000, "the pipe never fills");
+    }
+    let mut log = server.log();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    });
+    // Once there is room again nothing more is lost.
+    let mut before = lost(&server);
+    loop {
+        let now = lost(&server);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert_eq!(server.stop(), Some(0));
+    let text = reader.join().unwrap();
+    let said: u64 = text
+        .lines()
+        .filter(|line| line.contains("msg=\"Log lines lost"))
+        .map(|line| line.rsplit_once(" lines=").unwrap().1.parse::<u64>().unwrap())
+        .sum();
+    assert!(said >= before && before > 0, "{said} of {before}");
+    assert!(text.lines().all(|line| line.starts_with("time=")), "whole lines");
+    assert!(text.contains("msg=Stopping"), "{text}");
+}
+
+#[test]
+fn a_full_pipe_does_not_keep_the_exporter_from_ending() {
+    let server = Server::start_unread("", &ARGS);
+    while lost(&server) == 0 {}
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_closed_pipe_is_no_trouble() {
+    let mut server = Server::start_unread("", &ARGS);
+    drop(server.log());
+    while lost(&server) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(server.stop(), Some(0));
+}
