@@ -14,14 +14,22 @@ use std::{
 /// and refused: all logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
+    let host = host::Host::new(flags);
+    // Forks, and so comes before the log's thread.
+    let kept = host.bpf.keep(|keep| privileges::restrict(keep).map(drop));
     let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));
     let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
         let _ = writeln!(io::stderr(), "bpf_node_exporter: error: no thread for the log: {error}");
     })?;
-    start(config, &log).inspect_err(|error| tracing::error!("{error:#}"))
+    start(config, &host, kept, &log).inspect_err(|error| tracing::error!("{error:#}"))
 }
 
-fn start(config: &cli::Config, log: &log::Log) -> Result<()> {
+fn start(
+    config: &cli::Config,
+    host: &host::Host,
+    kept: io::Result<()>,
+    log: &log::Log,
+) -> Result<()> {
     let flags = &config.flags;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting bpf_node_exporter");
     if !config.missing.is_empty() {
@@ -29,8 +37,9 @@ fn start(config: &cli::Config, log: &log::Log) -> Result<()> {
         tracing::warn!(collectors, "Not built yet, ignored");
     }
     let descriptors = web::raise_descriptors();
-    let host = host::Host::new(flags);
-    host.bpf.keep(privileges::restrict); // there is one thread yet
+    if let Err(error) = kept {
+        tracing::warn!("eBPF will not have more room later: {error}");
+    }
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -39,7 +48,7 @@ fn start(config: &cli::Config, log: &log::Log) -> Result<()> {
     for spec in &config.collectors {
         tracing::info!("{}", spec.name);
         let collector =
-            (spec.new)(&host, flags).with_context(|| format!("collector {}", spec.name))?;
+            (spec.new)(host, flags).with_context(|| format!("collector {}", spec.name))?;
         collectors.push((spec.name, collector));
     }
     host.bpf.release();

@@ -87,6 +87,13 @@ impl Own {
         }
         Self { counts: Counts::new(exposed), collectors }
     }
+
+    /// The same, with the number of lines that the log loses.
+    #[must_use]
+    pub fn with_lost_lines(mut self, lost: Arc<AtomicU64>) -> Self {
+        self.counts.lost_lines = lost;
+        self
+    }
 }
 
 /// How a request for metrics ended.

@@ -120,7 +120,7 @@ impl Collector for HwMon {
             match answer {
                 None => continue,
                 Some(Err(panicked)) => {
-                    result = result.and(Err(panicked.of("hwmon")));
+                    faults.keep::<()>(Err(panicked.of("hwmon")));
                     continue;
                 }
                 Some(Ok(())) => {}

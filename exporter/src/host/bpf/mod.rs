@@ -253,10 +253,13 @@ impl Bpf {
     ///
     /// To be called while there is a single thread. Where programs are not wanted or not permitted
     /// nothing is done.
-    pub fn keep(&self, confine: fn(CapabilitySet) -> rustix::io::Result<()>) {
-        let Some(btf) = self.0.btf.clone() else { return };
+    ///
+    /// # Errors
+    /// The process cannot be forked: there will be no more room later.
+    pub fn keep(&self, confine: fn(CapabilitySet) -> rustix::io::Result<()>) -> io::Result<()> {
+        let Some(btf) = self.0.btf.clone() else { return Ok(()) };
         if permitted().is_err() || !btf.exists() {
-            return;
+            return Ok(());
         }
         let mut kernel = None;
         let load = move |room| {
@@ -265,10 +268,8 @@ impl Bpf {
             }
             kernel.as_ref().map_or(Err(Error::NoKeeper), |kernel| kernel.load(room))
         };
-        match Keeper::fork(&neighbour::PLAN, confine, load) {
-            Ok(keeper) => *self.keeper() = Some(keeper),
-            Err(error) => tracing::warn!("eBPF will not have more room later: {error}"),
-        }
+        *self.keeper() = Some(Keeper::fork(&neighbour::PLAN, confine, load)?);
+        Ok(())
     }
 
     /// Ends the process of [`Bpf::keep`] where nobody has asked for programs.

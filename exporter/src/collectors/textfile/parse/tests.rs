@@ -158,7 +158,9 @@ fn counts_of_a_histogram_are_not_negative() {
 fn a_gauge_histogram_is_taken_number_by_number() {
     let content = parse("# TYPE g gaugehistogram\ng_bucket{le=\"1\"} 2\ng_gcount 3\n").unwrap();
     let families: Vec<_> = (content.families.iter())
-        .map(|family| (family.name.as_str(), family.kind(), family.samples[0].value))
+        .map(|family| {
+            (family.name.as_str(), family.kind(), family.samples().next().unwrap().1.value)
+        })
         .collect();
     assert_eq!(families, [("g_bucket", Kind::Untyped, 2.0), ("g_gcount", Kind::Untyped, 3.0)]);
 }
