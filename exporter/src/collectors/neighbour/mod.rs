@@ -95,10 +95,10 @@ struct Neighbours {
 
 impl Collector for Neighbours {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let entries = self.source.collect(out);
-        // The tables are told of whether or not the entries could be counted.
-        self.tables.collect(self.source.table_sizes(), out)?;
-        entries
+        let mut faults = Faults::default();
+        faults.keep(self.source.collect(out));
+        faults.keep(self.tables.collect(self.source.table_sizes(), out));
+        faults.end()
     }
 }
 

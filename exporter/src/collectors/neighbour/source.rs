@@ -58,11 +58,12 @@ impl Source {
     pub(super) fn collect(&mut self, out: &mut Sink) -> Result {
         let mut result = Err(Error::NoData);
         for via in self.ways {
-            result = out.attempt(|out| match via {
-                arp::Via::Ebpf => self.ask_programs(out),
-                arp::Via::Netlink => self.ask_netlink(out),
+            result = match via {
+                arp::Via::Ebpf => out.attempt(|out| self.ask_programs(out)),
+                arp::Via::Netlink => out.attempt(|out| self.ask_netlink(out)),
+                // The last source: the devices that it could count are told beside its error.
                 arp::Via::Procfs => self.read_procfs(out),
-            });
+            };
             match &result {
                 Ok(()) => {
                     out.served_by(via.name());

@@ -1,6 +1,9 @@
 //! How full the tables are, and when they refuse more: `/proc/net/stat/arp_cache` and its like.
 
-use crate::prelude::*;
+use crate::{
+    parse::{hexadecimal, rows_after},
+    prelude::*,
+};
 
 static ENTRIES: Metric<1> = gauge(
     "node_neighbour_table_entries",
@@ -29,11 +32,12 @@ struct Table {
     thresholds: [SingleFile; 3],
 }
 
-/// The content of the file, as far as it is exposed.
+/// The content of the file, as far as it is exposed. A sum lacks where one of its parts is
+/// malformed.
 #[derive(Debug, Default, PartialEq)]
 struct Stat {
-    entries: u64,
-    forced_gc_runs: u64,
+    entries: Option<f64>,
+    forced_gc_runs: Option<f64>,
 }
 
 impl Tables {
@@ -53,26 +57,27 @@ impl Tables {
 
     /// Puts the tables; `sizes` are told where the file is not there.
     pub(super) fn collect(&mut self, sizes: Option<[u64; 2]>, out: &mut Sink) -> Result {
+        let mut faults = Faults::default();
         for (i, table) in self.0.iter_mut().enumerate() {
-            match present(table.stat.parse(parse))? {
-                Some(stat) => {
-                    out.put(&ENTRIES, [&table.family], stat.entries);
-                    out.put(&FORCED, [&table.family], stat.forced_gc_runs);
-                }
-                None => {
-                    if let Some(&size) = sizes.as_ref().and_then(|sizes| sizes.get(i)) {
-                        out.put(&ENTRIES, [&table.family], size);
-                    }
+            let mut stat = Stat::default();
+            let parsed = table.stat.parse(|text| parse(text, &mut stat));
+            if faults.keep(present(parsed)) == Some(None) {
+                let size = sizes.as_ref().and_then(|sizes| sizes.get(i));
+                stat.entries = size.map(|&size| size as f64);
+            }
+            for (metric, value) in [(&ENTRIES, stat.entries), (&FORCED, stat.forced_gc_runs)] {
+                if let Some(value) = value {
+                    out.put(metric, [&table.family], value);
                 }
             }
             for (level, file) in LEVELS.iter().zip(&mut table.thresholds) {
-                let threshold = |text: &str| text.split_ascii_whitespace().number("threshold");
-                if let Some(threshold) = present::<u64>(file.parse(threshold))? {
+                let threshold = |text: &str| text.split_ascii_whitespace().decimal("threshold");
+                if let Some(threshold) = faults.keep(present(file.parse(threshold))).flatten() {
                     out.put(&THRESHOLD, [&table.family, level], threshold);
                 }
             }
         }
-        Ok(())
+        faults.end()
     }
 }
 
@@ -85,44 +90,57 @@ fn present<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn parse(text: &str) -> Result<Stat, Malformed> {
-    let mut lines = text.lines();
-    let head = lines.next().unwrap_or_default();
-    let column = |name| {
+/// Each line has the entries of the whole table, and the runs of one processor.
+fn parse(text: &str, stat: &mut Stat) -> Result<(), Malformed> {
+    let head = text.lines().next().unwrap_or_default();
+    let mut faults = Faults::default();
+    let mut column = |name| {
         let place = head.split_ascii_whitespace().position(|title| title == name);
-        place.ok_or_else(|| Malformed::new(name, head))
+        faults.keep(place.ok_or_else(|| Malformed::new(name, head)))
     };
-    let (entries, forced) = (column("entries")?, column("forced_gc_runs")?);
-    let mut stat = Stat::default();
-    for line in lines {
-        let number = |place| {
-            let word = line.split_ascii_whitespace().nth(place).unwrap_or_default();
-            u64::from_str_radix(word, 16).map_err(|_| Malformed::new("counter", line))
+    let (entries, forced) = (column("entries"), column("forced_gc_runs"));
+    stat.forced_gc_runs = forced.map(|_| 0.0);
+    faults.keep(rows_after(1, text, |line| {
+        let mut faults = Faults::default();
+        let mut number = |place: Option<usize>| {
+            let word = line.split_ascii_whitespace().nth(place?).unwrap_or_default();
+            faults.keep(hexadecimal("counter", word))
         };
-        // Each line has the entries of the whole table, and the runs of one processor.
-        stat.entries = number(entries)?;
-        stat.forced_gc_runs = stat.forced_gc_runs.wrapping_add(number(forced)?);
-    }
-    Ok(stat)
+        stat.entries = number(entries).or(stat.entries);
+        let runs = number(forced);
+        stat.forced_gc_runs = stat.forced_gc_runs.zip(runs).map(|(sum, runs)| sum + runs);
+        faults.end()
+    }));
+    faults.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::malformed;
+
+    fn read(text: &str) -> (Option<f64>, Option<f64>, String) {
+        let mut stat = Stat::default();
+        let error = parse(text, &mut stat).err().map_or_else(String::new, |e| e.to_string());
+        (stat.entries, stat.forced_gc_runs, error)
+    }
 
     #[test]
     fn columns_are_found_by_their_names() {
         let text = "entries  new forced_gc_runs\n000000ff 1 0000000a\n000000ff 1 00000001\n";
-        assert_eq!(parse(text), Ok(Stat { entries: 255, forced_gc_runs: 11 }));
-        assert_eq!(parse("forced_gc_runs entries\n"), Ok(Stat::default()));
+        assert_eq!(read(text), (Some(255.0), Some(11.0), String::new()));
+        assert_eq!(read("forced_gc_runs entries\n"), (None, Some(0.0), String::new()));
     }
 
     #[test]
-    fn what_is_no_table_is_refused() {
-        assert_eq!(malformed(parse("")), "bad entries: \"\"");
-        assert_eq!(malformed(parse("entries\n1\n")), "bad forced_gc_runs: \"entries\"");
-        assert_eq!(malformed(parse("entries forced_gc_runs\n1\n")), "bad counter: \"1\"");
-        assert_eq!(malformed(parse("entries forced_gc_runs\n1 -1\n")), "bad counter: \"1 -1\"");
+    fn an_odd_column_costs_itself_alone() {
+        assert_eq!(read(""), (None, None, "bad entries: \"\"".into()));
+        let said = "bad forced_gc_runs: \"entries\"".into();
+        assert_eq!(read("entries\n1\n"), (Some(1.0), None, said));
+        let (entries, forced, said) = read("entries forced_gc_runs\n5 1\nx 2\n");
+        assert_eq!((entries, forced), (Some(5.0), Some(3.0)));
+        assert_eq!(said, "bad counter: \"x\"");
+        let (entries, forced, said) = read("entries forced_gc_runs\n5 x\n5 2\n");
+        assert_eq!((entries, forced), (Some(5.0), None), "a sum without a part would be wrong");
+        assert_eq!(said, "bad counter: \"x\"");
     }
 }
