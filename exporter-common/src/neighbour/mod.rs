@@ -211,6 +211,7 @@ pub const fn tag(key: &Key) -> u64 {
 }
 
 /// The interface that a tag stands for.
+#[expect(clippy::cast_possible_truncation, reason = "each number has its bits")]
 #[inline]
 #[must_use]
 pub const fn key(tag: u64) -> Key {

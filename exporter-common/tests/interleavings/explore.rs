@@ -112,7 +112,7 @@ struct State {
 /// # Panics
 ///
 /// `end` does.
-pub(crate) fn explore(start: Memory, threads: &[Thread], end: &dyn Fn(&Memory)) -> usize {
+pub(crate) fn explore(start: &Memory, threads: &[Thread], end: &dyn Fn(&Memory)) -> usize {
     let mut uses = Uses::default();
     loop {
         let (states, is_complete) = explore_with(&mut uses, start, threads, end);
@@ -125,13 +125,13 @@ pub(crate) fn explore(start: Memory, threads: &[Thread], end: &dyn Fn(&Memory)) 
 /// As [`explore`], by what is known of the places' use; says also whether no use was new.
 fn explore_with(
     uses: &mut Uses,
-    start: Memory,
+    start: &Memory,
     threads: &[Thread],
     end: &dyn Fn(&Memory),
 ) -> (usize, bool) {
     let mut is_complete = true;
     let mut seen = HashSet::new();
-    let mut open = vec![State { memory: start, threads: vec![Some(Vec::new()); threads.len()] }];
+    let mut open = vec![State { memory: *start, threads: vec![Some(Vec::new()); threads.len()] }];
     while let Some(state) = open.pop() {
         if !seen.insert(digest(&state)) {
             continue;
@@ -186,7 +186,9 @@ impl Hasher for Digest {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
     }
 
     fn write_u32(&mut self, word: u32) {

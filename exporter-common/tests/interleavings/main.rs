@@ -4,7 +4,6 @@
     clippy::cast_possible_truncation,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     reason = "a test that cannot go on panics"
 )]
 
@@ -61,7 +60,8 @@ fn rests(memory: &Memory, interfaces: &[u32]) {
         let (noarp, other): (Vec<Known>, Vec<Known>) =
             own.partition(|known| known.state & NOARP != 0);
         let counted = [sum(memory, interface, |c| c.noarp), sum(memory, interface, |c| c.entries)];
-        assert_eq!(counted, [noarp.len() as i64, other.len() as i64], "{interface}: {memory:?}");
+        let wanted = [noarp, other].map(|known| i64::try_from(known.len()).expect("a few"));
+        assert_eq!(counted, wanted, "{interface}: {memory:?}");
     }
     for known in &known {
         assert_eq!(known.state & FLAGS & !NOARP, 0, "{memory:?}");
@@ -96,7 +96,7 @@ fn adds_up(memory: &Memory, interface: u32, before: i64) {
 }
 
 /// Gives the element of that number to an interface, whose device was seen last.
-fn give(memory: &mut Memory, number: usize, interface: u32, device: u64) {
+const fn give(memory: &mut Memory, number: usize, interface: u32, device: u64) {
     memory.groups[0].tags[number] = tag_of(interface);
     memory.interfaces[number].device = device;
 }
@@ -126,7 +126,7 @@ fn prune(numbers: std::ops::Range<u32>) -> Thread {
 
 /// Runs `threads`, and says how much there was to look at.
 #[expect(clippy::print_stdout, reason = "for those who run the test")]
-fn every_order(start: Memory, threads: &[Thread], end: impl Fn(&Memory)) -> usize {
+fn every_order(start: &Memory, threads: &[Thread], end: impl Fn(&Memory)) -> usize {
     let (ends, lost) = (Cell::new(0_u32), Cell::new(0_u32));
     let states = explore(start, threads, &|memory| {
         ends.set(ends.get() + 1);
@@ -148,7 +148,7 @@ fn an_entry_is_counted_once_however_it_is_seen_and_goes() {
         thread(|| Apart::see(0, 1, 1)),
         thread(|| Apart::die(0, 1, 1)),
     ];
-    let lost = every_order(start, &threads, |memory| {
+    let lost = every_order(&start, &threads, |memory| {
         agrees(memory, &[1], &[0]);
         adds_up(memory, 1, 0);
         let created = sum(memory, 1, |c| c.created.cast_signed());
@@ -171,7 +171,7 @@ fn a_change_to_noarp_and_back_is_counted_whoever_is_faster() {
             thread(move || Apart::turn(0, was_noarp, 1, 1)),
             thread(|| Apart::die(0, 1, 1)),
         ];
-        every_order(start, &threads, |memory| {
+        every_order(&start, &threads, |memory| {
             agrees(memory, &[1], &[0]);
             adds_up(memory, 1, before);
         });
@@ -186,7 +186,7 @@ fn entries_of_one_place_are_both_in_the_map() {
     let both = |other: fn()| {
         let threads =
             [thread(|| Together::see(0, 1, 1)), thread(|| Together::see(1, 1, 1)), thread(other)];
-        every_order(start, &threads, |memory| {
+        every_order(&start, &threads, |memory| {
             agrees(memory, &[1], &[0, 1]);
             adds_up(memory, 1, 0);
         });
@@ -209,7 +209,7 @@ fn a_displaced_entry_is_found_while_its_place_is_left() {
         }),
         thread(|| Together::see(1, 1, 1)),
     ];
-    every_order(start, &threads, |memory| {
+    every_order(&start, &threads, |memory| {
         agrees(memory, &[1], &[0, 1]);
         adds_up(memory, 1, 1);
     });
@@ -221,8 +221,8 @@ fn counts_are_right_whatever_is_taken_for_gone() {
     let mut start = Memory::new();
     give(&mut start, 0, 1, 1);
     let with = |others: [fn(); 2], seen: &[usize]| {
-        let [one, two] = others.map(|other| thread(other));
-        every_order(start, &[prune(0..1), one, two], |memory| agrees(memory, &[1, 2], seen));
+        let [one, two] = others.map(thread);
+        every_order(&start, &[prune(0..1), one, two], |memory| agrees(memory, &[1, 2], seen));
     };
     with([|| Apart::see(0, 1, 1), || Apart::count(tag_of(2), 2, Event::Overflow)], &[0]);
     with([|| Apart::see(0, 1, 1), || Apart::die(0, 1, 1)], &[0]);
@@ -234,8 +234,8 @@ fn an_element_is_not_taken_from_an_entry_that_changes_or_goes() {
     give(&mut start, 0, 1, 1);
     put(&mut start, 0, 0, 0);
     let with = |others: [fn(); 2], seen: &[usize]| {
-        let [one, two] = others.map(|other| thread(other));
-        every_order(start, &[prune(0..1), one, two], |memory| agrees(memory, &[1, 2], seen));
+        let [one, two] = others.map(thread);
+        every_order(&start, &[prune(0..1), one, two], |memory| agrees(memory, &[1, 2], seen));
     };
     with([|| Apart::turn(0, true, 1, 1), || Apart::die(0, 1, 1)], &[0]);
     with([|| Apart::see(1, 2, 2), || Apart::die(0, 1, 1)], &[0, 1]);
@@ -252,7 +252,7 @@ fn no_event_of_an_interface_that_is_there_is_lost() {
         thread(|| Apart::count(tag_of(1), 2, Event::Failure)),
         prune(0..1),
     ];
-    every_order(start, &threads, |memory| {
+    every_order(&start, &threads, |memory| {
         rests(memory, &[1]);
         let events = [
             sum(memory, 1, |c| c.overflows.cast_signed()),
@@ -269,7 +269,7 @@ fn an_interface_with_two_elements_counts_their_sum() {
     start.devices[1] = (true, tag_of(1));
     let twice = Cell::new(0);
     let event = || thread(|| Apart::count(tag_of(1), 1, Event::Overflow));
-    every_order(start, &[event(), event(), prune(0..1)], |memory| {
+    every_order(&start, &[event(), event(), prune(0..1)], |memory| {
         rests(memory, &[1, 2]);
         assert_eq!(sum(memory, 1, |c| c.overflows.cast_signed()), 2, "{memory:?}");
         let elements = memory.groups[0].tags.iter().filter(|&&tag| tag == tag_of(1)).count();
@@ -286,5 +286,5 @@ fn an_entry_whose_end_went_unseen_makes_way_for_another_at_its_address() {
     give(&mut start, 1, 2, 2);
     put(&mut start, 0, 0, 0);
     let threads = [thread(|| Apart::see(0, 2, 2)), thread(|| Apart::see(0, 2, 2)), prune(0..1)];
-    every_order(start, &threads, |memory| agrees(memory, &[1, 2], &[0]));
+    every_order(&start, &threads, |memory| agrees(memory, &[1, 2], &[0]));
 }

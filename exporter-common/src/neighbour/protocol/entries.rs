@@ -11,9 +11,9 @@ use crate::neighbour::{FILLING, Interface, Known, NOARP};
 #[inline(always)]
 fn count<M: Machine + ?Sized>(element: *mut Interface, is_noarp: bool, n: i64) {
     if is_noarp {
-        M::add(at!(element.counts.noarp), n);
+        M::add(at!(element: Interface.counts.noarp), n);
     } else {
-        M::add(at!(element.counts.entries), n);
+        M::add(at!(element: Interface.counts.entries), n);
     }
 }
 
@@ -76,13 +76,13 @@ fn turn<M: Machine + ?Sized>(known: *mut Known, to: u64, tag: u64) {
     let Some(element) = hold_at::<M>(interface_of::<M>(known), tag) else { return };
     if change::<M>(known, to ^ NOARP, to) == to ^ NOARP {
         if to & NOARP == 0 {
-            M::add(at!(element.counts.entries), 1);
-            M::add(at!(element.counts.created), 1);
-            M::add(at!(element.counts.noarp), -1);
+            M::add(at!(element: Interface.counts.entries), 1);
+            M::add(at!(element: Interface.counts.created), 1);
+            M::add(at!(element: Interface.counts.noarp), -1);
         } else {
-            M::add(at!(element.counts.noarp), 1);
-            M::add(at!(element.counts.removed), 1);
-            M::add(at!(element.counts.entries), -1);
+            M::add(at!(element: Interface.counts.noarp), 1);
+            M::add(at!(element: Interface.counts.removed), 1);
+            M::add(at!(element: Interface.counts.entries), -1);
         }
     }
     release::<M>(element);
@@ -104,14 +104,14 @@ pub fn insert<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
                 // Its end was told already, or is to be told as that of an unseen entry. A change
                 // that was counted meanwhile is made up for.
                 if taken.was_noarp && !is_noarp && has_started {
-                    M::add(at!(element.counts.created), 1);
+                    M::add(at!(element: Interface.counts.created), 1);
                 } else if is_noarp && !taken.was_noarp {
-                    M::add(at!(element.counts.removed), 1);
+                    M::add(at!(element: Interface.counts.removed), 1);
                 }
                 uncount::<M>(&taken);
             } else {
                 if !is_noarp && has_started {
-                    M::add(at!(element.counts.created), 1);
+                    M::add(at!(element: Interface.counts.created), 1);
                 }
                 M::forget(address);
                 if wanted::<M>(address) != seen
@@ -142,7 +142,7 @@ pub fn remove<M: Machine + ?Sized>(address: u64) -> bool {
     if !taken.was_noarp
         && let Some(element) = M::interface(taken.interface)
     {
-        M::add(at!(element.counts.removed), 1);
+        M::add(at!(element: Interface.counts.removed), 1);
     }
     uncount::<M>(&taken);
     true

@@ -4,7 +4,7 @@
 //! nearly full.
 
 use super::{Event, Machine, at};
-use crate::neighbour::{CLEARING, GOING, Interface, LIVE, PHASE, WAYS};
+use crate::neighbour::{CLEARING, GOING, Interface, LIVE, PHASE, Tags, WAYS};
 
 /// The groups that may have an interface.
 #[inline(always)]
@@ -25,7 +25,7 @@ const fn is_of(found: u64, tag: u64) -> bool {
 #[inline(always)]
 fn tag_at<M: Machine + ?Sized>(number: u32) -> Option<*mut u64> {
     let group = M::group(number / WAYS)?;
-    let tags: *mut u64 = at!(group.tags);
+    let tags: *mut u64 = at!(group: Tags.tags);
     Some(tags.wrapping_add((number % WAYS) as usize))
 }
 
@@ -47,7 +47,7 @@ pub fn is_at<M: Machine + ?Sized>(number: u32, tag: u64) -> bool {
 pub fn locate<M: Machine + ?Sized>(tag: u64) -> Option<u32> {
     let groups = groups(tag, M::group_mask());
     for group in groups {
-        let tags: *mut u64 = M::group(group).map(|group| at!(group.tags))?;
+        let tags: *mut u64 = M::group(group).map(|group| at!(group: Tags.tags))?;
         for i in 0..WAYS {
             if is_of(M::load(tags.wrapping_add(i as usize)), tag) {
                 return Some(group * WAYS + i);
@@ -55,7 +55,7 @@ pub fn locate<M: Machine + ?Sized>(tag: u64) -> Option<u32> {
         }
     }
     for group in groups {
-        let tags: *mut u64 = M::group(group).map(|group| at!(group.tags))?;
+        let tags: *mut u64 = M::group(group).map(|group| at!(group: Tags.tags))?;
         for i in 0..WAYS {
             let at = tags.wrapping_add(i as usize);
             if M::load(at) == 0 {
@@ -73,7 +73,7 @@ pub fn locate<M: Machine + ?Sized>(tag: u64) -> Option<u32> {
 #[inline(always)]
 pub fn hold_at<M: Machine + ?Sized>(number: u32, tag: u64) -> Option<*mut Interface> {
     let (at, element) = (tag_at::<M>(number)?, M::interface(number)?);
-    M::add(at!(element.held), 1);
+    M::add(at!(element: Interface.held), 1);
     let found = M::load(at);
     let going = tag & !PHASE | GOING;
     if found == tag || found == going && is_of(M::compare_exchange(at, going, tag), tag) {
@@ -86,7 +86,7 @@ pub fn hold_at<M: Machine + ?Sized>(number: u32, tag: u64) -> Option<*mut Interf
 /// The element is not touched again by who held it.
 #[inline(always)]
 pub fn release<M: Machine + ?Sized>(element: *mut Interface) {
-    M::add(at!(element.held), -1);
+    M::add(at!(element: Interface.held), -1);
 }
 
 /// Holds the element of an interface, and returns it with its number. To be released.
@@ -100,8 +100,8 @@ pub fn hold<M: Machine + ?Sized>(tag: u64, device: u64) -> Option<(u32, *mut Int
             return None;
         };
         if let Some(element) = hold_at::<M>(number, tag) {
-            if M::load(at!(element.device)) != device {
-                M::exchange(at!(element.device), device);
+            if M::load(at!(element: Interface.device)) != device {
+                M::exchange(at!(element: Interface.device), device);
             }
             return Some((number, element));
         }
@@ -115,12 +115,12 @@ pub fn hold<M: Machine + ?Sized>(tag: u64, device: u64) -> Option<(u32, *mut Int
 pub fn count<M: Machine + ?Sized>(tag: u64, device: u64, event: Event) {
     let Some((_, element)) = hold::<M>(tag, device) else { return };
     match event {
-        Event::Overflow => M::add(at!(element.counts.overflows), 1),
-        Event::Failure => M::add(at!(element.counts.failures), 1),
-        Event::AddressChange => M::add(at!(element.counts.address_changes), 1),
+        Event::Overflow => M::add(at!(element: Interface.counts.overflows), 1),
+        Event::Failure => M::add(at!(element: Interface.counts.failures), 1),
+        Event::AddressChange => M::add(at!(element: Interface.counts.address_changes), 1),
         Event::Passed => {
-            M::add(at!(element.counts.created), 1);
-            M::add(at!(element.counts.removed), 1);
+            M::add(at!(element: Interface.counts.created), 1);
+            M::add(at!(element: Interface.counts.removed), 1);
         }
     }
     release::<M>(element);
@@ -148,11 +148,11 @@ pub fn prune<M: Machine + ?Sized>(number: u32) -> bool {
         return false;
     }
     // `entries` and `noarp` are zero. `held` belongs to those who hold.
-    M::exchange(at!(element.counts.created), 0);
-    M::exchange(at!(element.counts.removed), 0);
-    M::exchange(at!(element.counts.overflows), 0);
-    M::exchange(at!(element.counts.failures), 0);
-    M::exchange(at!(element.counts.address_changes), 0);
+    M::exchange(at!(element: Interface.counts.created), 0);
+    M::exchange(at!(element: Interface.counts.removed), 0);
+    M::exchange(at!(element: Interface.counts.overflows), 0);
+    M::exchange(at!(element: Interface.counts.failures), 0);
+    M::exchange(at!(element: Interface.counts.address_changes), 0);
     M::exchange(at, 0);
     true
 }
@@ -160,8 +160,8 @@ pub fn prune<M: Machine + ?Sized>(number: u32) -> bool {
 /// Whether an element is not in use, and its interface gone.
 #[inline(always)]
 fn is_over<M: Machine + ?Sized>(element: *mut Interface, tag: u64) -> bool {
-    M::load(at!(element.held)) == 0
-        && M::load(at!(element.counts.entries)) == 0
-        && M::load(at!(element.counts.noarp)) == 0
-        && !M::is_there(M::load(at!(element.device)), tag)
+    M::load(at!(element: Interface.held)) == 0
+        && M::load(at!(element: Interface.counts.entries)) == 0
+        && M::load(at!(element: Interface.counts.noarp)) == 0
+        && !M::is_there(M::load(at!(element: Interface.device)), tag)
 }

@@ -12,31 +12,31 @@ use crate::neighbour::{FILLING, FLAGS, GONE, Known, NOARP, Slot};
 #[inline(always)]
 #[must_use]
 pub const fn content(slot: *mut Slot) -> *mut Known {
-    at!(slot.known)
+    at!(slot: Slot.known)
 }
 
 /// Whether an entry of this place is displaced.
 #[inline(always)]
 fn has_away<M: Machine + ?Sized>(slot: *mut Slot) -> bool {
-    M::load(at!(slot.away)) != 0
+    M::load(at!(slot: Slot.away)) != 0
 }
 
 /// The state of an element.
 #[inline(always)]
 pub fn state_of<M: Machine + ?Sized>(known: *mut Known) -> u64 {
-    M::load(at!(known.state))
+    M::load(at!(known: Known.state))
 }
 
 /// The number of the element that counts an entry.
 #[inline(always)]
 pub fn interface_of<M: Machine + ?Sized>(known: *mut Known) -> u32 {
-    M::load_half(at!(known.interface))
+    M::load_half(at!(known: Known.interface))
 }
 
 /// Changes the state of an element where it is `old`; returns what it was.
 #[inline(always)]
 pub fn change<M: Machine + ?Sized>(known: *mut Known, old: u64, new: u64) -> u64 {
-    M::compare_exchange(at!(known.state), old, new)
+    M::compare_exchange(at!(known: Known.state), old, new)
 }
 
 /// The element of an entry.
@@ -75,17 +75,17 @@ pub fn put<M: Machine + ?Sized>(state: u64, interface: u32, walk: u32) -> Put {
     let own = content(slot);
     let before = change::<M>(own, 0, address | FILLING);
     if before == 0 {
-        M::store_half(at!(own.interface), interface);
-        M::store_half(at!(own.walk), walk);
+        M::store_half(at!(own: Known.interface), interface);
+        M::store_half(at!(own: Known.walk), walk);
         let is_away = has_away::<M>(slot) && M::away(address).is_some();
-        M::exchange(at!(own.state), if is_away { 0 } else { state });
+        M::exchange(at!(own: Known.state), if is_away { 0 } else { state });
         return if is_away { Put::There } else { Put::New };
     }
     if before & !FLAGS == address {
         return if before & GONE == 0 { Put::There } else { Put::Not };
     }
     // Said first: a program that is given the place meanwhile is to look in the hash map.
-    M::add(at!(slot.away), 1);
+    M::add(at!(slot: Slot.away), 1);
     let put = match M::put_away(address, &Known { state, interface, walk }) {
         Ok(()) if state_of::<M>(own) & !FLAGS != address => return Put::New,
         Ok(()) => {
@@ -100,7 +100,7 @@ pub fn put<M: Machine + ?Sized>(state: u64, interface: u32, walk: u32) -> Put {
         },
         Err(Refused::Full) => Put::Not,
     };
-    M::add(at!(slot.away), -1);
+    M::add(at!(slot: Slot.away), -1);
     put
 }
 
@@ -143,9 +143,9 @@ pub fn take<M: Machine + ?Sized>(address: u64) -> Option<Taken> {
     let mut is_stuck = false;
     if is_away {
         is_stuck = !M::take_away(address);
-        M::add(at!(slot.away), -1);
+        M::add(at!(slot: Slot.away), -1);
     } else {
-        M::exchange(at!(known.state), 0);
+        M::exchange(at!(known: Known.state), 0);
     }
     Some(Taken { interface, was_noarp, is_stuck })
 }

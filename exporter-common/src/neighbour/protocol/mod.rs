@@ -6,7 +6,7 @@
 //!
 //! # An element of the map of entries
 //!
-//! `A` is the address of the entry, `N` is [`NOARP`] or nothing.
+//! `A` is the address of the entry, `N` is [`NOARP`](super::NOARP) or nothing.
 //!
 //! | state | name | who leaves it, and to where |
 //! |---|---|---|
@@ -51,7 +51,7 @@
 //! An element emptied between another program's search and its step from empty to live may give an
 //! interface two elements. Both are right: what the interface counts is their sum.
 
-#![expect(unsafe_code, reason = "members of elements are addressed in place")]
+#![expect(unsafe_code, reason = "a machine promises what its pointers are")]
 #![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
 
 pub mod entries;
@@ -159,11 +159,10 @@ pub enum Refused {
     Full,
 }
 
-/// The address of a member of an element: `at!(<pointer>.<member>)`.
+/// The address of a member of an element: `at!(<pointer>: <type>.<member>)`.
 macro_rules! at {
-    ($pointer:ident . $($member:tt)+) => {
-        // SAFETY: the machine gave the pointer out, and what it points to stays.
-        unsafe { (&raw mut (*$pointer).$($member)+).cast() }
+    ($pointer:ident : $of:ident . $($member:tt)+) => {
+        $pointer.wrapping_byte_add(core::mem::offset_of!($of, $($member)+)).cast()
     };
 }
 use at;

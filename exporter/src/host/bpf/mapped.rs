@@ -57,7 +57,7 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// All elements, as words.
-    pub(super) fn words(&self) -> &[AtomicU64] {
+    pub(super) const fn words(&self) -> &[AtomicU64] {
         // SAFETY: as many words were mapped, at the start of a page, and stay until `self` is
         // dropped.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }

@@ -37,7 +37,7 @@ impl Interfaces {
     }
 
     /// How many interfaces there is room for, those with neighbours of both families twice.
-    pub(super) fn room(&self) -> usize {
+    pub(super) const fn room(&self) -> usize {
         self.tags.words().len()
     }
 
@@ -113,7 +113,7 @@ const fn is_used(tag: u64) -> bool {
     tag != 0 && tag & PHASE != CLEARING
 }
 
-fn add(sum: &mut Counts, counts: &Counts) {
+const fn add(sum: &mut Counts, counts: &Counts) {
     sum.entries += counts.entries;
     sum.noarp += counts.noarp;
     sum.created += counts.created;
