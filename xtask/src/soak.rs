@@ -324,9 +324,12 @@ fn batch(lines: &str) -> Result<()> {
 }
 
 fn feed(command: &mut Command, lines: &str) -> Result<()> {
-    let mut child = command.stdin(Stdio::piped()).spawn()?;
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
-    ensure!(child.wait()?.success(), "{command:?} fails");
+    let output = child.wait_with_output()?;
+    // Where interfaces come and go, `ip` also says that a dump of its own was interrupted.
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} fails: {said}");
     Ok(())
 }
 
