@@ -98,7 +98,7 @@ mod tests {
             (asked, served, result.map_err(|error| error.to_string()))
         };
         assert_eq!(ask(&[0, 2, 3]), (vec![0, 2], 1, Ok(())));
-        assert_eq!(ask(&[0, 1]), (vec![0, 1], 0, Err("1".into())));
+        assert_eq!(ask(&[0, 1]), (vec![0, 1], 1, Err("1".into())), "the last one's stay");
         assert_eq!(ask(&[]), (vec![], 0, Err(Error::NoData.to_string())));
     }
 }
