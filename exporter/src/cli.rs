@@ -1,4 +1,4 @@
-//! The command line: every [`Flag`](crate::flag::Flag) becomes an argument.
+//! The command line: every [`Flag`] becomes an argument.
 
 use crate::{
     collector::Spec,

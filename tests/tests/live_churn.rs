@@ -1,7 +1,6 @@
 //! Interfaces that come and go on the running kernel: their counts go with them.
 //!
 //! Needs root and `ip`, as tests/live.rs does.
-#![expect(clippy::disallowed_methods, reason = "reads the running kernel's files")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{

@@ -211,7 +211,7 @@ impl<'a> Btf<'a> {
             bits = bits.checked_add(offset)?;
             place = self.resolve(kind).unwrap_or(u64::MAX);
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        bits.is_multiple_of(8).then_some(bits / 8)
     }
 
     /// The bits before a member and its type; members of anonymous structures are found.

@@ -286,6 +286,8 @@ mod tests {
 
     /// Three descriptors and no programs.
     static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"] };
+    /// One descriptor.
+    static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"] };
 
     const PATIENT: Duration = Duration::from_secs(60);
 
@@ -294,8 +296,8 @@ mod tests {
     }
 
     fn set(descriptors: usize) -> Set {
+        #[expect(clippy::disallowed_methods, reason = "any descriptor will do")]
         let files = (0..descriptors).map(|_| File::open("/dev/null").unwrap().into());
-        static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"] };
         let plan = if descriptors == 3 { &PLAN } else { &OTHER };
         Set::received(plan, files.collect()).unwrap()
     }

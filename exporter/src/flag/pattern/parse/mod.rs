@@ -7,7 +7,7 @@
 
 mod escapes;
 
-use super::class::{self, Class};
+use super::class;
 use std::fmt;
 
 /// The deepest nesting of groups; Go allows about as much.

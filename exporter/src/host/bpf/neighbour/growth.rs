@@ -9,7 +9,8 @@
 //! | asked | the set is there | it takes stock | moves |
 //! | asked | a refusal | it is logged | refused |
 //! | moves | stock is taken | the counters are carried over, the old set is closed | rests |
-//! | moves | the new set is too small as well | it is closed | rests |
+//! | moves | the new set is too small as well | it is closed, twice its room is wanted | rests |
+//! | moves | it is too small and there may be no more | it is closed, which is logged | refused |
 //! | moves | events were lost | stock is taken again at the next scrape | moves |
 //! | refused | a minute has passed | | rests |
 //!
@@ -86,6 +87,8 @@ enum Growth {
 pub struct Neighbours {
     counting: Counting,
     growth: Growth,
+    /// Room that there must be at least, since a set with less has turned out to be too small.
+    least: Room,
     loader: Loader,
     /// Room there may be.
     most: Room,
@@ -136,6 +139,7 @@ impl Neighbours {
         let mut neighbours = Self {
             counting: Counting::new(set, first, Reason::Start)?,
             growth: Growth::Rests,
+            least: Room::default(),
             loader,
             most,
             carried: Carried::default(),
@@ -257,7 +261,12 @@ impl Neighbours {
                 self.take_over(*next)?;
                 return Ok(true);
             }
-            Err(error) if matches!(error.root(), Error::Full { .. } | Error::Crowded { .. }) => {}
+            Err(error) if matches!(error.root(), Error::Full { .. } | Error::Crowded { .. }) => {
+                match twice(next.room, error.root(), self.most) {
+                    Some(least) => self.least = least,
+                    None => self.refuse(&error, now),
+                }
+            }
             Err(error) if error.is_doubt() => self.growth = Growth::Moves(next),
             Err(error) => self.refuse(&error, now),
         }
@@ -285,13 +294,15 @@ impl Neighbours {
                 entries,
                 matches!(doubt, Some(Error::Full { .. })),
                 self.most.entries,
-            ),
+            )
+            .max(self.least.entries),
             interfaces: more(
                 have.interfaces,
                 interfaces.used() as u64,
                 matches!(doubt, Some(Error::Crowded { .. })),
                 self.most.interfaces,
-            ),
+            )
+            .max(self.least.interfaces),
         };
         Ok((wanted != have).then_some(wanted))
     }
@@ -325,9 +336,24 @@ impl Neighbours {
         let Room { entries, interfaces } = next.room;
         tracing::info!(entries, interfaces, "eBPF has other room for neighbours");
         self.counting = next;
+        self.least = Room::default();
         sys::trim();
         Ok(())
     }
+}
+
+/// Twice the room of a set that was too small, as far as there may be more; `None` where there may
+/// not.
+fn twice(room: Room, error: &Error, most: Room) -> Option<Room> {
+    let double = |have: u32, most: u32| have.saturating_mul(2).min(most);
+    let more = match error {
+        Error::Full { .. } => Room { entries: double(room.entries, most.entries), ..room },
+        Error::Crowded { .. } => {
+            Room { interfaces: double(room.interfaces, most.interfaces), ..room }
+        }
+        _ => room,
+    };
+    (more != room).then_some(more)
 }
 
 /// The room for so many, where there is room for `have` and may be for `most`.
@@ -342,6 +368,16 @@ fn more(have: u32, used: u64, is_full: bool, most: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_that_is_too_small_is_followed_by_twice_its_room() {
+        let (room, most) =
+            (Room { entries: 8, interfaces: 4 }, Room { entries: 12, interfaces: 4 });
+        let full = Error::Full { entries: 9, room: 8 };
+        assert_eq!(twice(room, &full, most), Some(Room { entries: 12, ..room }));
+        assert_eq!(twice(Room { entries: 12, ..room }, &full, most), None);
+        assert_eq!(twice(room, &Error::Crowded { room: 4 }, most), None);
+    }
 
     #[test]
     fn room_doubles_or_becomes_what_is_needed() {

@@ -16,7 +16,7 @@ use crate::host::{
 
 /// How much the maps hold.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, Pod, PartialEq, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, Eq, Pod, PartialEq, Zeroable)]
 pub(in crate::host::bpf) struct Room {
     /// Entries of the tables.
     pub(in crate::host::bpf) entries: u32,
