@@ -6,7 +6,7 @@
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
 //! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
-//! addresses and routes carry that flag, neighbours do not: [`neighbour`] and [`tally`] say
+//! addresses and routes carry that flag, neighbours do not: `neighbour` and `tally` say
 //! how their dumps are checked.
 
 mod address;
