@@ -11,6 +11,7 @@ use std::{
 
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures, generated::bpf_map_type};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Error, Runs, sys};
 
@@ -76,6 +77,10 @@ impl Plan {
 impl Set {
     /// Loads and attaches.
     pub(super) fn load(plan: &'static Plan, fit: &Fit<'_>) -> Result<Self, Error> {
+        // Before Linux 5.11 maps count as locked memory: a limit would be named as what is wrong, and
+        // not that the kernel is too old. Where the limit may not be raised, it is what is wrong.
+        let unlimited = Rlimit { current: None, maximum: None };
+        let _ = setrlimit(Resource::Memlock, unlimited);
         let mut object = Object::parse(plan.object).map_err(broken)?;
         let globals = fit.globals.iter().map(|&(name, value)| (name, (value, true)));
         object.patch_map_data(globals.collect()).map_err(broken)?;
@@ -243,7 +248,7 @@ fn is_too_old(reasons: &str) -> bool {
         "invalid func unknown#",
         "uses reserved fields",
         "uses invalid atomic",
-        "unrecognized bpf_ld_imm64 insn",
+        "number of funcs in func_info doesn't match number of subprogs",
     ];
     SAYINGS.iter().any(|saying| reasons.contains(saying))
 }
@@ -255,7 +260,7 @@ mod tests {
     #[test]
     fn the_verifier_says_whether_the_kernel_is_too_old() {
         assert!(is_too_old("0: (bf) r6 = r1\ninvalid func unknown#164\n"));
-        assert!(is_too_old("BPF_XADD uses reserved fields\n"));
+        assert!(is_too_old("number of funcs in func_info doesn't match number of subprogs\n"));
         assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
         assert!(!is_too_old(""));
     }
