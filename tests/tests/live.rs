@@ -24,7 +24,7 @@ use std::{
 
 use exporter::host::{
     bpf::{Counts, Neighbours, Options, Sizes},
-    netlink::{Links, Socket, Step},
+    netlink::{Links, Neighbour, Socket, Step},
 };
 use nix::sched::CloneFlags;
 use tests::namespace::{self, batch, enter, in_a_thread, skip};
@@ -239,16 +239,16 @@ impl Namespace {
         let mut all = Vec::new();
         for family in [IPV4, IPV6] {
             let begin = all.len();
-            let each = |step| match step {
+            let each = |step: Step<Neighbour<'_>>| match step {
                 Step::Start => all.truncate(begin),
-                Step::Item(neighbour) => all.push(neighbour),
+                Step::Item(neighbour) if neighbour.is_noarp() => {}
+                Step::Item(neighbour) => all.push((neighbour.ifindex, family)),
             };
             self.socket.neighbours(family, each).unwrap();
         }
-        all.retain(|neighbour| !neighbour.is_noarp());
         let mut entries = Entries::new();
-        for neighbour in all {
-            *entries.entry((self.name(neighbour.ifindex), neighbour.family)).or_default() += 1;
+        for (ifindex, family) in all {
+            *entries.entry((self.name(ifindex), family)).or_default() += 1;
         }
         entries
     }

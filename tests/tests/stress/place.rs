@@ -130,10 +130,11 @@ fn dump(socket: &mut Socket) -> Entries {
         let mut all = BTreeMap::new();
         loop {
             let before = hash(family);
-            let each = |step: Step<Neighbour>| match step {
+            let each = |step: Step<Neighbour<'_>>| match step {
                 Step::Start => all.clear(),
                 Step::Item(neighbour) => {
-                    all.insert((neighbour.ifindex, neighbour.address.unwrap()), neighbour);
+                    let key = (neighbour.ifindex, neighbour.address().unwrap());
+                    all.insert(key, neighbour.is_noarp());
                 }
             };
             socket.neighbours(family, each).unwrap();
@@ -141,8 +142,8 @@ fn dump(socket: &mut Socket) -> Entries {
                 break;
             }
         }
-        for neighbour in all.values().filter(|neighbour| !neighbour.is_noarp()) {
-            *entries.entry((netns, neighbour.ifindex, family.into())).or_default() += 1;
+        for ((ifindex, _), _) in all.into_iter().filter(|&(_, is_noarp)| !is_noarp) {
+            *entries.entry((netns, ifindex, family.into())).or_default() += 1;
         }
     }
     entries

@@ -6,8 +6,8 @@
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
 //! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
-//! addresses and routes carry that flag, neighbours do not: `neighbour` and `tally` say
-//! how their dumps are checked.
+//! addresses and routes carry that flag, neighbours do not: `neighbour.rs` and `tally.rs`
+//! say how their dumps are checked.
 
 mod address;
 mod conntrack;
@@ -145,8 +145,9 @@ impl Step<&[u8]> {
 enum Raw<'a> {
     /// As [`Step::Start`].
     Start,
-    /// Another part begins. The kernel takes up its walk where it had left off for want of room.
-    Part,
+    /// Another part begins, which is this datagram. The kernel takes up its walk where it had left
+    /// off for want of room.
+    Part(&'a [u8]),
     /// One entry.
     Item(&'a [u8]),
 }
@@ -225,7 +226,7 @@ impl Socket {
     ) -> Result<bool, Error> {
         self.try_parts(request, tries, |raw| match raw {
             Raw::Start => each(Step::Start),
-            Raw::Part => Ok(()),
+            Raw::Part(_) => Ok(()),
             Raw::Item(payload) => each(Step::Item(payload)),
         })
     }
@@ -275,7 +276,7 @@ impl Socket {
                 // this one is told apart by its sequence number.
                 return drain(socket, sequence, &mut self.buffer).map(|()| false);
             };
-            each(Raw::Part).map_err(|what| bad(request, what))?;
+            each(Raw::Part(bytes)).map_err(|what| bad(request, what))?;
             for message in Messages(bytes) {
                 let (header, payload) = message.map_err(|what| bad(request, what))?;
                 if header.sequence != sequence {

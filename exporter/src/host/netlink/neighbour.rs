@@ -5,7 +5,7 @@
 //! the bucket's head, so that as many are told again: those are left out here.
 //! Whether the hash table has grown meanwhile is for [`super::NeighbourDump`] to find out.
 
-use std::net::IpAddr;
+use std::{mem, net::IpAddr};
 
 use bytemuck::{Pod, Zeroable};
 use libc::{NDA_DST, NDA_IFINDEX, RTM_GETNEIGH, RTM_NEWNEIGH};
@@ -15,7 +15,7 @@ use netlink_packet_core::NLM_F_DUMP;
 use super::{
     Error, Raw, Request, Socket, Step, TRIES,
     address::ip,
-    wire::{self, Attributes, BadMessage},
+    wire::{self, Attributes, BadMessage, Messages},
 };
 
 pub use libc::{NUD_FAILED, NUD_NOARP};
@@ -43,7 +43,7 @@ struct Filter {
 
 /// An entry of the ARP table or of its counterpart for IPv6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Neighbour {
+pub struct Neighbour<'a> {
     /// `AF_INET` or `AF_INET6`.
     pub family: u8,
     /// Index of the interface.
@@ -52,25 +52,28 @@ pub struct Neighbour {
     pub state: u16,
     /// `NTF_…` of the same header.
     pub flags: u8,
-    /// Its address, which is unique on its interface.
-    pub address: Option<IpAddr>,
+    /// `NDA_…` of the same header, not looked at unless asked for.
+    pub(super) attributes: &'a [u8],
 }
 
-impl Neighbour {
+impl<'a> Neighbour<'a> {
     /// The neighbour in a `RTM_NEWNEIGH` message.
-    fn parse(payload: &[u8]) -> Result<Self, BadMessage> {
+    fn parse(payload: &'a [u8]) -> Result<Self, BadMessage> {
         let (head, attributes) = wire::split::<NdMsg>(payload, "a neighbour is cut short")?;
-        let mut address = None;
-        // Mostly the first.
-        for attribute in Attributes(attributes) {
-            if let (NDA_DST, value) = attribute? {
-                address = ip(value);
-                break;
-            }
-        }
         let ifindex = u32::try_from(head.index)
             .map_err(|_| BadMessage("a neighbour's interface is negative"))?;
-        Ok(Self { family: head.family, ifindex, state: head.state, flags: head.flags, address })
+        Ok(Self { family: head.family, ifindex, state: head.state, flags: head.flags, attributes })
+    }
+
+    /// Its address, which is unique on its interface.
+    #[must_use]
+    pub fn address(self) -> Option<IpAddr> {
+        let mut attributes = Attributes(self.attributes).map_while(Result::ok);
+        attributes.find(|(kind, _)| *kind == NDA_DST).and_then(|(_, value)| ip(value))
+    }
+
+    fn key(self) -> Option<(u32, IpAddr)> {
+        Some((self.ifindex, self.address()?))
     }
 
     /// Whether the kernel resolves no address for it (loopback, multicast, broadcast):
@@ -86,10 +89,9 @@ impl Neighbour {
 struct Seam {
     /// The last entries of the part before.
     before: [Option<(u32, IpAddr)>; Self::LENGTH],
-    /// The last entries of this part, the latest at `place`.
-    recent: [Option<(u32, IpAddr)>; Self::LENGTH],
-    place: usize,
-    /// Whether all entries of this part were in the part before.
+    /// The last entries of this part.
+    last: [Option<(u32, IpAddr)>; Self::LENGTH],
+    /// Whether all entries of this part so far were in the part before.
     repeats: bool,
     /// Parts of this dump so far.
     parts: usize,
@@ -99,22 +101,25 @@ impl Seam {
     /// So many entries may come into one bucket between two parts. A bucket has one on average.
     const LENGTH: usize = 8;
 
-    /// A part begins.
-    const fn part(&mut self) {
-        self.before = self.recent;
-        self.recent = [None; Self::LENGTH];
+    /// A part begins: the messages in `bytes`.
+    fn part(&mut self, bytes: &[u8]) {
+        let mut payloads: [&[u8]; Self::LENGTH] = [&[]; Self::LENGTH];
+        let messages = Messages(bytes).flatten().filter(|(header, _)| header.kind == RTM_NEWNEIGH);
+        for (place, (_, payload)) in (0..Self::LENGTH).cycle().zip(messages) {
+            if let Some(kept) = payloads.get_mut(place) {
+                *kept = payload;
+            }
+        }
+        let key = |payload| Neighbour::parse(payload).ok().and_then(Neighbour::key);
+        self.before = mem::replace(&mut self.last, payloads.map(key));
         self.repeats = self.parts > 0;
         self.parts += 1;
     }
 
     /// Whether the part before had this entry.
-    fn repeats(&mut self, neighbour: &Neighbour) -> bool {
-        let key = neighbour.address.map(|address| (neighbour.ifindex, address));
-        self.place = (self.place + 1) % Self::LENGTH;
-        if let Some(recent) = self.recent.get_mut(self.place) {
-            *recent = key;
-        }
-        self.repeats = self.repeats && key.is_some() && self.before.contains(&key);
+    fn repeats(&mut self, neighbour: Neighbour<'_>) -> bool {
+        self.repeats =
+            self.repeats && neighbour.key().is_some_and(|key| self.before.contains(&Some(key)));
         self.repeats
     }
 }
@@ -127,7 +132,7 @@ impl Socket {
     pub fn neighbours(
         &mut self,
         family: u8,
-        each: impl FnMut(Step<Neighbour>),
+        each: impl FnMut(Step<Neighbour<'_>>),
     ) -> Result<usize, Error> {
         self.neighbours_of(family, None, each)
     }
@@ -138,7 +143,7 @@ impl Socket {
         &mut self,
         family: u8,
         ifindex: Option<u32>,
-        mut each: impl FnMut(Step<Neighbour>),
+        mut each: impl FnMut(Step<Neighbour<'_>>),
     ) -> Result<usize, Error> {
         let head = NdMsg { family, ..NdMsg::zeroed() };
         let filter = Filter { length: 8, kind: NDA_IFINDEX, ifindex: ifindex.unwrap_or_default() };
@@ -158,13 +163,13 @@ impl Socket {
                     seam = Seam::default();
                     each(Step::Start);
                 }
-                Raw::Part => seam.part(),
+                Raw::Part(bytes) => seam.part(bytes),
                 Raw::Item(payload) => {
                     let neighbour = Neighbour::parse(payload)?;
                     // The kernel has filtered already, save that older ones knew no filter.
                     if neighbour.family == family
                         && ifindex.is_none_or(|ifindex| ifindex == neighbour.ifindex)
-                        && !seam.repeats(&neighbour)
+                        && !seam.repeats(neighbour)
                     {
                         each(Step::Item(neighbour));
                     }
@@ -181,18 +186,29 @@ mod tests {
     use super::*;
     use crate::host::netlink::wire::tests::attribute;
 
+    /// A neighbour with the address 10.0.0.`last`.
+    fn payload(last: u8) -> Vec<u8> {
+        let head = NdMsg { family: 2, index: 1, ..NdMsg::zeroed() };
+        [bytemuck::bytes_of(&head), &attribute(NDA_DST, &[10, 0, 0, last])].concat()
+    }
+
     #[test]
     fn what_a_part_repeats_of_the_one_before_is_left_out() {
         let told = |parts: &[&[u8]]| {
             let mut seam = Seam::default();
             let mut told = Vec::new();
             for part in parts {
-                seam.part();
+                let mut bytes = Vec::new();
                 for &last in *part {
-                    let address = Some([10, 0, 0, last].into());
-                    let neighbour =
-                        Neighbour { family: 2, ifindex: 1, state: 2, flags: 0, address };
-                    if !seam.repeats(&neighbour) {
+                    let mut message = Vec::new();
+                    wire::request(RTM_NEWNEIGH, 0, 0, &payload(last), &mut message);
+                    bytes.extend(message);
+                }
+                seam.part(&bytes);
+                for &last in *part {
+                    let payload = payload(last);
+                    let neighbour = Neighbour::parse(&payload).unwrap();
+                    if !seam.repeats(neighbour) {
                         told.push(last);
                     }
                 }
@@ -214,13 +230,15 @@ mod tests {
             NdMsg { family: 2, padding: [0; 3], index: 5, state: NUD_NOARP, flags: 0x80, kind: 3 };
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
         bytes.extend(attribute(NDA_DST, &[10, 0, 0, 1]));
-        let address = Some([10, 0, 0, 1].into());
-        let neighbour = Neighbour { family: 2, ifindex: 5, state: NUD_NOARP, flags: 0x80, address };
-        assert_eq!(Neighbour::parse(&bytes), Ok(neighbour));
+        let neighbour = Neighbour::parse(&bytes).unwrap();
+        let Neighbour { family, ifindex, state, flags, .. } = neighbour;
+        assert_eq!((family, ifindex, state, flags), (2, 5, NUD_NOARP, 0x80));
+        assert_eq!(neighbour.address(), Some([10, 0, 0, 1].into()));
         assert!(neighbour.is_noarp());
         for length in 0..bytes.len() {
             let parsed = Neighbour::parse(&bytes[..length]);
-            assert_eq!(parsed.is_err(), length != size_of::<NdMsg>(), "{length}");
+            assert_eq!(parsed.is_err(), length < size_of::<NdMsg>(), "{length}");
+            assert_eq!(parsed.ok().and_then(Neighbour::address), None, "{length}");
         }
         bytes[7] = 0x80;
         assert_eq!(
@@ -231,9 +249,9 @@ mod tests {
 
     #[test]
     fn a_dump_begins_with_a_start() {
-        let mut steps = Vec::new();
+        let mut starts = Vec::new();
         let mut socket = Socket::open().unwrap();
-        socket.neighbours(2, |step| steps.push(step)).unwrap();
-        assert_eq!(steps.first(), Some(&Step::Start));
+        socket.neighbours(2, |step| starts.push(step == Step::Start)).unwrap();
+        assert_eq!(starts.first(), Some(&true));
     }
 }

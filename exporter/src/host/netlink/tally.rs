@@ -134,7 +134,7 @@ impl Shared<NeighbourDump> {
     }
 }
 
-fn add(interfaces: &mut Vec<(u32, States)>, neighbour: Neighbour) {
+fn add(interfaces: &mut Vec<(u32, States)>, neighbour: Neighbour<'_>) {
     let i = match interfaces.binary_search_by_key(&neighbour.ifindex, |&(ifindex, _)| ifindex) {
         Ok(i) => i,
         Err(i) => {
@@ -157,7 +157,7 @@ mod tests {
         let mut tally = Tally::default();
         for (ifindex, state) in [(7, 1), (3, 0x80), (7, 1), (7, 0x40), (9, 0x40), (7, 0), (7, 256)]
         {
-            let neighbour = Neighbour { family: 2, ifindex, state, flags: 0, address: None };
+            let neighbour = Neighbour { family: 2, ifindex, state, flags: 0, attributes: &[] };
             add(&mut tally.interfaces, neighbour);
         }
         assert_eq!(tally.states(3), Some(&[0, 0, 0, 0, 0, 0, 0, 1, 0]));
