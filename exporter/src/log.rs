@@ -10,7 +10,9 @@ use tracing::{
     field::{Field, Visit},
     level_filters::LevelFilter,
 };
-use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer, filter::Targets, layer::Context, layer::SubscriberExt as _, registry::LookupSpan,
+};
 
 /// `--log.level`.
 pub const LEVEL: Flag<Severity> = Flag::value(
@@ -32,11 +34,12 @@ pub struct Severity(LevelFilter);
 impl Value for Severity {
     const FORM: Form = Form::Once;
     fn parse(given: &[&str]) -> Result<Self, String> {
-        Ok(Self(match given {
-            [.., "debug"] => LevelFilter::DEBUG,
-            [.., "info"] => LevelFilter::INFO,
-            [.., "warn"] => LevelFilter::WARN,
-            [.., "error"] => LevelFilter::ERROR,
+        let level = given.last().map(|level| level.to_lowercase());
+        Ok(Self(match level.as_deref().unwrap_or_default() {
+            "debug" => LevelFilter::DEBUG,
+            "info" => LevelFilter::INFO,
+            "warn" => LevelFilter::WARN,
+            "error" => LevelFilter::ERROR,
             _ => return Err("it is one of debug, info, warn, error".into()),
         }))
     }
@@ -64,7 +67,8 @@ impl Value for Format {
 
 /// Starts logging to standard error; the crate `log`'s messages too.
 pub fn start(severity: Severity, format: Format) {
-    let subscriber = tracing_subscriber::registry().with(Lines(format).with_filter(severity.0));
+    let subscriber =
+        tracing_subscriber::registry().with(Lines(format).with_filter(wanted(severity)));
     // Both fail only where a test has started the log already.
     let _ = tracing::subscriber::set_global_default(subscriber);
     let _ = tracing_log::LogTracer::init();
@@ -72,6 +76,13 @@ pub fn start(severity: Severity, format: Format) {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of unknown cause"));
     }));
+}
+
+/// What is logged: of other crates, nothing that only their authors understand. The programs in the
+/// kernel log under their own name.
+fn wanted(Severity(level): Severity) -> Targets {
+    let own = ["exporter", "neighbour"].map(|target| (target, level));
+    Targets::new().with_default(level.min(LevelFilter::INFO)).with_targets(own)
 }
 
 struct Lines(Format);
@@ -183,6 +194,30 @@ mod tests {
             line(Format::Json),
             "{\"time\":\"T\",\"level\":\"WARN\",\"msg\":\"a \\\"b\\\"\\n\\u0001\"}\n"
         );
+    }
+
+    #[test]
+    fn levels_are_read_in_any_case() {
+        for (text, level) in [
+            ("INFO", LevelFilter::INFO),
+            ("Warn", LevelFilter::WARN),
+            ("debug", LevelFilter::DEBUG),
+        ] {
+            assert_eq!(Severity::parse(&[text]).unwrap().0, level);
+        }
+        assert!(Severity::parse(&["loud"]).is_err() && Severity::parse(&[""]).is_err());
+    }
+
+    #[test]
+    fn other_crates_debug_in_vain() {
+        let debug = wanted(Severity(LevelFilter::DEBUG));
+        assert!(debug.would_enable("exporter::scrape", &Level::DEBUG));
+        assert!(debug.would_enable("neighbour::stock", &Level::DEBUG));
+        assert!(debug.would_enable("aya::bpf", &Level::INFO));
+        assert!(!debug.would_enable("aya::bpf", &Level::DEBUG));
+        let error = wanted(Severity(LevelFilter::ERROR));
+        assert!(!error.would_enable("aya::bpf", &Level::WARN));
+        assert!(!error.would_enable("exporter::web", &Level::WARN));
     }
 
     #[test]
