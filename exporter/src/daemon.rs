@@ -1,6 +1,6 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, host, log, privileges, scrape, web};
+use crate::{cli, collectors, host, log, privileges, scrape, upstream, web};
 use anyhow::{Context as _, Result, anyhow};
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub fn run(config: &cli::Config) -> Result<()> {
             .iter()
             .map(|spec| spec.name)
             .filter(|name| !enabled(name))
+            .chain(upstream::COLLECTORS.iter().copied())
             .collect(),
         path: flags.get(&web::PATH),
         max_requests: flags.get(&web::MAX_REQUESTS),
