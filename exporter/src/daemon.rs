@@ -1,6 +1,6 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, host, log, privileges, scrape, web};
+use crate::{cli, collectors, host, log, privileges, scrape, upstream, web};
 use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
@@ -69,6 +69,7 @@ fn start(
             .iter()
             .map(|spec| spec.name)
             .filter(|name| !enabled(name))
+            .chain(upstream::COLLECTORS.iter().copied())
             .collect(),
         path: flags.get(&web::PATH),
         max_requests: flags.get(&web::MAX_REQUESTS),

@@ -15,10 +15,16 @@ impl Value for bool {
     }
 }
 
+/// As Go's flags are read: what follows a decimal point is cut off. A negative number is 0, which
+/// says of a limit that there is none and of anything else that there is nothing to set.
 impl Value for u64 {
     const FORM: Form = Form::Once;
     fn parse(given: &[&str]) -> Result<Self, String> {
-        last(given).parse().map_err(|_| format!("{:?} is no whole number", last(given)))
+        let text = last(given);
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "wanted")]
+        let cut = number.map(|number| number as Self);
+        (text.parse().ok()).or(cut).ok_or_else(|| format!("{text:?} is no number"))
     }
 }
 
@@ -79,6 +85,26 @@ impl Value for Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        let parse = |text| <u64 as Value>::parse(&[text]);
+        for (text, number) in [
+            ("0", 0),
+            ("40", 40),
+            ("-1", 0),
+            ("1.5", 1),
+            ("4e1", 40),
+            ("-0.5", 0),
+            ("18446744073709551615", u64::MAX),
+            ("1e300", u64::MAX),
+        ] {
+            assert_eq!(parse(text), Ok(number), "{text}");
+        }
+        for wrong in ["", "x", "1x", "NaN", "inf", " 1", "0x10"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_are_read_as_go_reads_them() {

@@ -14,7 +14,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer, filter::Targets, layer::Context, layer::SubscriberExt as _, registry::LookupSpan,
+};
 
 /// `--log.level`.
 pub const LEVEL: Flag<Severity> = Flag::value(
@@ -36,11 +38,12 @@ pub struct Severity(LevelFilter);
 impl Value for Severity {
     const FORM: Form = Form::Once;
     fn parse(given: &[&str]) -> Result<Self, String> {
-        Ok(Self(match given {
-            [.., "debug"] => LevelFilter::DEBUG,
-            [.., "info"] => LevelFilter::INFO,
-            [.., "warn"] => LevelFilter::WARN,
-            [.., "error"] => LevelFilter::ERROR,
+        let level = given.last().map(|level| level.to_lowercase());
+        Ok(Self(match level.as_deref().unwrap_or_default() {
+            "debug" => LevelFilter::DEBUG,
+            "info" => LevelFilter::INFO,
+            "warn" => LevelFilter::WARN,
+            "error" => LevelFilter::ERROR,
             _ => return Err("it is one of debug, info, warn, error".into()),
         }))
     }
@@ -106,7 +109,7 @@ pub fn start(
         })
     })?;
     let lines = Lines { format, queue: queue.clone() };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(severity.0));
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(wanted(severity)));
     // Both fail only where a test has started the log already.
     let _ = tracing::subscriber::set_global_default(subscriber);
     let _ = tracing_log::LogTracer::init();
@@ -115,6 +118,11 @@ pub fn start(
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of unknown cause"));
     }));
     Ok(Log(queue))
+}
+
+/// The lines that are logged: of other crates, none that only their authors understand.
+fn wanted(Severity(level): Severity) -> Targets {
+    Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("exporter", level)
 }
 
 struct Lines {
@@ -127,5 +135,33 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let time = utc(SystemTime::now());
         let level = *event.metadata().level();
         self.queue.push(&self.format.line(&time, level, |line| event.record(line)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_any_case() {
+        for (text, level) in [
+            ("INFO", LevelFilter::INFO),
+            ("Warn", LevelFilter::WARN),
+            ("debug", LevelFilter::DEBUG),
+        ] {
+            assert_eq!(Severity::parse(&[text]).unwrap().0, level);
+        }
+        assert!(Severity::parse(&["loud"]).is_err() && Severity::parse(&[""]).is_err());
+    }
+
+    #[test]
+    fn other_crates_debug_in_vain() {
+        let debug = wanted(Severity(LevelFilter::DEBUG));
+        assert!(debug.would_enable("exporter::scrape", &Level::DEBUG));
+        assert!(debug.would_enable("aya::bpf", &Level::INFO));
+        assert!(!debug.would_enable("aya::bpf", &Level::DEBUG));
+        let error = wanted(Severity(LevelFilter::ERROR));
+        assert!(!error.would_enable("aya::bpf", &Level::WARN));
+        assert!(!error.would_enable("exporter::web", &Level::WARN));
     }
 }

@@ -1,13 +1,16 @@
 //! What each path answers.
 
-use super::query;
+use super::{
+    query,
+    target::{Target, escape_non_ascii, host_error, target},
+};
 use crate::scrape::{
     Engine, Request,
     own::{Counts, Status},
 };
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use std::{sync::Arc, time::Duration};
@@ -36,26 +39,63 @@ pub struct Site {
     pub offset: Duration,
 }
 
-/// Answers a request; its method does not matter, as in node_exporter.
+/// Answers a request; its method matters no more than in node_exporter.
 pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
-    let path = request.uri().path();
-    if path == site.path || (site.path.ends_with('/') && path.starts_with(&site.path)) {
-        let query = request.uri().query().unwrap_or_default();
-        metrics(site, query, request.headers()).await
-    } else if path == "/" {
-        ([(header::CONTENT_TYPE, "text/html; charset=UTF-8")], landing(site)).into_response()
-    } else {
-        (StatusCode::NOT_FOUND, [PLAIN, NO_SNIFF], "404 page not found\n").into_response()
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    if let Some(text) = host_error(request.version(), method, headers) {
+        return bad(text);
     }
+    match target(method, uri.path(), &site.path) {
+        Target::Metrics => metrics(site, uri.query().unwrap_or_default(), headers).await,
+        Target::Landing => {
+            ([(header::CONTENT_TYPE, "text/html; charset=UTF-8")], landing(site)).into_response()
+        }
+        Target::Moved(path) => match uri.query() {
+            Some(query) if !query.is_empty() => {
+                moved(method, &format!("{path}?{}", escape_non_ascii(query)))
+            }
+            _ => moved(method, &path),
+        },
+        Target::Server => StatusCode::OK.into_response(),
+        Target::Bad(text) => bad(text),
+        Target::Unknown => {
+            (StatusCode::NOT_FOUND, [PLAIN, NO_SNIFF], "404 page not found\n").into_response()
+        }
+    }
+}
+
+/// What cannot be understood ends the connection.
+fn bad(text: &'static str) -> Response {
+    let close = (header::CONNECTION, HeaderValue::from_static("close"));
+    if text.is_empty() {
+        return (StatusCode::BAD_REQUEST, [close]).into_response();
+    }
+    (StatusCode::BAD_REQUEST, [close, PLAIN], text).into_response()
+}
+
+fn moved(method: &Method, to: &str) -> Response {
+    let location = (header::LOCATION, to);
+    if method != Method::GET && method != Method::HEAD {
+        return (StatusCode::MOVED_PERMANENTLY, [location]).into_response();
+    }
+    let html = (header::CONTENT_TYPE, "text/html; charset=utf-8");
+    let page = format!("<a href=\"{}\">Moved Permanently</a>.\n\n", escape(to));
+    (StatusCode::MOVED_PERMANENTLY, [location, html], page).into_response()
+}
+
+/// Text within a page.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
     let collectors = match wanted(site, query) {
         Ok(collectors) => collectors,
-        Err(text) => return (StatusCode::BAD_REQUEST, [PLAIN, NO_SNIFF], text).into_response(),
+        Err(text) => return (StatusCode::BAD_REQUEST, [PLAIN], text).into_response(),
     };
     let get = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let gzip = query::takes_gzip(get("accept-encoding"));
+    let codings = headers.get_all(header::ACCEPT_ENCODING);
+    let gzip = query::takes_gzip(codings.iter().filter_map(|line| line.to_str().ok()));
     let counts = site.engine.counts();
     let under_way = counts.begin();
     let mut ended = Ended(counts, Status::Ok);
@@ -150,7 +190,7 @@ fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
 }
 
 fn landing(site: &Site) -> String {
-    let path = site.path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let path = escape(&site.path);
     let collectors = site.engine.names().join(" · ");
     format!(
         r#"<!DOCTYPE html>

@@ -8,6 +8,7 @@ mod limit;
 mod listen;
 mod query;
 mod server;
+mod target;
 
 pub use handler::{Site, handle};
 pub use limit::{connections, raise_descriptors};
@@ -57,10 +58,10 @@ const SYSTEMD: Flag<bool> = switch("web.systemd-socket", false, "Not supported y
 pub static FLAGS: &[&dyn AnyFlag] =
     &[&PATH, &DISABLE_OWN, &MAX_REQUESTS, &LISTEN, &TIMEOUT, &OFFSET, &CONFIG, &SYSTEMD];
 
-/// Refuses what is not there yet.
+/// Refuses what is not there yet, and addresses and paths that could not be served.
 ///
 /// # Errors
-/// The flag that asks for it.
+/// The flag, and what to write instead.
 pub fn check(flags: &Flags) -> Result<(), String> {
     if !flags.get(&CONFIG).is_empty() {
         return Err("--web.config.file: TLS and authentication are not supported yet".into());
@@ -68,8 +69,61 @@ pub fn check(flags: &Flags) -> Result<(), String> {
     if flags.get(&SYSTEMD) {
         return Err("--web.systemd-socket: socket activation is not supported yet".into());
     }
-    if let Some(address) = flags.get(&LISTEN).iter().find(|a| a.starts_with("vsock://")) {
-        return Err(format!("--web.listen-address={address}: vsock is not supported yet"));
+    for address in flags.get(&LISTEN) {
+        if address.starts_with("vsock://") {
+            return Err(format!("--web.listen-address={address}: vsock is not supported yet"));
+        }
+        listen::Address::parse(&address)
+            .map_err(|error| format!("--web.listen-address={address}: {error}"))?;
+    }
+    let path = flags.get(&PATH);
+    check_path(&path).map_err(|error| format!("--web.telemetry-path={path}: {error}"))
+}
+
+/// Refuses a path that no request could ask for.
+fn check_path(path: &str) -> Result<(), String> {
+    let clean = String::from_utf8_lossy(&target::clean(path.as_bytes())).into_owned();
+    if path.is_empty() {
+        return Err("it is empty: write /metrics or /".into());
+    }
+    if let Some(c) = path.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{c:?} cannot be in a path"));
+    }
+    if let Some(c) = path.chars().find(|c| "?#%{}".contains(*c)) {
+        return Err(format!("`{c}` cannot be in the path of the metrics"));
+    }
+    if !path.starts_with('/') {
+        return Err(format!("a path begins with a slash: write {clean}"));
+    }
+    if path != clean {
+        return Err(format!("no request comes to this path: write {clean}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_never_asked_for_is_refused() {
+        for path in ["/", "/metrics", "/metrics/", "/a/b.c/d-e", "/é", "/a..b", "/~x:y@z"] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+        }
+        for (path, said) in [
+            ("", "it is empty: write /metrics or /"),
+            ("metrics", "a path begins with a slash: write /metrics"),
+            ("/a b", "' ' cannot be in a path"),
+            ("GET /metrics", "' ' cannot be in a path"),
+            ("/a\n", "'\\n' cannot be in a path"),
+            ("/metrics?x=1", "`?` cannot be in the path of the metrics"),
+            ("/%6Detrics", "`%` cannot be in the path of the metrics"),
+            ("/{x}", "`{` cannot be in the path of the metrics"),
+            ("//metrics", "no request comes to this path: write /metrics"),
+            ("/a/../metrics/", "no request comes to this path: write /metrics/"),
+            ("..", "a path begins with a slash: write /"),
+        ] {
+            assert_eq!(check_path(path), Err(said.into()), "{path}");
+        }
+    }
 }

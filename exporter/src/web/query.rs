@@ -13,11 +13,17 @@ pub(super) fn values(query: &str, key: &str) -> Vec<String> {
 }
 
 fn decode(text: &str) -> Option<String> {
+    let bytes = unescape(&text.replace('+', " "))?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The bytes of a text with `%` and two hexadecimal digits for some of them; None where such
+/// digits are missing.
+pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 u8::try_from(digit()? * 16 + digit()?).ok()?
@@ -25,7 +31,7 @@ fn decode(text: &str) -> Option<String> {
             other => other,
         });
     }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(bytes)
 }
 
 /// An item's weight, name and parameters.
@@ -52,13 +58,49 @@ fn items(header: &str) -> Vec<Item<'_>> {
     items
 }
 
-/// Whether an `Accept-Encoding` header takes gzip.
-pub(super) fn takes_gzip(header: &str) -> bool {
-    let items = items(header);
-    let weight = |wanted: &str| {
-        items.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(wanted)).map(|item| item.0)
+/// Whether the answer is to be compressed: gzip has more weight than the answer as it is, which
+/// comes first where both have the same. Read as the Go client library reads `Accept-Encoding`
+/// lines, so that what is malformed ends its line.
+pub(super) fn takes_gzip<'a>(lines: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut best = (-1.0, -1.0); // as it is, gzip
+    for line in lines {
+        let mut rest = line.trim_start();
+        loop {
+            let end = rest.find(|c| !is_coding(c)).unwrap_or(rest.len());
+            let (coding, tail) = rest.split_at(end);
+            let Some((weight, tail)) = weight(tail.trim_start()) else { break };
+            match coding {
+                "" => break,
+                "*" => best = (f64::max(best.0, weight), f64::max(best.1, weight)),
+                "identity" => best.0 = f64::max(best.0, weight),
+                "gzip" => best.1 = f64::max(best.1, weight),
+                _ => {}
+            }
+            match tail.trim_start().strip_prefix(',') {
+                Some(next) => rest = next.trim_start(),
+                None => break,
+            }
+        }
+    }
+    best.1 > best.0 && best.1 > 0.0
+}
+
+fn is_coding(c: char) -> bool {
+    c.is_ascii_graphic() && !"\"(),:;<=>?@[]\\{}".contains(c)
+}
+
+/// The weight that `;q=0.5` gives, 1 where there is none, and what follows; None where it is
+/// malformed.
+fn weight(text: &str) -> Option<(f64, &str)> {
+    let Some(parameter) = text.strip_prefix(';') else { return Some((1.0, text)) };
+    let number = parameter.trim_start().strip_prefix("q=")?;
+    let tail = number.strip_prefix(['0', '1'])?;
+    let end = match tail.strip_prefix('.') {
+        Some(digits) => 2 + digits.bytes().take_while(u8::is_ascii_digit).count(),
+        None => 1,
     };
-    weight("gzip").or_else(|| weight("*")).is_some_and(|weight| weight > 0.0)
+    let (number, tail) = number.split_at_checked(end)?;
+    Some((number.parse().ok()?, tail))
 }
 
 /// The escaping scheme that an `Accept` header asks names to be in. Ours need none, so it only
@@ -93,19 +135,52 @@ mod tests {
         assert_eq!(values("collect[]=%ff%00", "collect[]"), ["\u{fffd}\0"]);
     }
 
+    /// What node_exporter 1.11.1 does.
     #[test]
     fn gzip_is_taken_by_its_weight() {
         for (header, taken) in [
             ("gzip", true),
             ("", false),
-            ("gzip;q=0", false),
-            ("zstd, GZIP;q=0.3,*", true),
-            ("*", true),
+            (" gzip ", true),
+            ("GZIP", false),
+            ("*", false),
             ("identity", false),
+            ("gzip, identity", false),
+            ("identity, gzip", false),
+            ("zstd, gzip", true),
+            ("gzip,deflate,br", true),
+            ("gzip;q=0", false),
+            ("gzip;q=1.0", true),
+            ("gzip; q=0.5", true),
+            ("gzip;q=0.0001", true),
+            ("gzip;q=0.5, identity;q=1", false),
+            ("identity;q=0.5, gzip;q=1", true),
+            ("identity;q=0.3, gzip;q=0.300", false),
+            ("identity;q=0", false),
+            ("identity;q=0, gzip;q=0", false),
             ("*;q=0, gzip", true),
+            ("*;q=0.5, gzip;q=0.4", false),
+            ("gzip;q=0.5,*", false),
             ("gzip;q=x", false),
+            ("gzip;q=", false),
+            ("gzip;q=2", false),
+            ("gzip;q=-1", false),
+            ("gzip;Q=0", false),
+            ("gzip;x=1", false),
+            ("gzip/x", false),
+            ("x y, gzip", false),
+            (", gzip", false),
         ] {
-            assert_eq!(takes_gzip(header), taken, "{header}");
+            assert_eq!(takes_gzip([header]), taken, "{header}");
+        }
+        for (lines, taken) in [
+            (["deflate", "gzip"], true),
+            (["gzip", "identity"], false),
+            (["identity;q=0.1", "gzip"], true),
+            (["gzip;q=0", "gzip"], true),
+            (["gzip;q=x", "gzip"], true),
+        ] {
+            assert_eq!(takes_gzip(lines), taken, "{lines:?}");
         }
     }
 

@@ -1,0 +1,222 @@
+//! What a request is for: its host and its path, read as Go's `net/http` reads them.
+
+use super::query;
+use axum::http::{HeaderMap, Method, Version, header};
+use std::fmt::Write as _;
+
+/// What a path asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The metrics.
+    Metrics,
+    /// The page at `/`.
+    Landing,
+    /// The same under another path, escaped.
+    Moved(String),
+    /// `OPTIONS *`: whether the server is there.
+    Server,
+    /// Nothing: the path, or `*`, cannot be asked for.
+    Bad(&'static str),
+    /// A path that is not served.
+    Unknown,
+}
+
+/// Finds out what `path`, as it stands in the request, asks for where the metrics are at
+/// `telemetry`. A telemetry path that ends with a slash serves all paths below it.
+pub(super) fn target(method: &Method, path: &str, telemetry: &str) -> Target {
+    if path == "*" {
+        return if method == Method::OPTIONS { Target::Server } else { Target::Bad("") };
+    }
+    let Some(asked) = query::unescape(path) else { return Target::Bad("400 Bad Request") };
+    let clean = if method == Method::CONNECT { asked.clone() } else { clean(&asked) };
+    let telemetry = telemetry.as_bytes();
+    if let Some(folder) = telemetry.strip_suffix(b"/")
+        && clean == folder
+        && !folder.is_empty()
+    {
+        return Target::Moved(escape(telemetry));
+    }
+    if clean != asked {
+        Target::Moved(escape(&clean))
+    } else if clean == telemetry || (telemetry.ends_with(b"/") && clean.starts_with(telemetry)) {
+        Target::Metrics
+    } else if clean == b"/" {
+        Target::Landing
+    } else {
+        Target::Unknown
+    }
+}
+
+/// The path without empty parts, `.` and `..`; a slash at its end stays.
+pub(super) fn clean(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = Vec::with_capacity(path.len());
+    for part in &parts {
+        clean.push(b'/');
+        clean.extend_from_slice(part);
+    }
+    if parts.is_empty() || path.ends_with(b"/") {
+        clean.push(b'/');
+    }
+    clean
+}
+
+/// The path as it is written in a `Location`.
+fn escape(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for &byte in path {
+        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// A query as it is written in a `Location`.
+pub(super) fn escape_non_ascii(query: &str) -> String {
+    let mut text = String::with_capacity(query.len());
+    for byte in query.bytes() {
+        if byte.is_ascii() {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// What Go says to a request whose `Host` is missing, given twice or malformed.
+pub(super) fn host_error(
+    version: Version,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Option<&'static str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version >= Version::HTTP_11 && method != Method::CONNECT => {
+            Some("400 Bad Request: missing required Host header")
+        }
+        (Some(_), Some(_)) => Some("400 Bad Request"),
+        (Some(host), None) if !host.as_bytes().iter().all(|&byte| is_host_byte(byte)) => {
+            Some("400 Bad Request: malformed Host header")
+        }
+        _ => None,
+    }
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn moved(path: &str) -> Target {
+        Target::Moved(path.into())
+    }
+
+    #[test]
+    fn paths_are_cleaned_as_gos() {
+        for (path, want) in [
+            ("/metrics", Target::Metrics),
+            ("/", Target::Landing),
+            ("/%6Detrics", Target::Metrics),
+            ("/%6detrics", Target::Metrics),
+            ("/metrics/", Target::Unknown),
+            ("/METRICS", Target::Unknown),
+            ("/metrics%2F", Target::Unknown),
+            ("/metrics%3Fa", Target::Unknown),
+            ("/x/", Target::Unknown),
+            ("//metrics", moved("/metrics")),
+            ("/./metrics", moved("/metrics")),
+            ("/x/../metrics", moved("/metrics")),
+            ("/../metrics", moved("/metrics")),
+            ("/metrics/.", moved("/metrics")),
+            ("/metrics/..", moved("/")),
+            ("//%6Detrics", moved("/metrics")),
+            ("/%2Fmetrics", moved("/metrics")),
+            ("/%2e%2E/metrics", moved("/metrics")),
+            ("//", moved("/")),
+            ("/.", moved("/")),
+            ("/x//y/", moved("/x/y/")),
+            ("//a%20b%C3%A9%ff", moved("/a%20b%C3%A9%FF")),
+            ("//a!b", moved("/a%21b")),
+            ("", moved("/")),
+            ("/%zz", Target::Bad("400 Bad Request")),
+            ("/%4", Target::Bad("400 Bad Request")),
+            ("/a+b", Target::Unknown),
+            ("*", Target::Bad("")),
+        ] {
+            assert_eq!(target(&Method::GET, path, "/metrics"), want, "{path}");
+        }
+        assert_eq!(target(&Method::OPTIONS, "*", "/metrics"), Target::Server);
+        assert_eq!(target(&Method::CONNECT, "//metrics", "/metrics"), Target::Unknown);
+        assert_eq!(target(&Method::CONNECT, "", "/metrics"), Target::Unknown);
+        assert_eq!(target(&Method::GET, "/a+b", "/a+b"), Target::Metrics);
+    }
+
+    #[test]
+    fn a_telemetry_path_with_a_slash_at_its_end_is_a_folder() {
+        for (path, want) in [
+            ("/metrics", moved("/metrics/")),
+            ("//metrics", moved("/metrics/")),
+            ("/%6Detrics", moved("/metrics/")),
+            ("/metrics/", Target::Metrics),
+            ("/metrics/x", Target::Metrics),
+            ("/metrics/x/", Target::Metrics),
+            ("/metricsx", Target::Unknown),
+            ("/", Target::Landing),
+        ] {
+            assert_eq!(target(&Method::GET, path, "/metrics/"), want, "{path}");
+        }
+        assert_eq!(target(&Method::CONNECT, "/metrics", "/metrics/"), moved("/metrics/"));
+        for path in ["/", "/x", "/x/"] {
+            assert_eq!(target(&Method::GET, path, "/"), Target::Metrics, "{path}");
+        }
+        assert_eq!(target(&Method::GET, "//", "/"), moved("/"));
+    }
+
+    #[test]
+    fn hosts_are_checked_as_by_go() {
+        let error = |version, hosts: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, HeaderValue::from_static(host));
+            }
+            host_error(version, &Method::GET, &headers)
+        };
+        let malformed = Some("400 Bad Request: malformed Host header");
+        for (host, want) in [
+            ("x", None),
+            ("", None),
+            ("[::1]:80", None),
+            ("a,b", None),
+            ("a%b", None),
+            ("a b", malformed),
+            ("a/b", malformed),
+            ("a@b", malformed),
+            ("\"", malformed),
+            ("a<b", malformed),
+        ] {
+            assert_eq!(error(Version::HTTP_11, &[host]), want, "{host}");
+            assert_eq!(error(Version::HTTP_10, &[host]), want, "{host}");
+        }
+        let missing = Some("400 Bad Request: missing required Host header");
+        assert_eq!(error(Version::HTTP_11, &[]), missing);
+        assert_eq!(error(Version::HTTP_10, &[]), None);
+        assert_eq!(error(Version::HTTP_11, &["a", "a"]), Some("400 Bad Request"));
+        assert_eq!(error(Version::HTTP_10, &["a", "b"]), Some("400 Bad Request"));
+        assert_eq!(host_error(Version::HTTP_11, &Method::CONNECT, &HeaderMap::new()), None);
+    }
+}
