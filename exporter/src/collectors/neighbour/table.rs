@@ -101,6 +101,10 @@ fn parse(text: &str, stat: &mut Stat) -> Result<(), Malformed> {
     let (entries, forced) = (column("entries"), column("forced_gc_runs"));
     stat.forced_gc_runs = forced.map(|_| 0.0);
     faults.keep(rows_after(1, text, |line| {
+        // One word alone is no processor's row: no sum lacks a part for it.
+        if line.split_ascii_whitespace().nth(1).is_none() && entries.max(forced) > Some(0) {
+            return Err(Malformed::new("row", line));
+        }
         let mut faults = Faults::default();
         let mut number = |place: Option<usize>| {
             let word = line.split_ascii_whitespace().nth(place?).unwrap_or_default();
@@ -139,6 +143,8 @@ mod tests {
         let (entries, forced, said) = read("entries forced_gc_runs\n5 1\nx 2\n");
         assert_eq!((entries, forced), (Some(5.0), Some(3.0)));
         assert_eq!(said, "bad counter: \"x\"");
+        let (entries, forced, said) = read("entries forced_gc_runs\n5 1\nnew\n5 2\n");
+        assert_eq!((entries, forced, &*said), (Some(5.0), Some(3.0), "bad row: \"new\""));
         let (entries, forced, said) = read("entries forced_gc_runs\n5 x\n5 2\n");
         assert_eq!((entries, forced), (Some(5.0), None), "a sum without a part would be wrong");
         assert_eq!(said, "bad counter: \"x\"");
