@@ -40,6 +40,7 @@ fn start(
     if let Err(error) = kept {
         tracing::warn!("eBPF will not have more room later: {error}");
     }
+    folders(host)?;
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -79,6 +80,21 @@ fn start(
     host::bpf::trim(); // what the command line and the patterns took while they were read
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
+}
+
+/// Without procfs and sysfs there is nothing to serve; the other two serve a few collectors.
+fn folders(host: &host::Host) -> Result<()> {
+    for (flag, tree) in [("procfs", &host.proc), ("sysfs", &host.sys)] {
+        let path = tree.root();
+        anyhow::ensure!(path.is_dir(), "--path.{flag}={}: it is no directory", path.display());
+    }
+    for (flag, tree) in [("rootfs", &host.root), ("udev.data", &host.udev)] {
+        let path = tree.root();
+        if !path.is_dir() {
+            tracing::warn!("--path.{flag}={}: it is no directory", path.display());
+        }
+    }
+    Ok(())
 }
 
 async fn serve(

@@ -47,3 +47,12 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.systemd.unit-whitelist", Form::Once),
     ("collector.wifi.fixtures", Form::Once),
 ];
+
+/// The collector whose flag this is.
+#[must_use]
+pub fn collector(flag: &str) -> &str {
+    match flag.split('.').nth(1).unwrap_or_default() {
+        "qdisk" => "qdisc", // as node_exporter once spelled it
+        name => name,
+    }
+}

@@ -93,6 +93,7 @@ fn present<T>(result: Result<T>) -> Result<Option<T>> {
 /// Each line has the entries of the whole table, and the runs of one processor.
 fn parse(text: &str, stat: &mut Stat) -> Result<(), Malformed> {
     let head = text.lines().next().unwrap_or_default();
+    let titles = head.split_ascii_whitespace().count();
     let mut faults = Faults::default();
     let mut column = |name| {
         let place = head.split_ascii_whitespace().position(|title| title == name);
@@ -101,8 +102,10 @@ fn parse(text: &str, stat: &mut Stat) -> Result<(), Malformed> {
     let (entries, forced) = (column("entries"), column("forced_gc_runs"));
     stat.forced_gc_runs = forced.map(|_| 0.0);
     faults.keep(rows_after(1, text, |line| {
-        // One word alone is no processor's row: no sum lacks a part for it.
-        if line.split_ascii_whitespace().nth(1).is_none() && entries.max(forced) > Some(0) {
+        let mut words = line.split_ascii_whitespace();
+        let is_number = |word| hexadecimal("counter", word).is_ok();
+        // No processor's row: no sum lacks a part for it.
+        if !words.next().is_some_and(is_number) && words.count() + 1 < titles {
             return Err(Malformed::new("row", line));
         }
         let mut faults = Faults::default();

@@ -1,13 +1,18 @@
 //! The command line: every [`Flag`] becomes an argument.
 
+mod completion;
+mod help;
+mod list;
+mod man;
+mod sentence;
+
 use crate::{
     collector::Spec,
     collectors::ALL,
     flag::{AnyFlag, Flag, Flags, Form, switch},
     host, log, scrape, upstream, web,
 };
-use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueSource};
-use std::fmt::Write as _;
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 
 const DISABLE_DEFAULTS: Flag<bool> =
     switch("collector.disable-defaults", false, "Set all collectors to disabled by default.");
@@ -34,29 +39,29 @@ pub struct Config {
     pub missing: Vec<&'static str>,
 }
 
-/// Reads a command line without the program's name.
+/// Reads a command line: the program's name and what follows it.
 ///
 /// # Errors
 /// A sentence that says what is wrong with which flag.
 pub fn parse(
+    program: &str,
     args: impl IntoIterator<Item = String>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Ask, String> {
-    let args = expand(args.into_iter().collect())?;
-    let matches = match command().try_get_matches_from(args) {
-        Ok(matches) => matches,
-        Err(error) => return Err(sentence(&error)),
-    };
-    if matches.get_flag("help") {
-        return Ok(Ask::Print(help()));
+    let args: Vec<String> = args.into_iter().collect();
+    if let Some(text) = printed(program, &args) {
+        return Ok(Ask::Print(text));
     }
-    if matches.get_flag("version") {
-        return Ok(Ask::Print(version()));
+    let args = expand(args)?;
+    if let Some(text) = printed(program, &args) {
+        return Ok(Ask::Print(text));
     }
+    sentence::check(&args)?;
+    let matches = command().try_get_matches_from(args).map_err(|error| sentence::of(&error))?;
     let mut flags = Flags::default();
     for flag in all() {
-        let given = given(&matches, flag)
-            .or_else(|| flag.environment().and_then(&variable).map(|text| vec![text]));
+        let variable = || flag.environment().and_then(&variable).filter(|text| !text.is_empty());
+        let given = given(&matches, flag).or_else(|| variable().map(|text| vec![text]));
         if let Some(given) = given {
             flags.give(flag, given).map_err(|error| format!("--{}: {error}", flag.name()))?;
         }
@@ -84,9 +89,10 @@ fn command() -> Command {
     let mut command = Command::new("bpf_node_exporter")
         .no_binary_name(true)
         .disable_help_flag(true)
-        .disable_version_flag(true)
-        .arg(Arg::new("help").long("help").short('h').action(ArgAction::SetTrue))
-        .arg(Arg::new("version").long("version").action(ArgAction::SetTrue));
+        .disable_version_flag(true);
+    for (name, _) in list::SINGLE {
+        command = command.arg(Arg::new(name).long(name).action(ArgAction::SetTrue));
+    }
     for flag in all() {
         command = add(command, flag.name(), flag.form());
     }
@@ -154,23 +160,23 @@ fn expand(args: Vec<String>) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// The first paragraph of clap's message and its suggestion, in one line.
-fn sentence(error: &clap::Error) -> String {
-    use clap::error::ContextKind;
-    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let arg = context(ContextKind::InvalidArg);
-    match error.kind() {
-        ErrorKind::UnknownArgument => {
-            let near = context(ContextKind::SuggestedArg);
-            let near = if near.is_empty() { near } else { format!(", did you mean '{near}'?") };
-            format!("unknown flag '{arg}'{near}; try --help")
-        }
-        ErrorKind::InvalidValue => format!("expected argument for flag '{arg}', try --help"),
-        ErrorKind::ArgumentConflict => {
-            format!("flag '{arg}' cannot be repeated or given together with its opposite")
-        }
-        _ => error.to_string().lines().next().unwrap_or_default().replace("error: ", ""),
-    }
+/// What is printed instead of serving, where a flag asks for that; whatever else is given does not
+/// matter then.
+fn printed(program: &str, args: &[String]) -> Option<String> {
+    let given = args.iter().take_while(|arg| *arg != "--");
+    given
+        .filter_map(|arg| if arg == "-h" { Some("help") } else { arg.strip_prefix("--") })
+        .find_map(|flag| {
+            Some(match flag {
+                "help" | "help-long" => help::help(program),
+                "help-man" => man::man(program),
+                "version" => version(),
+                "completion-bash" => completion::words(),
+                "completion-script-bash" => completion::bash(program),
+                "completion-script-zsh" | "completion-zsh" => completion::zsh(program),
+                _ => return None,
+            })
+        })
 }
 
 fn version() -> String {
@@ -182,80 +188,10 @@ fn version() -> String {
     )
 }
 
-/// The text of `--help`, at most 80 columns wide where words allow.
-fn help() -> String {
-    let mut text = "usage: bpf_node_exporter [<flags>]\n\nFlags:\n".to_owned();
-    entry(&mut text, "-h, --help", "Show this help.");
-    entry(&mut text, "    --version", "Show the version.");
-    for flag in GLOBAL.iter().copied().flatten() {
-        describe(&mut text, *flag);
-    }
-    for spec in ALL {
-        let state = if spec.enabled { "enabled" } else { "disabled" };
-        let title = format!("    --[no-]collector.{}", spec.name);
-        entry(
-            &mut text,
-            &title,
-            &format!("Enable the {} collector (default: {state}).", spec.name),
-        );
-        for flag in spec.flags {
-            describe(&mut text, *flag);
-        }
-    }
-    text
-}
-
-fn describe(text: &mut String, flag: &dyn AnyFlag) {
-    if flag.is_hidden() {
-        return;
-    }
-    let name = flag.name();
-    let mut title = match flag.form() {
-        Form::Switch => format!("    --[no-]{name}"),
-        Form::Once => format!("    --{name}=…"),
-        Form::Repeated => format!("    --{name}=… ..."),
-    };
-    if flag.form() != Form::Switch && !flag.default().is_empty() {
-        title = format!("    --{name}={:?}", flag.default().join(" "));
-    }
-    let mut help = flag.help().to_owned();
-    if flag.form() == Form::Switch {
-        let _ = write!(help, " (default: {})", flag.default().join(" "));
-    }
-    if let Some(variable) = flag.environment() {
-        let _ = write!(help, " (${variable})");
-    }
-    entry(text, &title, &help);
-}
-
-fn entry(text: &mut String, title: &str, help: &str) {
-    const INDENT: usize = 33;
-    const WIDTH: usize = 80;
-    let _ = write!(text, "  {title}");
-    let mut column = title.chars().count() + 2;
-    if column + 2 > INDENT {
-        text.push('\n');
-        column = 0;
-    }
-    let mut first = true;
-    for word in help.split_whitespace() {
-        let len = word.chars().count();
-        if !first && column + 1 + len > WIDTH {
-            text.push('\n');
-            column = 0;
-            first = true;
-        }
-        if first {
-            (column..INDENT).for_each(|_| text.push(' '));
-            column = INDENT + len;
-        } else {
-            text.push(' ');
-            column += 1 + len;
-        }
-        text.push_str(word);
-        first = false;
-    }
-    text.push('\n');
+/// The names of all flags that are accepted.
+#[cfg(test)]
+fn accepted() -> Vec<String> {
+    command().get_arguments().filter_map(|arg| arg.get_long().map(ToOwned::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -263,7 +199,7 @@ mod tests {
     use super::*;
 
     fn run(args: &[&str]) -> Result<Config, String> {
-        match parse(args.iter().map(ToString::to_string), |_| None)? {
+        match parse("x", args.iter().map(ToString::to_string), |_| None)? {
             Ask::Serve(config) => Ok(config),
             Ask::Print(text) => Err(text),
         }
@@ -286,13 +222,75 @@ mod tests {
     fn what_is_wrong_is_said() {
         let error = |args: &[&str]| run(args).err().unwrap();
         assert!(error(&["--collector.loadavgs"]).contains("'--collector.loadavgs', did you mean"));
-        assert!(error(&["x"]).contains("unknown flag 'x'"));
-        assert!(error(&["--log.level"]).contains("--log.level"));
         assert!(error(&["--log.level", "loud"]).starts_with("--log.level: it is one of"));
-        assert!(error(&["--path.procfs=a", "--path.procfs=b"]).contains("--path.procfs"));
-        assert!(error(&["--collector.loadavg", "--no-collector.loadavg"]).contains("loadavg"));
         assert!(error(&["--web.config.file=x"]).contains("--web.config.file"));
         assert!(error(&["@/nonexistent"]).contains("/nonexistent"));
+        for (args, said) in [
+            (&["x"][..], "unexpected 'x': flags begin with two dashes; try --help"),
+            (&["--log.level"], "expected argument for flag '--log.level', try --help"),
+            (
+                &["--path.procfs=a", "--path.procfs=b"],
+                "flag '--path.procfs' cannot be repeated: give it once",
+            ),
+            (
+                &["--collector.arp", "--collector.arp"],
+                "flag '--collector.arp' cannot be repeated: give it once",
+            ),
+            (
+                &["--collector.arp", "--no-collector.arp"],
+                "flags '--collector.arp' and '--no-collector.arp' contradict each other: give one of them",
+            ),
+            (
+                &["--collector.arp=false"],
+                "flag '--collector.arp' takes no value: write --no-collector.arp",
+            ),
+            (
+                &["--collector.arp", "false"],
+                "flag '--collector.arp' takes no value: write --no-collector.arp",
+            ),
+            (
+                &["--no-collector.arp=true"],
+                "flag '--no-collector.arp' takes no value: write --no-collector.arp",
+            ),
+            (
+                &["--no-collector.arp=0"],
+                "flag '--no-collector.arp' takes no value: write --collector.arp",
+            ),
+            (
+                &["--collector.arp=eth0"],
+                "flag '--collector.arp' takes no value: write --collector.arp",
+            ),
+            (&["--help=x"], "flag '--help' takes no value: write --help"),
+            (&["-collector.arp"], "unknown flag '-collector.arp': write --collector.arp"),
+            (&["-path.procfs=/p"], "unknown flag '-path.procfs=/p': write --path.procfs=/p"),
+            (
+                &["--web.listen-address=9400"],
+                "--web.listen-address=9400: a port is written behind a colon: :9400",
+            ),
+            (
+                &["--web.telemetry-path=metrics"],
+                "--web.telemetry-path=metrics: a path begins with a slash: write /metrics",
+            ),
+            (
+                &["--collector.netdev.device-exclude=a**"],
+                "--collector.netdev.device-exclude: invalid nested repetition operator: `**` at character 2 of the pattern `a**`",
+            ),
+        ] {
+            assert_eq!(error(args), said);
+        }
+    }
+
+    #[test]
+    fn some_flags_print_whatever_else_is_given() {
+        let printed = |args: &[&str]| run(args).err().unwrap();
+        assert!(printed(&["--version"]).starts_with("bpf_node_exporter, version "));
+        assert!(printed(&["--nonsense", "-h"]).starts_with("usage: x [<flags>]\n"));
+        assert_eq!(printed(&["--help"]), printed(&["--help-long"]));
+        assert!(printed(&["--help-man"]).starts_with(".TH x 1 "));
+        assert!(printed(&["--completion-bash", "--col"]).contains("\n--no-collector.arp\n"));
+        assert!(printed(&["--completion-script-bash"]).contains("\ncomplete -o default -F _x x\n"));
+        assert!(printed(&["--completion-script-zsh"]).starts_with("#compdef x\n"));
+        assert_eq!(printed(&["--completion-zsh"]), printed(&["--completion-script-zsh"]));
     }
 
     #[test]
@@ -309,27 +307,21 @@ mod tests {
 
     #[test]
     fn the_environment_stands_in_for_a_flag() {
-        let threads = |args: &[&str]| {
+        let threads = |value: &str, args: &[&str]| {
             let args = args.iter().map(ToString::to_string);
-            match parse(args, |name| (name == "GOMAXPROCS").then(|| "3".into())) {
-                Ok(Ask::Serve(config)) => config.flags.get(&scrape::THREADS),
-                _ => 0,
+            match parse("x", args, |name| (name == "GOMAXPROCS").then(|| value.into())) {
+                Ok(Ask::Serve(config)) => Ok(config.flags.get(&scrape::THREADS)),
+                Ok(Ask::Print(_)) => Ok(u64::MAX),
+                Err(error) => Err(error),
             }
         };
-        assert_eq!(threads(&[]), 3);
-        assert_eq!(threads(&["--runtime.gomaxprocs=2"]), 2);
-    }
-
-    #[test]
-    fn help_names_every_flag_and_stays_narrow() {
-        let text = help();
-        for flag in all().filter(|flag| !flag.is_hidden()) {
-            assert!(text.contains(flag.name()), "{}", flag.name());
-        }
-        assert!(
-            text.lines()
-                .filter(|line| line.starts_with("    ") && !line.trim_start().starts_with("--"))
-                .all(|line| line.chars().count() <= 81)
+        assert_eq!(threads("3", &[]), Ok(3));
+        assert_eq!(threads("3", &["--runtime.gomaxprocs=2"]), Ok(2));
+        // Go takes these as if nothing were set; the engine takes 0 as 1.
+        assert_eq!(
+            [threads("", &[]), threads("1.5", &[]), threads("-1", &[])],
+            [Ok(1), Ok(1), Ok(0)]
         );
+        assert!(threads("x", &[]).is_err_and(|error| error.contains("gomaxprocs")));
     }
 }

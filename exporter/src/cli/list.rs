@@ -1,0 +1,98 @@
+//! All flags that the command line takes, in the order in which they are shown.
+
+use super::GLOBAL;
+use crate::{
+    collectors::ALL,
+    flag::{AnyFlag, Form},
+    upstream,
+};
+use std::fmt::Write as _;
+
+/// A flag, as it is shown.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Without the two dashes.
+    pub(super) name: String,
+    /// How it is given.
+    pub(super) form: Form,
+    /// What it is for, and what it is when not given.
+    pub(super) help: String,
+}
+
+impl Entry {
+    fn new(name: &str, form: Form, help: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), form, help: help.into() }
+    }
+
+    fn of(flag: &dyn AnyFlag) -> Self {
+        let mut help = flag.help().to_owned();
+        let default = flag.default().join(" ");
+        match flag.form() {
+            Form::Once | Form::Repeated if default.is_empty() => {}
+            Form::Switch => drop(write!(help, " (default: {default})")),
+            Form::Once | Form::Repeated => drop(write!(help, " (default: \"{default}\")")),
+        }
+        if let Some(variable) = flag.environment() {
+            let _ = write!(help, " (${variable})");
+        }
+        Self::new(flag.name(), flag.form(), help)
+    }
+
+    /// The flag with its dashes, as `--[no-]name` or `--name=VALUE`.
+    pub(super) fn title(&self) -> String {
+        match self.form {
+            Form::Switch if is_single(&self.name) => format!("--{}", self.name),
+            Form::Switch => format!("--[no-]{}", self.name),
+            Form::Once => format!("--{}=VALUE", self.name),
+            Form::Repeated => format!("--{}=VALUE ...", self.name),
+        }
+    }
+}
+
+/// The flags that print something and end, and what each prints. They have no opposite.
+pub(super) const SINGLE: [(&str, &str); 8] = [
+    ("help", "Show this help."),
+    ("help-long", "Show this help, as --help does."),
+    ("help-man", "Show a manual page, for man -l -."),
+    ("version", "Show the version."),
+    ("completion-bash", "Show the words that may follow, one a line."),
+    ("completion-script-bash", "Show what makes bash complete flags: source it."),
+    ("completion-script-zsh", "Show what makes zsh complete flags: source it."),
+    ("completion-zsh", "The same as --completion-script-zsh."),
+];
+
+/// Whether the flag prints something and ends.
+pub(super) fn is_single(name: &str) -> bool {
+    SINGLE.iter().any(|(single, _)| *single == name)
+}
+
+/// Every flag that is accepted.
+pub(super) fn entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> =
+        SINGLE.iter().map(|(name, help)| Entry::new(name, Form::Switch, *help)).collect();
+    entries.extend(GLOBAL.iter().copied().flatten().map(|flag| Entry::of(*flag)));
+    let built = ALL.iter().map(|spec| (spec.name, Some(spec)));
+    let missing = upstream::COLLECTORS.iter().map(|name| (*name, None));
+    let mut collectors: Vec<_> = built.chain(missing).collect();
+    collectors.sort_by_key(|(name, _)| *name);
+    for (name, spec) in collectors {
+        let switch = format!("collector.{name}");
+        if let Some(spec) = spec {
+            let state = if spec.enabled { "enabled" } else { "disabled" };
+            let help = format!("Enable the {name} collector (default: {state}).");
+            entries.push(Entry::new(&switch, Form::Switch, help));
+            entries.extend(spec.flags.iter().map(|flag| Entry::of(*flag)));
+        } else {
+            let help = format!("The {name} collector {MISSING}.");
+            entries.push(Entry::new(&switch, Form::Switch, help));
+            let help = format!("Of the {name} collector, which {MISSING}.");
+            entries.extend(
+                (upstream::FLAGS.iter().filter(|(flag, _)| upstream::collector(flag) == name))
+                    .map(|(flag, form)| Entry::new(flag, *form, help.as_str())),
+            );
+        }
+    }
+    entries
+}
+
+const MISSING: &str = "is not built yet: accepted, without effect";
