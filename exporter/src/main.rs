@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             let program = path.rsplit('/').next().filter(|name| !name.is_empty());
             cli::parse(program.unwrap_or(NAME), args, |name| std::env::var(name).ok())
         }
-        Err(arg) => Err(format!("the argument {arg:?} is not UTF-8")),
+        Err(arg) => Err(format!("the argument {} is not UTF-8", arg.display())),
     };
     match asked {
         Ok(Ask::Print(text)) => {
