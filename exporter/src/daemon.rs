@@ -1,7 +1,8 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, host, log, privileges, scrape, upstream, web};
+use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, upstream, web};
 use anyhow::{Context as _, Result, anyhow};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
 
 /// Serves what `config` asks for until SIGTERM or SIGINT.
@@ -17,8 +18,9 @@ pub fn run(config: &cli::Config) -> Result<()> {
         let collectors = config.missing.join(",");
         tracing::warn!(collectors, "Not built yet, ignored");
     }
+    descriptors()?;
     let host = host::Host::new(flags);
-    folders(&host)?;
+    folders(&host, flags)?;
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -52,21 +54,39 @@ pub fn run(config: &cli::Config) -> Result<()> {
         max_requests: flags.get(&web::MAX_REQUESTS),
         offset: flags.get(&web::OFFSET),
     });
+    descriptors()?;
     host::bpf::trim(); // what the command line and the patterns took while they were read
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, site))
 }
 
+/// Raises the limit of open files as far as is allowed, and makes sure that a few more can be
+/// opened: tokio panics where it cannot open its own.
+fn descriptors() -> Result<()> {
+    const NEEDED: usize = 12;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit); // the limit stays, which may be enough
+    let mut spare = Vec::with_capacity(NEEDED);
+    for _ in 0..NEEDED {
+        let file = rustix::io::dup(std::io::stderr()).map_err(|_| {
+            anyhow!("too many open files: raise the limit (ulimit -n, LimitNOFILE= of a unit)")
+        })?;
+        spare.push(file);
+    }
+    Ok(())
+}
+
 /// Without procfs and sysfs there is nothing to serve; the other two serve a few collectors.
-fn folders(host: &host::Host) -> Result<()> {
+fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     for (flag, tree) in [("procfs", &host.proc), ("sysfs", &host.sys)] {
         let path = tree.root();
         anyhow::ensure!(path.is_dir(), "--path.{flag}={}: it is no directory", path.display());
     }
-    for (flag, tree) in [("rootfs", &host.root), ("udev.data", &host.udev)] {
-        let path = tree.root();
-        if !path.is_dir() {
-            tracing::warn!("--path.{flag}={}: it is no directory", path.display());
+    for (name, tree) in [("path.rootfs", &host.root), ("path.udev.data", &host.udev)] {
+        let given = host::FLAGS.iter().any(|flag| flag.name() == name && flags.gives(*flag));
+        if given && !tree.root().is_dir() {
+            tracing::warn!("--{name}={}: it is no directory", tree.root().display());
         }
     }
     Ok(())

@@ -74,6 +74,7 @@ pub fn start(severity: Severity, format: Format) {
     let _ = tracing_log::LogTracer::init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = within_crate(&place);
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of unknown cause"));
     }));
 }
@@ -83,6 +84,12 @@ pub fn start(severity: Severity, format: Format) {
 fn wanted(Severity(level): Severity) -> Targets {
     let own = ["exporter", "neighbour"].map(|target| (target, level));
     Targets::new().with_default(level.min(LevelFilter::INFO)).with_targets(own)
+}
+
+/// The place of a source file without the folder that the machine which built it had its crate in.
+fn within_crate(place: &str) -> &str {
+    let registry = place.split_once("/registry/src/").and_then(|(_, index)| index.split_once('/'));
+    registry.map_or(place, |(_, within)| within)
 }
 
 struct Lines(Format);
@@ -218,6 +225,13 @@ mod tests {
         let error = wanted(Severity(LevelFilter::ERROR));
         assert!(!error.would_enable("aya::bpf", &Level::WARN));
         assert!(!error.would_enable("exporter::web", &Level::WARN));
+    }
+
+    #[test]
+    fn places_are_not_those_of_the_machine_that_built() {
+        let registry = "/home/x/.cargo/registry/src/index.crates.io-1/tokio-1.2.3/src/a.rs:1:2";
+        assert_eq!(within_crate(registry), "tokio-1.2.3/src/a.rs:1:2");
+        assert_eq!(within_crate("exporter/src/log.rs:1:2"), "exporter/src/log.rs:1:2");
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) fn push(text: &mut String, c: char) {
 }
 
 /// The class of `\d` and its like, of ASCII as in Go; None where the letter is no class's.
-pub(super) fn perl(letter: char) -> Option<&'static str> {
+pub(super) const fn perl(letter: char) -> Option<&'static str> {
     Some(match letter {
         'd' => "[0-9]",
         'D' => "[^0-9]",

@@ -5,44 +5,16 @@
 //! such as `\d` are spelled out. What Go refuses is refused in Go's words. The facts are those of
 //! <https://pkg.go.dev/regexp/syntax>.
 
-use super::class::{self, Class};
-use std::fmt;
+use super::{
+    class::{self, Class},
+    part::{Level, Part, Shape},
+    refused::Refused,
+};
 
 /// The deepest nesting of groups; Go allows about as much.
 const DEEPEST: usize = 1000;
 /// The most repetitions that numbers may ask for, in a row or one within the other, as in Go.
 const MOST: u32 = 1000;
-
-/// Why a pattern is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    /// Go's words, where Go refuses it too.
-    pub(super) reason: &'static str,
-    /// The part that is wrong.
-    pub(super) part: String,
-    /// At which character that part begins, the first of the pattern being 1.
-    pub(super) place: usize,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: `{}` at character {}", self.reason, shown(&self.part), self.place)
-    }
-}
-
-/// A pattern, or a part of one, in one line of bounded length.
-pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let mut shown = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == LONGEST {
-            shown.push('…');
-            break;
-        }
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
-}
 
 /// The same pattern in the syntax of the crate `regex`.
 ///
@@ -74,82 +46,6 @@ struct Flags {
     fold: bool,
     lines: bool,
     dot_all: bool,
-}
-
-/// How tightly a part holds together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// One item, which a repetition can follow.
-    Item,
-    /// A repetition or a row of items.
-    Row,
-    /// Alternatives.
-    Choice,
-}
-
-/// A part of the pattern, translated.
-#[derive(Debug)]
-struct Part {
-    text: String,
-    shape: Shape,
-    /// The least limit of repetitions that it keeps: the greatest product of nested numbers.
-    repeats: u32,
-}
-
-impl Part {
-    fn item(text: impl Into<String>) -> Self {
-        Self { text: text.into(), shape: Shape::Item, repeats: 0 }
-    }
-
-    /// The same, in a group unless its shape makes that needless.
-    fn grouped(self, at_most: Shape) -> Self {
-        let needless = self.shape == Shape::Item || (self.shape == at_most);
-        if needless {
-            return self;
-        }
-        Self { text: format!("(?:{})", self.text), shape: Shape::Item, ..self }
-    }
-}
-
-/// The inside of one group, or the whole.
-#[derive(Debug, Default)]
-struct Level {
-    /// Alternatives that are complete.
-    branches: Vec<Part>,
-    /// The parts of the alternative that is being read.
-    row: Vec<Part>,
-}
-
-impl Level {
-    fn end_branch(&mut self) {
-        let mut row = std::mem::take(&mut self.row);
-        let branch = match (row.pop(), row.is_empty()) {
-            (Some(only), true) => only,
-            (last, _) => {
-                let mut all = Part { text: String::new(), shape: Shape::Row, repeats: 0 };
-                for part in row.into_iter().chain(last) {
-                    let part = part.grouped(Shape::Row);
-                    all.text.push_str(&part.text);
-                    all.repeats = all.repeats.max(part.repeats);
-                }
-                all
-            }
-        };
-        self.branches.push(branch);
-    }
-
-    fn finish(mut self) -> Part {
-        self.end_branch();
-        let repeats = self.branches.iter().map(|branch| branch.repeats).max().unwrap_or(0);
-        match self.branches.pop() {
-            Some(only) if self.branches.is_empty() => only,
-            last => {
-                let all: Vec<String> =
-                    self.branches.into_iter().chain(last).map(|branch| branch.text).collect();
-                Part { text: all.join("|"), shape: Shape::Choice, repeats }
-            }
-        }
-    }
 }
 
 /// A group whose end has not come.

@@ -23,7 +23,7 @@ fn patterns_are_gos() {
         // Here these three show the place of the parenthesis or the backslash.
         let placed = ["missing closing ): ", "unexpected ): ", "trailing backslash"];
         let same = |reason: &&str| ours.starts_with(*reason) && gos.starts_with(*reason);
-        if ours != *gos && !placed.iter().any(|reason| same(reason)) {
+        if ours != *gos && !placed.iter().any(same) {
             wrong.push(format!("`{pattern}` on {text:?}: Go {gos}, here {ours}"));
         }
     }
