@@ -1,6 +1,6 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, host, log, privileges, scrape, upstream, web};
+use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, upstream, web};
 use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
@@ -40,7 +40,8 @@ fn start(
     if let Err(error) = kept {
         tracing::warn!("eBPF will not have more room later: {error}");
     }
-    folders(host)?;
+    spare_descriptors()?;
+    folders(host, flags)?;
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -77,21 +78,38 @@ fn start(
         timeout: flags.get(&web::TIMEOUT),
         offset: flags.get(&web::OFFSET),
     });
+    spare_descriptors()?;
     host::bpf::trim(); // what the command line and the patterns took while they were read
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }
 
+/// Makes sure that a few more files can be opened: tokio panics where it cannot open its own.
+///
+/// # Errors
+/// The limit is reached.
+fn spare_descriptors() -> Result<()> {
+    const NEEDED: usize = 12;
+    let mut spare = Vec::with_capacity(NEEDED);
+    for _ in 0..NEEDED {
+        let file = rustix::io::dup(io::stderr()).map_err(|_| {
+            anyhow!("too many open files: raise the limit (ulimit -n, LimitNOFILE= of a unit)")
+        })?;
+        spare.push(file);
+    }
+    Ok(())
+}
+
 /// Without procfs and sysfs there is nothing to serve; the other two serve a few collectors.
-fn folders(host: &host::Host) -> Result<()> {
+fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     for (flag, tree) in [("procfs", &host.proc), ("sysfs", &host.sys)] {
         let path = tree.root();
         anyhow::ensure!(path.is_dir(), "--path.{flag}={}: it is no directory", path.display());
     }
-    for (flag, tree) in [("rootfs", &host.root), ("udev.data", &host.udev)] {
-        let path = tree.root();
-        if !path.is_dir() {
-            tracing::warn!("--path.{flag}={}: it is no directory", path.display());
+    for (name, tree) in [("path.rootfs", &host.root), ("path.udev.data", &host.udev)] {
+        let given = host::FLAGS.iter().any(|flag| flag.name() == name && flags.gives(*flag));
+        if given && !tree.root().is_dir() {
+            tracing::warn!("--{name}={}: it is no directory", tree.root().display());
         }
     }
     Ok(())

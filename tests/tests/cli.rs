@@ -1,5 +1,8 @@
 //! The command line, by running the program.
 
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "shells run the program")]
+
+use std::process::Command;
 use tests::run;
 
 #[test]
@@ -26,10 +29,59 @@ fn mistakes_end_with_1_and_name_the_flag() {
         (&["--web.listen-address=nowhere"], "nowhere"),
         (&["--bpf.required", "--no-bpf"], "--bpf.required"),
         (&["unexpected"], "unexpected"),
+        (&["--web.listen-address=9400"], "a port is written behind a colon: :9400"),
+        (&["--web.listen-address=::1:9400"], "write [::1]:9400"),
+        (&["--web.listen-address=:99999"], "ports are numbers from 0 to 65535"),
+        (&["--web.telemetry-path="], "write /metrics"),
+        (&["--web.telemetry-path=metrics"], "write /metrics"),
+        (&["--web.telemetry-path=/a b"], "cannot be in a path"),
+        (&["--collector.loadavg=false"], "write --no-collector.loadavg"),
+        (&["--path.procfs=/nonexistent"], "--path.procfs=/nonexistent: it is no directory"),
+        (&["--path.sysfs=/etc/passwd"], "--path.sysfs=/etc/passwd: it is no directory"),
+        (&["--collector.arp.device-include=(?x)a"], "invalid or unsupported Perl syntax: `(?x`"),
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(text), "{args:?}: {said}");
+    }
+}
+
+/// The words that the script for bash offers for what has been typed.
+fn completed(typed: &str) -> String {
+    let folder = tests::program().parent().unwrap().display();
+    let script = format!(
+        r#"PATH={folder}:$PATH; source <(bpf_node_exporter --completion-script-bash) &&
+        COMP_WORDS=(bpf_node_exporter {typed}) COMP_CWORD=1 && _bpf_node_exporter &&
+        echo "${{COMPREPLY[@]}}""#
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn bash_completes_flags() {
+    assert_eq!(completed("--log."), "--log.level --log.format\n");
+    assert_eq!(completed("--no-collector.loa"), "--no-collector.loadavg\n");
+    assert_eq!(completed("file"), "\n");
+}
+
+#[test]
+fn the_manual_page_has_no_mistake() {
+    let page = run(&["--help-man"]);
+    assert!(page.status.success());
+    let text = String::from_utf8(page.stdout).unwrap();
+    assert!(text.starts_with(".TH bpf_node_exporter 1 "), "{text}");
+}
+
+#[test]
+fn few_descriptors_end_the_start_with_a_sentence() {
+    for most in [8, 12, 13, 14, 20] {
+        let program = tests::program().display();
+        let limited = format!("ulimit -n {most}; exec {program} --web.listen-address=127.0.0.1:0");
+        let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{most}: {said}");
+        assert!(said.contains("raise the limit") && !said.contains("panic"), "{most}: {said}");
     }
 }

@@ -33,6 +33,7 @@ fn what_is_refused_is_refused_in_node_exporters_words() {
     for (query, text) in [
         ("collect[]=x", format!("{prefix}missing collector: x")),
         ("collect[]=arp", format!("{prefix}disabled collector: arp")),
+        ("collect[]=perf", format!("{prefix}disabled collector: perf")),
         ("collect[]=", format!("{prefix}missing collector: ")),
         (
             "collect[]=loadavg&exclude[]=x",
@@ -65,6 +66,73 @@ fn heads_are_node_exporters() {
     assert!(head.starts_with("http/1.1 200") && !body.is_empty(), "{head}");
     let (head, _) = server.request("GET", "/", "");
     assert!(head.contains("content-type: text/html"), "{head}");
+}
+
+#[test]
+fn paths_are_cleaned_by_a_redirect() {
+    let server = two();
+    let (status, text) = server.get("/%6Detrics");
+    assert!(status == "200" && text.contains("node_load1"));
+    for (asked, to) in [
+        ("//metrics", "/metrics"),
+        ("/./metrics?collect[]=loadavg&x=%20", "/metrics?collect[]=loadavg&x=%20"),
+        ("/x/../metrics?", "/metrics"),
+    ] {
+        let (head, body) = server.request("GET", asked, "");
+        assert!(head.starts_with("http/1.1 301") && head.contains(&format!("location: {to}\r\n")));
+        let page = format!("<a href=\"{}\">Moved Permanently</a>.\n\n", to.replace('&', "&amp;"));
+        assert_eq!(String::from_utf8(body).unwrap(), page);
+        let (head, body) = server.request("POST", asked, "Content-Length: 0\r\n");
+        assert!(head.starts_with("http/1.1 301") && body.is_empty() && !head.contains("text/html"));
+    }
+    let (head, _) = server.request("CONNECT", "//metrics", "");
+    assert!(head.starts_with("http/1.1 404"), "{head}");
+    let (head, body) = server.request("OPTIONS", "*", "");
+    assert!(head.starts_with("http/1.1 200") && body.is_empty(), "{head}");
+    assert!(server.request("GET", "*", "").0.starts_with("http/1.1 400"));
+    assert_eq!(server.get("/%zz"), ("400".into(), "400 Bad Request".into()));
+    let folder = Server::start(&["--web.telemetry-path=/metrics/", "--no-bpf"]);
+    let (head, _) = folder.request("GET", "/metrics?a=b", "");
+    assert!(head.starts_with("http/1.1 301") && head.contains("location: /metrics/?a=b\r\n"));
+    assert_eq!(folder.get("/metrics/x").0, "200");
+}
+
+#[test]
+fn a_request_names_its_host_once() {
+    let server = two();
+    let ask = |request: &str| {
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for (head, text) in [
+        ("GET /metrics HTTP/1.1\r\n", "400 Bad Request: missing required Host header"),
+        ("GET http://x/metrics HTTP/1.1\r\n", "400 Bad Request: missing required Host header"),
+        ("GET /metrics HTTP/1.1\r\nHost: a\r\nHost: a\r\n", "400 Bad Request"),
+        ("GET /metrics HTTP/1.1\r\nHost: a b\r\n", "400 Bad Request: malformed Host header"),
+    ] {
+        let answer = ask(&format!("{head}\r\n"));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400") && head.contains("connection: close"), "{head}");
+        assert_eq!(body, text);
+    }
+    assert!(ask("GET /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn an_answer_is_packed_where_gzip_has_more_weight() {
+    let server = two();
+    for (headers, packed) in [
+        ("Accept-Encoding: gzip;q=0.5, identity;q=1\r\n", false),
+        ("Accept-Encoding: identity;q=0.5, gzip\r\n", true),
+        ("Accept-Encoding: deflate\r\nAccept-Encoding: gzip\r\n", true),
+        ("Accept-Encoding: gzip\r\nAccept-Encoding: identity\r\n", false),
+    ] {
+        let (head, _) = server.request("GET", "/metrics", headers);
+        assert_eq!(head.contains("content-encoding: gzip"), packed, "{headers}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! The time zone is that of the process (`TZ`, else `/etc/localtime`), found once at the start;
 //! the changes between summer and winter within it are followed.
 
-use crate::prelude::*;
+use crate::{host::zone, prelude::*};
 use jiff::{Timestamp, tz::TimeZone};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -15,7 +15,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Time {
-            zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            zone: zone::local(),
             clocksources: host.sys.folder("devices/system/clocksource"),
         }))
     },

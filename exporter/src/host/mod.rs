@@ -14,6 +14,7 @@ pub mod netlink;
 mod shared;
 mod sysfs;
 pub mod tree;
+pub mod zone;
 
 pub use shared::Shared;
 

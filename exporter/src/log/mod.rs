@@ -115,9 +115,16 @@ pub fn start(
     let _ = tracing_log::LogTracer::init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = within_crate(&place);
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("of unknown cause"));
     }));
     Ok(Log(queue))
+}
+
+/// The place of a source file without the folder that the machine which built it had its crate in.
+fn within_crate(place: &str) -> &str {
+    let registry = place.split_once("/registry/src/").and_then(|(_, index)| index.split_once('/'));
+    registry.map_or(place, |(_, within)| within)
 }
 
 /// The lines that are logged: of other crates, none that only their authors understand.
@@ -152,6 +159,13 @@ mod tests {
             assert_eq!(Severity::parse(&[text]).unwrap().0, level);
         }
         assert!(Severity::parse(&["loud"]).is_err() && Severity::parse(&[""]).is_err());
+    }
+
+    #[test]
+    fn places_are_not_those_of_the_machine_that_built() {
+        let registry = "/home/x/.cargo/registry/src/index.crates.io-1/tokio-1.2.3/src/a.rs:1:2";
+        assert_eq!(within_crate(registry), "tokio-1.2.3/src/a.rs:1:2");
+        assert_eq!(within_crate("exporter/src/log.rs:1:2"), "exporter/src/log.rs:1:2");
     }
 
     #[test]

@@ -204,6 +204,9 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "permission denied: a port below 1024 takes CAP_NET_BIND_SERVICE".into()
         }
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            "too many open files: raise the limit (ulimit -n, LimitNOFILE= of a unit)".into()
+        }
         _ => error.to_string(),
     }
 }

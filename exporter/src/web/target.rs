@@ -27,7 +27,11 @@ pub(super) fn target(method: &Method, path: &str, telemetry: &str) -> Target {
     if path == "*" {
         return if method == Method::OPTIONS { Target::Server } else { Target::Bad("") };
     }
-    let Some(asked) = query::unescape(path) else { return Target::Bad("400 Bad Request") };
+    let asked = match query::unescape(path) {
+        // A path without a slash is read as the host that CONNECT asks for.
+        Some(path) if !path.is_empty() || method == Method::CONNECT => path,
+        _ => return Target::Bad("400 Bad Request"),
+    };
     let clean = if method == Method::CONNECT { asked.clone() } else { clean(&asked) };
     let telemetry = telemetry.as_bytes();
     if let Some(folder) = telemetry.strip_suffix(b"/")
@@ -152,7 +156,7 @@ mod tests {
             ("/x//y/", moved("/x/y/")),
             ("//a%20b%C3%A9%ff", moved("/a%20b%C3%A9%FF")),
             ("//a!b", moved("/a%21b")),
-            ("", moved("/")),
+            ("", Target::Bad("400 Bad Request")),
             ("/%zz", Target::Bad("400 Bad Request")),
             ("/%4", Target::Bad("400 Bad Request")),
             ("/a+b", Target::Unknown),

@@ -2,6 +2,8 @@
 
 mod class;
 mod parse;
+mod part;
+mod refused;
 
 use super::{Form, Value, value::last};
 use regex::{Regex, RegexBuilder};
@@ -25,7 +27,7 @@ impl Pattern {
     /// # Errors
     /// One line: the reason, in Go's words where Go refuses it too, the place and the pattern.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        let shown = parse::shown(pattern);
+        let shown = refused::shown(pattern);
         let translated = parse::translate(pattern)
             .map_err(|refused| format!("{refused} of the pattern `{shown}`"))?;
         RegexBuilder::new(&translated).size_limit(LARGEST).build().map(Self).map_err(|error| {
@@ -41,7 +43,7 @@ impl Pattern {
                 }
                 // A fault of the translator, which its fuzz target looks for.
                 error => {
-                    format!("`{shown}` is not understood: {}", parse::shown(&error.to_string()))
+                    format!("`{shown}` is not understood: {}", refused::shown(&error.to_string()))
                 }
             }
         })
