@@ -8,7 +8,7 @@ use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
 pub static COLLECTORS: &[&str] =
-    &["ethtool", "logind", "ntp", "perf", "qdisc", "runit", "supervisord", "systemd", "wifi"];
+    &["ethtool", "logind", "ntp", "perf", "supervisord", "systemd", "wifi"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
@@ -30,12 +30,6 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.perf.hardware-profilers", Form::Repeated),
     ("collector.perf.software-profilers", Form::Repeated),
     ("collector.perf.tracepoint", Form::Repeated),
-    ("collector.qdisc.device-exclude", Form::Once),
-    ("collector.qdisc.device-include", Form::Once),
-    ("collector.qdisc.fixtures", Form::Once),
-    ("collector.qdisk.device-exclude", Form::Once),
-    ("collector.qdisk.device-include", Form::Once),
-    ("collector.runit.servicedir", Form::Once),
     ("collector.supervisord.url", Form::Once),
     ("collector.systemd.enable-restarts-metrics", Form::Switch),
     ("collector.systemd.enable-start-time-metrics", Form::Switch),

@@ -47,7 +47,9 @@ mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
+mod qdisc;
 mod rapl;
+mod runit;
 mod schedstat;
 mod selinux;
 mod slabinfo;
@@ -123,7 +125,9 @@ pub static ALL: &[&Spec] = &[
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &processes::SPEC,
+    &qdisc::SPEC,
     &rapl::SPEC,
+    &runit::SPEC,
     &schedstat::SPEC,
     &selinux::SPEC,
     &slabinfo::SPEC,

@@ -17,6 +17,7 @@ mod ethtool;
 mod link;
 mod links;
 mod neighbour;
+mod qdisc;
 mod route;
 mod tally;
 mod watch;
@@ -36,6 +37,7 @@ pub use self::{
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
+    qdisc::Qdisc,
     route::{Hop, RTN_UNICAST, Route},
     tally::{NeighbourDump, STATES, States, Tally},
     watch::{Change, Watch},
