@@ -40,6 +40,7 @@ mod netstat;
 mod network_route;
 mod nfs;
 mod nfsd;
+mod ntp;
 mod nvme;
 mod nvmesubsystem;
 mod os;
@@ -118,6 +119,7 @@ pub static ALL: &[&Spec] = &[
     &network_route::SPEC,
     &nfs::SPEC,
     &nfsd::SPEC,
+    &ntp::SPEC,
     &nvme::SPEC,
     &nvmesubsystem::SPEC,
     &os::SPEC,

@@ -10,6 +10,7 @@ pub mod bpf;
 pub mod crew;
 pub mod mounts;
 pub mod netlink;
+pub mod ntp;
 mod shared;
 mod sysfs;
 pub mod tree;
