@@ -207,8 +207,12 @@ mod registry {
     }
 
     /// Flags that node_exporter named otherwise.
-    const NAMED_OTHERWISE: &[&str] =
-        &["collector.netclass_rtnl.with-stats", "collector.powersupply.ignored-supplies"];
+    const NAMED_OTHERWISE: &[&str] = &[
+        "collector.netclass_rtnl.with-stats",
+        "collector.powersupply.ignored-supplies",
+        "collector.qdisk.device-exclude",
+        "collector.qdisk.device-include",
+    ];
 
     #[test]
     fn flags_carry_their_collectors_name() {

@@ -7,21 +7,13 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] =
-    &["ethtool", "logind", "ntp", "perf", "qdisc", "runit", "supervisord", "systemd", "wifi"];
+pub static COLLECTORS: &[&str] = &["ethtool", "logind", "perf", "supervisord", "systemd", "wifi"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
     ("collector.ethtool.device-exclude", Form::Once),
     ("collector.ethtool.device-include", Form::Once),
     ("collector.ethtool.metrics-include", Form::Once),
-    ("collector.ntp.ip-ttl", Form::Once),
-    ("collector.ntp.local-offset-tolerance", Form::Once),
-    ("collector.ntp.max-distance", Form::Once),
-    ("collector.ntp.protocol-version", Form::Once),
-    ("collector.ntp.server", Form::Once),
-    ("collector.ntp.server-is-local", Form::Switch),
-    ("collector.ntp.server-port", Form::Once),
     ("collector.perf.cache-profilers", Form::Repeated),
     ("collector.perf.cpus", Form::Once),
     ("collector.perf.disable-cache-profilers", Form::Switch),
@@ -30,12 +22,6 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.perf.hardware-profilers", Form::Repeated),
     ("collector.perf.software-profilers", Form::Repeated),
     ("collector.perf.tracepoint", Form::Repeated),
-    ("collector.qdisc.device-exclude", Form::Once),
-    ("collector.qdisc.device-include", Form::Once),
-    ("collector.qdisc.fixtures", Form::Once),
-    ("collector.qdisk.device-exclude", Form::Once),
-    ("collector.qdisk.device-include", Form::Once),
-    ("collector.runit.servicedir", Form::Once),
     ("collector.supervisord.url", Form::Once),
     ("collector.systemd.enable-restarts-metrics", Form::Switch),
     ("collector.systemd.enable-start-time-metrics", Form::Switch),

@@ -40,6 +40,7 @@ mod netstat;
 mod network_route;
 mod nfs;
 mod nfsd;
+mod ntp;
 mod nvme;
 mod nvmesubsystem;
 mod os;
@@ -47,7 +48,9 @@ mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
+mod qdisc;
 mod rapl;
+mod runit;
 mod schedstat;
 mod selinux;
 mod slabinfo;
@@ -116,6 +119,7 @@ pub static ALL: &[&Spec] = &[
     &network_route::SPEC,
     &nfs::SPEC,
     &nfsd::SPEC,
+    &ntp::SPEC,
     &nvme::SPEC,
     &nvmesubsystem::SPEC,
     &os::SPEC,
@@ -123,7 +127,9 @@ pub static ALL: &[&Spec] = &[
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &processes::SPEC,
+    &qdisc::SPEC,
     &rapl::SPEC,
+    &runit::SPEC,
     &schedstat::SPEC,
     &selinux::SPEC,
     &slabinfo::SPEC,

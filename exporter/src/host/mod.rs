@@ -11,6 +11,7 @@ pub mod crew;
 mod limit;
 pub mod mounts;
 pub mod netlink;
+pub mod ntp;
 mod shared;
 mod sysfs;
 pub mod tree;

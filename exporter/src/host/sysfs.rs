@@ -49,7 +49,7 @@ fn is_shown(link: &Link, net: &Dir<'_>) -> bool {
     let Ok(Some(dir)) = net.entry(&link.name).dir() else { return false };
     let mut address = String::new();
     link.address.append(&mut address);
-    matches!(dir.number("ifindex"), Ok(Some(index)) if link.index == index)
+    matches!(dir.number::<u32>("ifindex"), Ok(Some(index)) if link.index == index)
         && matches!(dir.text("address"), Ok(Some(shown)) if *shown == *address)
 }
 

@@ -16,6 +16,7 @@ mod ethtool;
 mod link;
 mod links;
 mod neighbour;
+mod qdisc;
 mod route;
 mod table;
 mod tally;
@@ -36,6 +37,7 @@ pub use self::{
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
+    qdisc::Qdisc,
     route::{Hop, RTN_UNICAST, Route},
     table::Table,
     tally::{NeighbourDump, STATES, States, Tally},

@@ -10,7 +10,7 @@ use crate::{
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, FileType, OFlags, RawDir, SeekFrom},
+    fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom},
     io::Errno,
 };
 use std::{
@@ -339,6 +339,24 @@ impl Dir<'_> {
     #[must_use]
     pub const fn entry<'a>(&'a self, name: &'a [u8]) -> Entry<'a> {
         Entry { place: Place::Dir(self), at: &self.fd, name }
+    }
+
+    /// Whether something of that name is in it.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        rustix::fs::accessat(&self.fd, name, Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// Whether a process reads from the FIFO of that name, which tells whether a daemon lives;
+    /// `None` where there is no such FIFO. Nothing is written.
+    #[must_use]
+    pub fn has_reader(&self, fifo: &str) -> Option<bool> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, fifo, flags, Mode::empty()) {
+            Ok(_) => Some(true),
+            Err(Errno::NXIO) => Some(false),
+            Err(_) => None,
+        }
     }
 
     /// The directory of that name in it; `None` where there is no such directory.
