@@ -1,12 +1,12 @@
 //! TCP sockets by state and the bytes in their queues, over netlink (`NETLINK_SOCK_DIAG`).
 //!
-//! The kernel dumps every socket (`inet_sk_diag_fill()` in `net/ipv4/inet_diag.c`), 30 KiB at a
-//! time: a million of them take time, but no memory. IPv6 is asked where `/proc/net/tcp6` is. As
-//! upstream, the queues of listeners are counted among the bytes, although they count connections:
-//! how many wait to be accepted, and how many may wait.
+//! The kernel dumps every socket of both families (`inet_diag_dump_icsk()` in
+//! `net/ipv4/inet_diag.c`), 30 KiB at a time: a million of them take time, but no memory. The
+//! queues of listeners are counted among the bytes as they are upstream, though they hold
+//! connections: as many as wait to be accepted, and as many as may.
 
 use crate::{
-    host::netlink::{Protocol, Socket, Step, TcpSocket},
+    host::netlink::{InetSocket, InetTable, Protocol, Socket, Step},
     prelude::*,
 };
 
@@ -15,12 +15,7 @@ pub const SPEC: Spec = Spec {
     enabled: false,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| {
-        Ok(Box::new(TcpStat {
-            socket: Socket::new(Protocol::SockDiag),
-            ipv6: host.proc.file("net/tcp6"),
-        }))
-    },
+    new: |_, _| Ok(Box::new(TcpStat(Socket::new(Protocol::SockDiag)))),
 };
 
 static CONNECTIONS: Metric<1> =
@@ -42,39 +37,18 @@ const STATES: [&str; 12] = [
     "closing",
 ];
 
-/// A bit for each of the states.
-const WANTED: u32 = 0xfff;
-
-/// `AF_INET`, `AF_INET6`.
-const FAMILIES: [u8; 2] = [2, 10];
-
-struct TcpStat {
-    socket: Socket,
-    ipv6: File,
-}
+struct TcpStat(Socket);
 
 impl Collector for TcpStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let [ipv4, ipv6] = FAMILIES;
-        let mut faults = Faults::default();
-        let mut sum = faults.keep(count(&mut self.socket, ipv4)).unwrap_or_default();
-        if self.ipv6.exists()
-            && let Some(others) = faults.keep(count(&mut self.socket, ipv6))
-        {
-            sum.join(&others);
-        }
+        let mut sum = Sum::default();
+        self.0.inet_sockets(InetTable::Tcp, |step| match step {
+            Step::Start => sum = Sum::default(),
+            Step::Item(socket) => sum.add(socket),
+        })?;
         sum.put(out);
-        faults.end()
+        Ok(())
     }
-}
-
-fn count(socket: &mut Socket, family: u8) -> Result<Sum> {
-    let mut sum = Sum::default();
-    socket.tcp_sockets(family, WANTED, |step| match step {
-        Step::Start => sum = Sum::default(),
-        Step::Item(socket) => sum.add(socket),
-    })?;
-    Ok(sum)
 }
 
 #[derive(Default)]
@@ -85,7 +59,7 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, socket: TcpSocket) {
+    fn add(&mut self, socket: InetSocket) {
         let place = usize::from(socket.state);
         let place = if place < STATES.len() { place } else { 0 };
         if let Some(state) = self.states.get_mut(place) {
@@ -93,14 +67,6 @@ impl Sum {
         }
         self.rx += u64::from(socket.receive_queue);
         self.tx += u64::from(socket.send_queue);
-    }
-
-    fn join(&mut self, other: &Self) {
-        for (state, other) in self.states.iter_mut().zip(other.states) {
-            *state += other;
-        }
-        self.rx += other.rx;
-        self.tx += other.tx;
     }
 
     fn put(&self, out: &mut Sink) {
@@ -124,17 +90,15 @@ mod tests {
     #[test]
     fn states_that_have_no_socket_are_left_out() {
         let socket =
-            |state, receive_queue, send_queue| TcpSocket { state, receive_queue, send_queue };
+            |state, receive_queue, send_queue| InetSocket { state, receive_queue, send_queue };
         let mut sum = Sum::default();
         for socket in [socket(1, 5, 7), socket(10, 1, 4096), socket(1, u32::MAX, 0)] {
             sum.add(socket);
         }
-        let mut ipv6 = Sum::default();
         for socket in [socket(1, 0, u32::MAX), socket(11, 0, 0), socket(0, 0, 0), socket(255, 0, 0)]
         {
-            ipv6.add(socket);
+            sum.add(socket);
         }
-        sum.join(&ipv6);
         assert_eq!(exposed(|out| Sum::default().put(out)), "");
         expect![[r#"
             # HELP node_tcp_connection_states Number of connection states.

@@ -1,10 +1,17 @@
-//! Bytes that wait in the queues of all UDP sockets, from `/proc/net/udp` and `/proc/net/udp6`.
+//! Bytes that wait in the queues of all UDP sockets, over netlink (`NETLINK_SOCK_DIAG`), or from
+//! `/proc/net/udp` and `/proc/net/udp6` where the kernel has no module for that.
 //!
-//! One line for each socket of the network namespace (`udp4_format_sock()` in
-//! `net/ipv4/udp.c`). The fifth column has the bytes of both queues, hexadecimal: to be sent, a
-//! colon, received and not yet read.
+//! The files have a line for each socket of the network namespace (`udp4_format_sock()` in
+//! `net/ipv4/udp.c`). The fifth column has both queues, hexadecimal: bytes to be sent, a colon,
+//! bytes received and not yet read. The kernel goes through the sockets anew for each page of a
+//! file, so a file costs the square of the number of sockets; a dump does not.
 
-use crate::{parse::hexadecimal, prelude::*};
+use crate::{
+    collector::Sources,
+    host::netlink::{InetTable, Protocol, Socket, Step},
+    parse::hexadecimal,
+    prelude::*,
+};
 
 pub const SPEC: Spec = Spec {
     name: "udp_queues",
@@ -12,8 +19,14 @@ pub const SPEC: Spec = Spec {
     capabilities: NONE,
     flags: &[],
     new: |host, _| {
+        let mut sources: Vec<(_, Box<dyn Queues>)> = Vec::new();
+        if host.is_running() {
+            sources.push(("netlink", Box::new(Netlink::default())));
+        }
+        sources.push(("procfs", Box::new(Procfs)));
         Ok(Box::new(UdpQueues {
-            files: [("v4", host.proc.file("net/udp")), ("v6", host.proc.file("net/udp6"))],
+            families: FAMILIES.map(|(ip, family, path)| (ip, family, host.proc.file(path))),
+            sources: Sources::new(SPEC.name, sources),
         }))
     },
 };
@@ -24,18 +37,92 @@ static QUEUES: Metric<2> = gauge(
 )
 .by(["ip", "queue"]);
 
+/// The value of `ip`; `AF_INET` or `AF_INET6`; the file, which is absent where the kernel does not
+/// have the family.
+const FAMILIES: [(&str, u8, &str); 2] = [("v4", 2, "net/udp"), ("v6", 10, "net/udp6")];
+
 /// Lines of `net/udp6` (`__ip6_dgram_sock_seq_show()` in `net/ipv6/datagram.c`) have some 190
-/// bytes, and no field that may be of any length.
+/// bytes, and no field without an end.
 const LONGEST: usize = 512;
 
+type Families = [(&'static str, u8, File); 2];
+
 struct UdpQueues {
-    files: [(&'static str, File); 2],
+    families: Families,
+    sources: Sources<dyn Queues>,
+}
+
+/// The bytes in the send and receive queues of each family; `None` where the kernel does not have
+/// the family.
+#[derive(Default)]
+struct Sums([Option<Sum>; 2]);
+
+/// A source of the sums.
+trait Queues: Send {
+    /// Fills in the sums that it can; an error of one family leaves the other.
+    fn sum(&mut self, families: &mut Families, sums: &mut Sums) -> Result;
 }
 
 impl Collector for UdpQueues {
     fn collect(&mut self, out: &mut Sink) -> Result {
+        let Self { families, sources } = self;
+        let mut sums = Sums::default();
+        let result = sources.ask(out, |source, _| {
+            sums = Sums::default();
+            source.sum(families, &mut sums)
+        });
+        for ((ip, ..), sum) in families.iter().zip(sums.0) {
+            let Some(Sum { tx, rx }) = sum else { continue };
+            out.put(&QUEUES, [ip, &"rx"], rx);
+            out.put(&QUEUES, [ip, &"tx"], tx);
+        }
+        result
+    }
+}
+
+struct Netlink {
+    socket: Socket,
+    /// The kernel has no module for UDP. Each question makes it look for one, which starts a
+    /// process: so it is asked once.
+    has_no_module: bool,
+}
+
+impl Default for Netlink {
+    fn default() -> Self {
+        Self { socket: Socket::new(Protocol::SockDiag), has_no_module: false }
+    }
+}
+
+impl Queues for Netlink {
+    fn sum(&mut self, families: &mut Families, sums: &mut Sums) -> Result {
+        for ((_, family, file), sum) in families.iter().zip(&mut sums.0) {
+            if self.has_no_module || !file.exists() {
+                continue;
+            }
+            let mut queues = Sum::default();
+            let dumped = self.socket.inet_sockets(InetTable::Udp(*family), |step| match step {
+                Step::Start => queues = Sum::default(),
+                Step::Item(socket) => {
+                    queues.tx += f64::from(socket.send_queue);
+                    queues.rx += f64::from(socket.receive_queue);
+                }
+            });
+            if let Err(error) = dumped {
+                self.has_no_module = error.is_unknown();
+                return Err(error.into());
+            }
+            *sum = Some(queues);
+        }
+        if sums.0.iter().all(Option::is_none) { Err(Error::NoData) } else { Ok(()) }
+    }
+}
+
+struct Procfs;
+
+impl Queues for Procfs {
+    fn sum(&mut self, families: &mut Families, sums: &mut Sums) -> Result {
         let (mut faults, mut absent) = (Faults::default(), 0);
-        for (ip, file) in &mut self.files {
+        for ((.., file), of_family) in families.iter_mut().zip(&mut sums.0) {
             let mut sum = Sum::default();
             let mut is_head = true;
             let read = file.lines(LONGEST, |line| {
@@ -46,15 +133,12 @@ impl Collector for UdpQueues {
                     absent += 1;
                     continue;
                 }
-                Ok(()) | Err(Error::Parse { .. }) => {
-                    out.put(&QUEUES, [ip, &"rx"], sum.rx);
-                    out.put(&QUEUES, [ip, &"tx"], sum.tx);
-                }
+                Ok(()) | Err(Error::Parse { .. }) => *of_family = Some(sum),
                 Err(_) => {}
             }
             faults.keep(read);
         }
-        if absent == self.files.len() { Err(Error::NoData) } else { faults.end() }
+        if absent == families.len() { Err(Error::NoData) } else { faults.end() }
     }
 }
 

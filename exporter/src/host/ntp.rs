@@ -247,7 +247,7 @@ fn moment(time: [u8; 8]) -> i128 {
     let (seconds, fraction) = (time >> 32, time & u64::from(u32::MAX));
     let era = if seconds >> 31 == 0 { 1_i128 << 32 } else { 0 };
     let seconds = i128::from(seconds) + era - i128::from(UNIX);
-    seconds * SECOND + (i128::from(fraction) * SECOND >> 32)
+    seconds * SECOND + ((i128::from(fraction) * SECOND) >> 32)
 }
 
 /// A duration in NTP's short format: 16 bits of seconds, 16 bits of their fraction.

@@ -32,7 +32,7 @@ use rustix::net::sockopt;
 pub use self::{
     address::Address,
     conntrack::ConntrackStats,
-    diag::TcpSocket,
+    diag::{InetSocket, InetTable},
     ethtool::{Ethtool, Mode},
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
@@ -89,6 +89,15 @@ pub enum Error {
         /// The request, as the kernel's headers call it.
         request: &'static str,
     },
+}
+
+impl Error {
+    /// Whether the kernel does not know the thing that was asked for.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        let Self::Refused { source, .. } = self else { return false };
+        source.raw_os_error() == Some(libc::ENOENT)
+    }
 }
 
 impl From<Error> for crate::error::Error {
