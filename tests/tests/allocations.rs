@@ -51,10 +51,29 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// The port of an NTP server that gives each question back as its answer.
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+fn ntp_server() -> u16 {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut packet = [0; 48];
+        while let Ok((_, client)) = socket.recv_from(&mut packet) {
+            packet[0] = packet[0] & 0x38 | 4; // a server's mode
+            packet.copy_within(40..48, 24); // its transmit time is the origin
+            packet.copy_within(40..48, 32); // and when it was heard
+            let _ = socket.send_to(&packet, client);
+        }
+    });
+    port
+}
+
 #[test]
 fn a_steady_scrape_allocates_nothing() {
     let machine = fixture("baseline");
-    let flags = flags(&golden_flags(&machine));
+    let mut given = golden_flags(&machine);
+    given.push(format!("--collector.ntp.server-port={}", ntp_server()));
+    let flags = flags(&given);
     let host = Host::new(&flags);
     let mut guilty = Vec::new();
     for spec in ALL {
