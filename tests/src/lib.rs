@@ -14,11 +14,12 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::OnceLock,
     time::Duration,
 };
+use tempfile::TempDir;
 
 /// The program, built by cargo in the profile of the tests.
 ///
@@ -56,6 +57,17 @@ pub struct Server {
     pub address: String,
     /// What it logs from then on, where nobody reads it.
     log: Option<BufReader<ChildStderr>>,
+}
+
+/// A temporary folder, in memory where that can be had: a copy of the baseline machine is hundreds
+/// of files, each of which tests write again and again.
+///
+/// # Panics
+/// There is no place for it.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("a temporary folder")
 }
 
 /// A command that becomes the program under the limits of these options of `ulimit`.

@@ -67,7 +67,7 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
-        let machine = tempfile::tempdir().unwrap();
+        let machine = tests::folder();
         copy(&fixture("baseline"), machine.path(), &|text| text);
         let flags = golden_flags(machine.path());
         let parsed = parse_flags(&flags);
@@ -150,7 +150,7 @@ fn files_may_end_after_any_line_and_within_it() {
 
 #[test]
 fn a_machine_without_files_is_no_panic() {
-    let machine = tempfile::tempdir().unwrap();
+    let machine = tests::folder();
     for spec in ALL {
         let _ = collect(spec, machine.path(), &[]);
     }

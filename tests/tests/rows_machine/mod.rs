@@ -38,9 +38,7 @@ pub struct Output {
 
 impl Machine {
     pub fn new() -> Self {
-        let shm = Path::new("/dev/shm");
-        let root =
-            if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
+        let root = tests::folder();
         let flags = flags(&golden_flags(root.path()));
         let mut machine = Self { root, flags, files: Vec::new(), folders: Vec::new() };
         machine.copy(&fixture("baseline"), "");
