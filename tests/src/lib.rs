@@ -240,7 +240,7 @@ impl Drop for Server {
 
 /// A machine on which the collector `loadavg` hangs until the test lets it fail.
 #[derive(Debug)]
-pub struct Hung(tempfile::TempDir, OnceLock<File>);
+pub struct Hung(TempDir, OnceLock<File>);
 
 impl Default for Hung {
     fn default() -> Self {

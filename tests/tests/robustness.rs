@@ -65,6 +65,11 @@ struct Trial {
     known: Vec<(&'static Spec, Box<dyn Collector>, Sink)>,
 }
 
+/// The collectors that read files; the other asks a server.
+fn readers() -> impl Iterator<Item = &'static Spec> {
+    ALL.iter().copied().filter(|spec| spec.name != "ntp")
+}
+
 impl Trial {
     fn new() -> Self {
         let machine = tests::folder();
@@ -74,7 +79,7 @@ impl Trial {
         let host = Host::new(&parsed);
         let new =
             |spec: &'static Spec| (spec, (spec.new)(&host, &parsed).unwrap(), Sink::default());
-        let mut trial = Self { machine, flags, known: ALL.iter().copied().map(new).collect() };
+        let mut trial = Self { machine, flags, known: readers().map(new).collect() };
         trial.recover("at first");
         trial
     }
@@ -88,7 +93,7 @@ impl Trial {
             check(name, spec.name, machine, collect_into(collector.as_mut(), sink));
         }
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        for spec in ALL {
+        for spec in readers() {
             let (text, result) = collect(spec, machine, &flags);
             assert!(text.is_empty() || text.ends_with('\n'), "{name}: {}", spec.name);
             check(name, spec.name, machine, result);
