@@ -1,5 +1,7 @@
 //! A machine like `fixtures/baseline`, one file of which is what the fuzzer makes of it.
 
+pub mod http;
+
 use exporter::{collector::{Collector, Spec}, collectors::ALL, exposition::Sink, host::Host, testing::{fixture, flags, golden_flags}};
 use std::{
     fs,

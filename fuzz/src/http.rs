@@ -1,0 +1,88 @@
+//! The handler of requests behind a server, on connections that are no sockets.
+
+use exporter::{
+    collectors::ALL,
+    host::Host,
+    scrape::{Engine, own::Own},
+    testing::{fixture, flags, paths},
+    web::{Site, handle},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use std::{sync::Arc, time::Duration};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Serves two small collectors of the baseline machine.
+pub struct Server {
+    site: Arc<Site>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Server {
+    /// Starts the collectors.
+    pub fn new() -> Self {
+        let flags = flags(&paths(&fixture("baseline")));
+        let host = Host::new(&flags);
+        let collectors = ["loadavg", "uname"]
+            .iter()
+            .filter_map(|name| ALL.iter().find(|spec| spec.name == *name))
+            .map(|spec| (spec.name, (spec.new)(&host, &flags).expect("a collector")))
+            .collect();
+        let own = Own::new(false, host.bpf.clone(), host.own_netstat());
+        let site = Site {
+            engine: Engine::start(collectors, 1, own),
+            disabled: vec!["arp"],
+            path: "/metrics".into(),
+            max_requests: 40,
+            timeout: Duration::from_secs(30),
+            offset: Duration::from_millis(500),
+        };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        Self { site: Arc::new(site), runtime }
+    }
+
+    /// A client sends `data` and closes its side: what comes back is answers, none of them an
+    /// error of the server. Another client then gets its metrics.
+    pub fn feed(&self, data: &[u8]) {
+        let answers = self.exchange(data);
+        assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."));
+        assert!(!answers.starts_with(b"HTTP/1.1 500") && !answers.starts_with(b"HTTP/1.0 500"));
+        let good = self.exchange(b"GET /metrics?collect[]=loadavg HTTP/1.0\r\n\r\n");
+        assert!(good.starts_with(b"HTTP/1.0 200") && good.ends_with(b"\n"));
+    }
+
+    fn exchange(&self, data: &[u8]) -> Vec<u8> {
+        let site = Arc::clone(&self.site);
+        self.runtime.block_on(async move {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let router = axum::Router::new().fallback(move |request| {
+                let site = Arc::clone(&site);
+                async move { handle(&site, request).await }
+            });
+            let serving = tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .max_buf_size(64 << 10)
+                    .max_headers(100)
+                    .half_close(true)
+                    .serve_connection(TokioIo::new(server), TowerToHyperService::new(router)),
+            );
+            let exchanged = async {
+                let _ = client.write_all(data).await; // refused already
+                let _ = client.shutdown().await;
+                let mut answers = Vec::new();
+                let _ = client.read_to_end(&mut answers).await;
+                answers
+            };
+            let answers = tokio::time::timeout(Duration::from_secs(20), exchanged).await;
+            let ended = tokio::time::timeout(Duration::from_secs(20), serving).await;
+            ended.expect("the connection ends").expect("no panic").ok();
+            answers.expect("an end of the answers")
+        })
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
