@@ -25,28 +25,38 @@ struct Part {
     seen: u64,
 }
 
+/// What two sets have counted of an interface, the new one no later than the old one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair {
+    pub(super) key: Key,
+    pub(super) old: Counts,
+    pub(super) new: Counts,
+    /// Whether entries that one set knows and the other does not are such that the old one did not
+    /// hear of, rather than some that came or went between two looks.
+    pub(super) differ: bool,
+}
+
 impl Carried {
-    /// Another set takes over. `old` was read while nothing happened that the new one had not
-    /// counted in `new`, or after that; so no counter is ever exposed that is less than before.
+    /// The interfaces that have such parts.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.parts.keys().copied()
+    }
+
+    /// Another set takes over: what it counts from then on comes on top of what the old one has
+    /// counted. No counter is less than before.
     ///
     /// Entries that the old set did not hear of, as there was no room, count as created, and those
     /// whose end it did not hear of as removed.
-    pub(super) fn take_over(&mut self, old: &[(Key, Counts)], new: &[(Key, Counts)]) {
-        let new: HashMap<Key, Counts> = new.iter().copied().collect();
+    pub(super) fn take_over(&mut self, pairs: impl Iterator<Item = Pair>) {
         let mut parts = HashMap::new();
-        let before = self.parts.drain().map(|(key, part)| (key, (Counts::zeroed(), part.counts)));
-        let mut all: HashMap<Key, (Counts, Counts)> = before.collect();
-        for (key, counts) in old {
-            all.entry(*key).or_insert_with(|| (Counts::zeroed(), Counts::zeroed())).0 = *counts;
-        }
-        for (key, (old, part)) in all {
-            let new = new.get(&key).copied().unwrap_or(Counts::zeroed());
-            let unheard = new.entries - old.entries;
+        for Pair { key, old, new, differ } in pairs {
+            let part = self.parts.get(&key).map_or(Counts::zeroed(), |part| part.counts);
+            let unheard = if differ { new.entries - old.entries } else { 0 };
             let (came, went) = (unheard.max(0).unsigned_abs(), unheard.min(0).unsigned_abs());
             let rest = |old: u64, part: u64, new: u64| (old + part).saturating_sub(new);
             let counts = Counts {
-                created: rest(old.created, part.created, new.created) + came,
-                removed: rest(old.removed, part.removed, new.removed) + went,
+                created: rest(old.created + came, part.created, new.created),
+                removed: rest(old.removed + went, part.removed, new.removed),
                 overflows: rest(old.overflows, part.overflows, new.overflows),
                 failures: rest(old.failures, part.failures, new.failures),
                 address_changes: rest(
@@ -119,10 +129,23 @@ mod tests {
         all
     }
 
+    /// All interfaces of two sets, at rest.
+    fn take_over(carried: &mut Carried, old: &[(Key, Counts)], new: &[(Key, Counts)]) {
+        let of = |set: &[(Key, Counts)], key| {
+            set.iter().find(|(of, _)| *of == key).map_or(Counts::zeroed(), |(_, counts)| *counts)
+        };
+        let pair = |key| Pair { key, old: of(old, key), new: of(new, key), differ: true };
+        carried.take_over([A, B].into_iter().map(pair));
+    }
+
     #[test]
     fn counters_go_on() {
         let mut carried = Carried::default();
-        carried.take_over(&[(A, counts(5, 30, 25)), (B, counts(0, 7, 7))], &[(A, counts(5, 2, 1))]);
+        take_over(
+            &mut carried,
+            &[(A, counts(5, 30, 25)), (B, counts(0, 7, 7))],
+            &[(A, counts(5, 2, 1))],
+        );
         assert_eq!(
             exposed(&mut carried, &[(A, counts(5, 2, 1))]),
             [(A, counts(5, 30, 25)), (B, counts(0, 7, 7))]
@@ -131,7 +154,7 @@ mod tests {
         let want = [(A, counts(6, 32, 26)), (B, counts(1, 8, 7))];
         assert_eq!(exposed(&mut carried, &next), want);
         // Once more.
-        carried.take_over(&next, &[(A, counts(6, 0, 0)), (B, counts(1, 1, 0))]);
+        take_over(&mut carried, &next, &[(A, counts(6, 0, 0)), (B, counts(1, 1, 0))]);
         let third = [(A, counts(6, 0, 0)), (B, counts(1, 1, 0))];
         assert_eq!(exposed(&mut carried, &third), want);
     }
@@ -139,7 +162,8 @@ mod tests {
     #[test]
     fn what_there_was_no_room_for_is_made_up_for() {
         let mut carried = Carried::default();
-        carried.take_over(
+        take_over(
+            &mut carried,
             &[(A, counts(5, 5, 0)), (B, counts(9, 9, 0))],
             &[(A, counts(8, 0, 0)), (B, counts(2, 0, 0))],
         );
@@ -150,9 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn what_came_between_two_looks_is_no_entry_that_went_unheard() {
+        let mut carried = Carried::default();
+        let (old, new) = (counts(9, 9, 0), counts(8, 0, 0));
+        carried.take_over([Pair { key: A, old, new, differ: false }].into_iter());
+        assert_eq!(exposed(&mut carried, &[(A, counts(8, 0, 0))]), [(A, counts(8, 9, 0))]);
+    }
+
+    #[test]
     fn no_counter_goes_back_where_the_old_programs_lost_more_than_they_counted() {
         let mut carried = Carried::default();
-        carried.take_over(&[(A, counts(5, 5, 0))], &[(A, counts(50, 90, 40))]);
+        take_over(&mut carried, &[(A, counts(5, 5, 0))], &[(A, counts(50, 90, 40))]);
         let [(_, now)] = exposed(&mut carried, &[(A, counts(50, 90, 40))])[..] else { panic!() };
         assert!(now.created >= 90 && now.removed >= 40, "{now:?}");
     }
@@ -160,7 +192,7 @@ mod tests {
     #[test]
     fn an_interface_that_is_forgotten_begins_anew() {
         let mut carried = Carried::default();
-        carried.take_over(&[(A, counts(0, 5, 5)), (B, counts(0, 6, 6))], &[]);
+        take_over(&mut carried, &[(A, counts(0, 5, 5)), (B, counts(0, 6, 6))], &[]);
         assert_eq!(exposed(&mut carried, &[(A, counts(0, 0, 0))]).len(), 2);
         assert_eq!(exposed(&mut carried, &[]), [(B, counts(0, 6, 6))], "the set has not known B");
         assert_eq!(exposed(&mut carried, &[(A, counts(0, 1, 1))])[0], (A, counts(0, 1, 1)));

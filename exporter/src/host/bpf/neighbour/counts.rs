@@ -3,8 +3,9 @@
 use std::{os::fd::AsFd as _, sync::atomic::Ordering::Relaxed};
 
 use aya::maps::MapData;
+use bytemuck::Zeroable as _;
 use exporter_common::neighbour::{
-    CLEARING, Counts, Interface, Key, PHASE, Tags, WAYS, key, protocol::interfaces::groups,
+    CLEARING, Counts, Interface, Key, PHASE, Tags, WAYS, key, protocol::interfaces::groups, tag,
 };
 
 use super::Error;
@@ -84,27 +85,45 @@ impl Interfaces {
         self.counts = counts;
     }
 
+    /// The counts of one interface as they are now; all zero if it has none.
+    pub(super) fn of(&self, key: &Key) -> Counts {
+        let mut sum = Counts::zeroed();
+        for element in self.elements_of(tag(key)) {
+            if let Some(element) = self.elements.get(element) {
+                add(&mut sum, &element.counts);
+            }
+        }
+        sum
+    }
+
     /// The counts of the interface of this tag, found in the element of that number; `None` if it
     /// has another element before.
     fn sum(&self, tag: u64, number: usize) -> Option<Counts> {
-        let [one, two] = groups(tag, self.mask);
-        let two = (two != one).then_some(two);
         let mut sum = self.elements.get(number)?.counts;
-        for group in [Some(one), two].into_iter().flatten() {
-            let begin = group as usize * WAYS as usize;
-            let words = self.tags.words().get(begin..begin + WAYS as usize)?;
-            for (other, word) in (begin..).zip(words) {
-                let found = word.load(Relaxed);
-                if other == number || !is_used(found) || (found ^ tag) & !PHASE != 0 {
-                    continue;
-                }
-                if other < number {
-                    return None;
-                }
+        for other in self.elements_of(tag) {
+            if other < number {
+                return None;
+            }
+            if other > number {
                 add(&mut sum, &self.elements.get(other)?.counts);
             }
         }
         Some(sum)
+    }
+
+    /// The numbers of the elements that count the interface of this tag: mostly one.
+    fn elements_of(&self, tag: u64) -> impl Iterator<Item = usize> {
+        let [one, two] = groups(tag, self.mask);
+        let two = (two != one).then_some(two);
+        let groups = [Some(one), two].into_iter().flatten();
+        let numbers = groups.flat_map(|group| {
+            let begin = group as usize * WAYS as usize;
+            begin..begin + WAYS as usize
+        });
+        numbers.filter(move |&number| {
+            let found = self.tags.words().get(number).map_or(0, |word| word.load(Relaxed));
+            is_used(found) && (found ^ tag) & !PHASE == 0
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | rests | room is short | the loader is asked for a set of twice the size, or what is needed | asked |
 //! | asked | the set is there | it takes stock | moves |
-//! | asked | a refusal | it is logged | refused |
+//! | asked | a refusal, or nobody to ask | it is logged, once | refused |
 //! | moves | stock is taken | the counters are carried over, the old set is closed | rests |
 //! | moves | the new set is too small as well | it is closed, twice its room is wanted | rests |
 //! | moves | it is too small and there may be no more | it is closed, which is logged | refused |
@@ -18,13 +18,19 @@
 //! to be trusted. Until the new set takes over, its counts are not shown.
 
 use std::{
+    collections::HashSet,
     path::Path,
     time::{Duration, Instant},
 };
 
 use exporter_common::neighbour::{Counts, Key};
 
-use super::{Counting, HOOKS, Kernel, Reason, Room, carry::Carried, load, stock};
+use super::{
+    Counting, HOOKS, Kernel, Reason, Room,
+    carry::{Carried, Pair},
+    counts::Interfaces,
+    load, stock,
+};
 use crate::host::bpf::{Error, Health, Sizes, keeper::Keeper, object::Set, permitted, sys};
 
 /// How long a refusal holds.
@@ -87,6 +93,8 @@ enum Growth {
 pub struct Neighbours {
     counting: Counting,
     growth: Growth,
+    /// The last refusal that the log tells of; empty for none.
+    refused: String,
     /// Room that there must be at least, since a set with less has turned out to be too small.
     least: Room,
     loader: Loader,
@@ -139,6 +147,7 @@ impl Neighbours {
         let mut neighbours = Self {
             counting: Counting::new(set, first, Reason::Start)?,
             growth: Growth::Rests,
+            refused: String::new(),
             least: Room::default(),
             loader,
             most,
@@ -275,9 +284,10 @@ impl Neighbours {
 
     /// There is no more room for the time being, or for good.
     fn refuse(&mut self, error: &Error, now: Instant) {
-        let is_final = matches!(error, Error::NoKeeper);
-        if !is_final || !matches!(self.growth, Growth::Rests) {
-            tracing::warn!("no more room for what eBPF counts: {error}");
+        let reason = error.to_string();
+        if reason != self.refused {
+            tracing::warn!("no more room for what eBPF counts: {reason}");
+            self.refused = reason;
         }
         self.growth = Growth::Refused(now);
     }
@@ -309,26 +319,18 @@ impl Neighbours {
 
     /// `next`, which has taken stock, counts from here on.
     fn take_over(&mut self, mut next: Counting) -> Result<(), Error> {
-        /// How often what happens meanwhile is waited out.
-        const TIMES: u32 = 100;
-        let netns = self.netns;
-        let of = |set: &mut Counting| -> Vec<(Key, Counts)> {
-            set.interfaces.read();
-            set.interfaces.iter().filter(|(key, _)| key.netns == netns).copied().collect()
-        };
-        // The new set's before those of the old: an event between the two is told twice rather
-        // than lost, which would make a counter go back.
-        let mut new = of(&mut next);
-        let mut old = of(&mut self.counting);
-        for _ in 0..TIMES {
-            let after = of(&mut next);
-            if after == new {
-                break;
-            }
-            new = after;
-            old = of(&mut self.counting);
-        }
-        self.carried.take_over(&old, &new);
+        // Each puts in what it has noted only, so that neither is ahead of the other.
+        self.counting.settle()?;
+        next.settle()?;
+        self.counting.interfaces.read();
+        next.interfaces.read();
+        let (old, new) = (&self.counting.interfaces, &next.interfaces);
+        let keys: HashSet<Key> = (old.iter().map(|(key, _)| *key))
+            .chain(self.carried.keys())
+            .filter(|key| key.netns == self.netns)
+            .collect();
+        let is_exact = self.counting.doubt.is_none();
+        self.carried.take_over(keys.into_iter().map(|key| pair(key, old, new, is_exact)));
         for (sum, n) in next.resyncs.iter_mut().zip(self.counting.resyncs) {
             *sum += n;
         }
@@ -337,9 +339,36 @@ impl Neighbours {
         tracing::info!(entries, interfaces, "eBPF has other room for neighbours");
         self.counting = next;
         self.least = Room::default();
+        self.refused.clear();
         sys::trim();
         Ok(())
     }
+}
+
+/// What two sets have counted of an interface: at a moment of rest, if there is one.
+fn pair(key: Key, old: &Interfaces, new: &Interfaces, is_exact: bool) -> Pair {
+    /// How often to look for such a moment.
+    const TIMES: u32 = 50;
+    /// One set has counted an event and the other has not for less than that, unless the processor
+    /// does something else in between.
+    const REST: Duration = Duration::from_micros(5);
+    // The new set first: an event between the two is told twice rather than lost, which would make a
+    // counter go back.
+    let mut counts = (new.of(&key), old.of(&key));
+    for _ in 0..TIMES {
+        let start = Instant::now();
+        while start.elapsed() < REST {
+            std::hint::spin_loop();
+        }
+        let again = (new.of(&key), old.of(&key));
+        if again == counts {
+            let (new, old) = counts;
+            return Pair { key, old, new, differ: true };
+        }
+        counts = again;
+    }
+    let (new, old) = counts;
+    Pair { key, old, new, differ: !is_exact }
 }
 
 /// Twice the room of a set that was too small, as far as there may be more; `None` where there may
