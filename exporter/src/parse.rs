@@ -18,14 +18,6 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
         self.next().ok_or_else(|| Malformed::new(what, ""))
     }
 
-    /// The next word, as a number.
-    ///
-    /// # Errors
-    /// There is none, or it is no number of that type (out of range included).
-    fn number<T: FromStr>(&mut self, what: &'static str) -> Result<T, Malformed> {
-        number(what, self.word(what)?)
-    }
-
     /// The next word, as [`decimal`] reads it.
     ///
     /// # Errors
@@ -40,29 +32,6 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// There is none, or it is no number.
     fn hexadecimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
         hexadecimal(what, self.word(what)?)
-    }
-
-    /// The next words, as numbers.
-    ///
-    /// # Errors
-    /// As [`Words::number`], for any of them.
-    fn numbers<T: FromStr + Copy + Default, const N: usize>(
-        &mut self,
-        what: &'static str,
-    ) -> Result<[T; N], Malformed> {
-        let mut numbers = [T::default(); N];
-        for number in &mut numbers {
-            *number = self.number(what)?;
-        }
-        Ok(numbers)
-    }
-
-    /// The next word, as a hexadecimal number.
-    ///
-    /// # Errors
-    /// There is none, or it is no such number of at most 64 bits.
-    fn hex(&mut self, what: &'static str) -> Result<u64, Malformed> {
-        hex(what, self.word(what)?)
     }
 }
 

@@ -135,13 +135,6 @@ impl Counts {
         }
     }
 
-    /// The same, with the number of lines that the log loses.
-    #[must_use]
-    pub fn with_lost_lines(mut self, lost: Arc<AtomicU64>) -> Self {
-        self.lost_lines = lost;
-        self
-    }
-
     /// A scrape begins; the number of those under way, this one included.
     pub fn begin(&self) -> i64 {
         self.in_flight.inc() + 1
