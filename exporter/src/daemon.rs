@@ -40,6 +40,11 @@ fn start(
     if let Err(error) = kept {
         tracing::warn!("eBPF will not have more room later: {error}");
     }
+    anyhow::ensure!(
+        descriptors >= web::FEWEST_DESCRIPTORS,
+        "{descriptors} open files are too few, it takes {} at least: {RAISE}",
+        web::FEWEST_DESCRIPTORS
+    );
     spare_descriptors()?;
     folders(host, flags)?;
     if flags.get(&host::bpf::REQUIRED) {
@@ -84,6 +89,8 @@ fn start(
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }
 
+const RAISE: &str = "raise the limit (ulimit -n, LimitNOFILE= of a unit)";
+
 /// Makes sure that a few more files can be opened: tokio panics where it cannot open its own.
 ///
 /// # Errors
@@ -92,9 +99,8 @@ fn spare_descriptors() -> Result<()> {
     const NEEDED: usize = 12;
     let mut spare = Vec::with_capacity(NEEDED);
     for _ in 0..NEEDED {
-        let file = rustix::io::dup(io::stderr()).map_err(|_| {
-            anyhow!("too many open files: raise the limit (ulimit -n, LimitNOFILE= of a unit)")
-        })?;
+        let file =
+            rustix::io::dup(io::stderr()).map_err(|_| anyhow!("too many open files: {RAISE}"))?;
         spare.push(file);
     }
     Ok(())

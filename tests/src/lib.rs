@@ -41,12 +41,23 @@ pub fn program() -> &'static PathBuf {
     })
 }
 
-/// Runs the program to its end.
+/// Runs the program to its end, which comes within a minute: a program that serves instead is
+/// ended then.
 ///
 /// # Panics
 /// It cannot be started.
 pub fn run(args: &[&str]) -> Output {
-    Command::new(program()).args(args).output().expect("the program starts")
+    run_with_limits("", args)
+}
+
+/// The same, under the limits that these options of `ulimit` set.
+///
+/// # Panics
+/// It cannot be started.
+pub fn run_with_limits(ulimit: &str, args: &[&str]) -> Output {
+    limited(ulimit, Command::new("timeout").arg("60").arg(program()).args(args))
+        .output()
+        .expect("the program starts")
 }
 
 /// The program, serving on a free port; stopped when dropped.
@@ -70,11 +81,13 @@ pub fn folder() -> TempDir {
     folder.expect("a temporary folder")
 }
 
-/// A command that becomes the program under the limits of these options of `ulimit`.
-fn limited(ulimit: &str, args: &[&str]) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit {ulimit}; exec \"$@\""), "sh"]).arg(program()).args(args);
-    command
+/// A command that becomes this one under the limits of these options of `ulimit`, which prints a
+/// limit where it has none.
+fn limited(ulimit: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit {ulimit} > /dev/null; exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
 }
 
 impl Server {
@@ -91,7 +104,7 @@ impl Server {
     /// # Panics
     /// It ends instead.
     pub fn start_with_limits(ulimit: &str, args: &[&str]) -> Self {
-        Self::from(&mut limited(ulimit, args))
+        Self::from(&mut limited(ulimit, Command::new(program()).args(args)))
     }
 
     /// As [`Server::start`], by a command that becomes the program and has all its arguments but
@@ -114,7 +127,7 @@ impl Server {
     /// # Panics
     /// It ends instead.
     pub fn start_unread(ulimit: &str, args: &[&str]) -> Self {
-        Self::listen(&mut limited(ulimit, args))
+        Self::listen(&mut limited(ulimit, Command::new(program()).args(args)))
     }
 
     fn listen(command: &mut Command) -> Self {

@@ -76,12 +76,21 @@ fn the_manual_page_has_no_mistake() {
 
 #[test]
 fn few_descriptors_end_the_start_with_a_sentence() {
-    for most in [8, 12, 13, 14, 20] {
-        let program = tests::program().display();
-        let limited = format!("ulimit -n {most}; exec {program} --web.listen-address=127.0.0.1:0");
-        let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
+    for most in [8, 12, 20, 63] {
+        let output = tests::run_with_limits(&format!("-n {most}"), &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{most}: {said}");
-        assert!(said.contains("raise the limit") && !said.contains("panic"), "{most}: {said}");
+        let sentence = format!("{most} open files are too few, it takes 64 at least: raise");
+        assert!(said.contains(&sentence) && !said.contains("panic"), "{most}: {said}");
     }
+}
+
+#[test]
+fn inherited_descriptors_that_fill_the_limit_end_the_start_with_a_sentence() {
+    let open = "for fd in $(seq 3 60); do eval \"exec $fd< /dev/null\"; done; ulimit -n 64";
+    let script = format!("{open}; exec timeout 60 {}", tests::program().display());
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("too many open files: raise the limit"), "{said}");
 }

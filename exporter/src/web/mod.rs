@@ -11,7 +11,7 @@ mod server;
 mod target;
 
 pub use handler::{Site, handle};
-pub use limit::{connections, raise_descriptors};
+pub use limit::{FEWEST_DESCRIPTORS, connections, raise_descriptors};
 pub use listen::bind;
 pub use server::serve;
 
