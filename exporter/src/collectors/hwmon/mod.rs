@@ -112,9 +112,13 @@ impl Collector for HwMon {
             let answer = question.answer();
             if question.note(answer.is_none()) {
                 if answer.is_some() {
-                    tracing::info!(chip = label, "hwmon chip answers again");
+                    tracing::info!(collector = "hwmon", chip = label, "hwmon chip answers again");
                 } else {
-                    tracing::warn!(chip = label, "hwmon chip is left out until it answers");
+                    tracing::warn!(
+                        collector = "hwmon",
+                        chip = label,
+                        "hwmon chip is left out until it answers"
+                    );
                 }
             }
             match answer {
