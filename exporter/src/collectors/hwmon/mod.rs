@@ -215,6 +215,17 @@ mod tests {
         assert_eq!(error(&[second]), None, "an excluded sensor is not parsed");
     }
 
+    #[test]
+    fn empty_lines_are_no_part_of_a_label() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon0/name", "x\n")
+            .with("sys/class/hwmon/hwmon0/temp1_input", "1000\n")
+            .with("sys/class/hwmon/hwmon0/temp1_label", "\nPackage id 0\n\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains(",label=\"Package id 0\",sensor=\"temp1\"} 1\n"), "{text}");
+    }
+
     /// A FIFO without a writer hangs whoever opens it.
     #[test]
     fn a_chip_that_hangs_is_left_out_until_it_answers() {
