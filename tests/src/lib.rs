@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -197,6 +197,22 @@ impl Server {
         (status, String::from_utf8(body).expect("UTF-8"))
     }
 
+    /// Asks again and again until `wanted` holds for the status and the text of the answer.
+    ///
+    /// # Panics
+    /// It does not within a minute.
+    pub fn until(&self, target: &str, wanted: impl Fn(&str, &str) -> bool) {
+        let start = Instant::now();
+        loop {
+            let (status, text) = self.get(target);
+            if wanted(&status, &text) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "{status}: {text}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The number of its process.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -229,15 +245,33 @@ impl Server {
     /// Waits for its end and returns its exit status.
     ///
     /// # Panics
-    /// It cannot be waited for.
+    /// It goes on for a minute.
     pub fn end(mut self) -> Option<i32> {
-        self.child.wait().expect("its end").code()
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(60) {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the program does not end");
+    }
+
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Asks it to stop and returns its exit status.
     ///
     /// # Panics
-    /// It cannot be waited for.
+    /// It goes on for a minute.
     pub fn stop(self) -> Option<i32> {
         self.signal("TERM");
         self.end()

@@ -44,7 +44,7 @@ fn answer(stream: &mut TcpStream) -> String {
 
 /// Waits until a request is under way that waits for the collector that hangs.
 fn until_one_waits(server: &Server) {
-    until(server, "/metrics?collect[]=uname", |_, text| {
+    server.until("/metrics?collect[]=uname", |_, text| {
         text.contains("\npromhttp_metric_handler_requests_in_flight 2\n")
     });
 }
@@ -62,19 +62,6 @@ fn is_late(text: &str) -> bool {
     text.starts_with("HTTP/1.1 200")
         && text.contains("\nnode_scrape_collector_success{collector=\"loadavg\"} 0\n")
         && text.contains("\nnode_uname_info{")
-}
-
-/// Asks again and again until the exporter answers so.
-fn until(server: &Server, target: &str, wanted: impl Fn(&str, &str) -> bool) {
-    let start = Instant::now();
-    loop {
-        let (status, text) = server.get(target);
-        if wanted(&status, &text) {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "{status}: {text}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -152,7 +139,7 @@ fn clients_that_are_gone_take_no_requests_place() {
     let server = hung.server(&["--web.max-requests=1"]);
     let mut reset = server.connect();
     reset.write_all(SLOW).unwrap();
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "503");
+    server.until("/metrics?collect[]=uname", |status, _| status == "503");
     // Without time to linger, closing a connection resets it.
     nix::sys::socket::setsockopt(
         &reset,
@@ -161,13 +148,13 @@ fn clients_that_are_gone_take_no_requests_place() {
     )
     .unwrap();
     drop(reset);
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "200");
+    server.until("/metrics?collect[]=uname", |status, _| status == "200");
     // One that merely closed might still wait for its answer. It gives way to the next request.
     let mut closed = server.connect();
     closed.write_all(SLOW).unwrap();
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "503");
+    server.until("/metrics?collect[]=uname", |status, _| status == "503");
     drop(closed);
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "200");
+    server.until("/metrics?collect[]=uname", |status, _| status == "200");
     hung.answer();
 }
 

@@ -5,6 +5,10 @@
 use exporter::testing::Machine;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    net::TcpStream,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
@@ -46,6 +50,36 @@ fn a_collector_that_hangs_takes_no_other_with_it() {
         assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
     }
     assert!(server.threads("collectors") <= 2, "it holds one thread");
+}
+
+/// 38 scrapes of half a MiB each, which would be 19 MiB if each had a text of its own.
+#[test]
+fn scrapes_that_wait_share_what_was_read() {
+    let folder = tests::folder();
+    let rows = (0..10_000).fold(String::new(), |mut rows, i| {
+        writeln!(rows, "x{{row=\"number {i:030}\"}} 1").unwrap();
+        rows
+    });
+    fs::write(folder.path().join("x.prom"), rows).unwrap();
+    let textfile = format!("--collector.textfile.directory={}", folder.path().display());
+    let for_ever = "--web.scrape-timeout=0";
+    let (server, _machine) = with_a_hung_collector(&["--collector.textfile", &textfile, for_ever]);
+    assert!(is_late(&scrape(&server, "1"), "loadavg"));
+    let before = server.resident();
+    let clients: Vec<TcpStream> = (1..=38)
+        .map(|clients| {
+            let mut client = server.connect();
+            client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let in_flight =
+                format!("\npromhttp_metric_handler_requests_in_flight {}\n", clients + 1);
+            server.until("/metrics?collect[]=time", |_, text| text.contains(&in_flight));
+            server.get("/metrics?collect[]=textfile&name[]=none"); // reads the file once more
+            client
+        })
+        .collect();
+    let after = server.resident();
+    assert!(after < before + (8 << 10), "{before} KiB, {after} KiB");
+    drop(clients);
 }
 
 #[test]

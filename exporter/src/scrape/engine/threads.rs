@@ -150,8 +150,10 @@ impl Drop for Collecting<'_> {
         if let Some(seat) = state.seats.get_mut(slot) {
             *seat = self.seat.take();
         }
-        state.machine.end(slot, &reading, self.since + reading.duration, &mut news);
-        state.kept.put_back(slot, reading);
+        let before = state.machine.end(slot, &reading, self.since + reading.duration, &mut news);
+        for reading in before.into_iter().chain([reading]) {
+            state.kept.put_back(slot, reading);
+        }
         let wake = state.machine.to_wake(1); // one job this thread takes itself
         drop(state);
         self.engine.wake(wake);

@@ -18,7 +18,10 @@
 //! | missing | read, at the end of a run of its slot that began after the scrape had asked            |
 //! | missing | late, at the scrape's deadline                                                         |
 //! | late    | never changes; it is so from the start where the run under way is as old as all the time that the scrape has |
-//! | read    | never changes                                                                          |
+//! | read    | read anew, at the end of each later run of its slot while the scrape is kept           |
+//!
+//! So all scrapes that are kept share one reading of each slot, however many they are and however
+//! long one slot keeps them waiting.
 //!
 //! A slot, by its run under way and the one that waits to follow:
 //!
@@ -215,10 +218,10 @@ impl Slot {
 }
 
 impl<T, R> Scrape<T, R> {
-    /// The part of this slot, where it is missing.
-    fn missing(&mut self, slot: usize) -> Option<&mut Part<R>> {
+    /// The part of this slot, where it was asked for.
+    fn part(&mut self, slot: usize) -> Option<&mut Part<R>> {
         let i = self.parts.binary_search_by_key(&slot, |part| part.slot).ok()?;
-        self.parts.get_mut(i).filter(|part| matches!(part.state, Share::Missing))
+        self.parts.get_mut(i)
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -378,10 +381,17 @@ impl<T, R: Clone> Machine<T, R> {
         Job::Wait
     }
 
-    /// The run of `slot` is over; what it read goes to all that wait for it.
-    pub(super) fn end(&mut self, slot: usize, read: &R, now: Instant, news: &mut Vec<News>) {
-        let Some(state) = self.slots.get_mut(slot) else { return };
-        let Some(Running { number, since }) = state.running.take() else { return };
+    /// The run of `slot` is over: all scrapes that it serves get `read`. Returns the reading of the
+    /// slot's run before, where they had it.
+    pub(super) fn end(
+        &mut self,
+        slot: usize,
+        read: &R,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) -> Option<R> {
+        let state = self.slots.get_mut(slot)?;
+        let Running { number, since } = state.running.take()?;
         let took = now.saturating_duration_since(since);
         if state.late.take_if(|limit| took < *limit).is_some() {
             news.push(News::Back(slot));
@@ -389,14 +399,22 @@ impl<T, R: Clone> Machine<T, R> {
         if state.waiting.is_some() {
             self.queue.push_back(slot);
         }
+        let mut before = None;
         for scrape in self.scrapes.iter_mut().take_while(|scrape| scrape.number <= number) {
-            let Some(part) = scrape.missing(slot) else { continue };
-            part.state = Share::Read(read.clone());
-            scrape.missing -= 1;
-            if scrape.missing == 0 {
-                self.ready.push_back(scrape.number);
+            let Some(part) = scrape.part(slot) else { continue };
+            match &mut part.state {
+                Share::Late(_) => {}
+                Share::Read(old) => before = Some(std::mem::replace(old, read.clone())),
+                missing @ Share::Missing => {
+                    *missing = Share::Read(read.clone());
+                    scrape.missing -= 1;
+                    if scrape.missing == 0 {
+                        self.ready.push_back(scrape.number);
+                    }
+                }
             }
         }
+        before
     }
 
     /// A new thread, where one is lacking. It is counted on from here, started or not.

@@ -235,7 +235,9 @@ impl World {
     fn done(&mut self, worker: usize, news: &mut Vec<News>) {
         match std::mem::replace(&mut self.workers[worker].at, At::Awake) {
             At::Run { slot, asked } => {
-                self.machine.end(slot, &asked, self.now, news);
+                let had: Vec<u8> = self.readings(slot).collect();
+                let before = self.machine.end(slot, &asked, self.now, news);
+                assert!(before.is_none_or(|before| had.contains(&before)), "made up");
                 self.wake(1);
             }
             At::Render(client) => {
@@ -245,6 +247,15 @@ impl World {
             }
             At::Asleep | At::Awake => panic!("it has a job"),
         }
+    }
+
+    /// The readings of this slot that scrapes hold.
+    fn readings(&self, slot: usize) -> impl Iterator<Item = u8> {
+        let parts = self.machine.scrapes.iter().flat_map(|scrape| &scrape.parts);
+        parts.filter(move |part| part.slot == slot).filter_map(|part| match part.state {
+            Share::Read(asked) => Some(asked),
+            Share::Missing | Share::Late(_) => None,
+        })
     }
 
     /// Starts the threads that are lacking.
@@ -269,6 +280,9 @@ impl World {
     fn check(&self) {
         for slot in 0..self.machine.slots.len() {
             self.check_slot(slot);
+            let mut readings = self.readings(slot);
+            let one = readings.next();
+            assert!(readings.all(|other| Some(other) == one), "scrapes share one reading");
         }
         for &slot in &self.machine.queue {
             assert!(self.machine.slots[slot].waiting.is_some(), "nothing waits in the queue");
