@@ -42,7 +42,7 @@ fn answer(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Waits until a request is under way that waits for the collector that hangs.
+/// Waits until a request under way waits for the collector that hangs.
 fn until_one_waits(server: &Server) {
     until(server, "/metrics?collect[]=uname", |_, text| {
         text.contains("\npromhttp_metric_handler_requests_in_flight 2\n")
@@ -53,7 +53,7 @@ fn until_one_waits(server: &Server) {
 fn until_refused(server: &Server) {
     let start = Instant::now();
     while TcpStream::connect(&server.address).is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(8), "it still listens");
+        assert!(start.elapsed() < Duration::from_secs(8), "the exporter still listens");
     }
 }
 
@@ -64,7 +64,7 @@ fn is_late(text: &str) -> bool {
         && text.contains("\nnode_uname_info{")
 }
 
-/// Asks again and again until the exporter answers so.
+/// Asks again and again until the exporter gives the answer that `wanted` wants.
 fn until(server: &Server, target: &str, wanted: impl Fn(&str, &str) -> bool) {
     let start = Instant::now();
     loop {
@@ -91,8 +91,8 @@ fn a_client_that_closes_its_side_is_answered() {
 }
 
 #[test]
-fn idle_and_silent_clients_take_nobodys_place() {
-    // 64 descriptors are those of the exporter itself and of four connections.
+fn idle_and_silent_clients_take_no_others_place() {
+    // 64 descriptors are enough for the exporter itself and four connections.
     let args = ["--no-bpf", "--collector.disable-defaults", "--collector.uname"];
     let server = Server::start_with_limits("-n 64", &args);
     let mut idle: Vec<TcpStream> = Vec::new();
@@ -162,7 +162,8 @@ fn clients_that_are_gone_take_no_requests_place() {
     .unwrap();
     drop(reset);
     until(&server, "/metrics?collect[]=uname", |status, _| status == "200");
-    // One that merely closed might still wait for its answer. It gives way to the next request.
+    // A client that closed its connection without a reset might still wait for its answer. It gives
+    // way to the next request.
     let mut closed = server.connect();
     closed.write_all(SLOW).unwrap();
     until(&server, "/metrics?collect[]=uname", |status, _| status == "503");
@@ -203,5 +204,5 @@ fn a_second_signal_ends_at_once() {
     until_refused(&server);
     server.signal("INT");
     assert_eq!(server.end(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(9), "it waited for the scrape");
+    assert!(start.elapsed() < Duration::from_secs(9), "the exporter waited for the scrape");
 }
