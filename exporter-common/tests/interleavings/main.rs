@@ -141,7 +141,7 @@ fn every_order(start: &Memory, threads: &[Thread], end: impl Fn(&Memory)) -> usi
 }
 
 #[test]
-fn an_entry_that_is_seen_and_leaves_at_once_is_counted_once() {
+fn an_entry_seen_while_it_leaves_is_counted_once() {
     let mut start = Memory::new();
     start.devices[1] = (true, tag_of(1));
     give(&mut start, 0, 1, 1);
