@@ -111,7 +111,7 @@ fn idle_and_silent_clients_take_no_others_place() {
     let open = text.split("\nprocess_open_fds ").nth(1).unwrap().lines().next().unwrap();
     assert!(open.parse::<f64>().unwrap() < 40.0, "{open} descriptors are open");
     let mut gone = idle.first().unwrap();
-    assert_eq!(gone.read(&mut [0]).unwrap(), 0, "the first has given way");
+    assert_eq!(gone.read(&mut [0]).unwrap(), 0, "the first client has given way");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn each_collector_exposes_its_golden_file() {
 }
 
 #[test]
-fn every_golden_file_is_a_collectors() {
+fn every_golden_file_belongs_to_a_collector() {
     for entry in std::fs::read_dir(fixture("golden")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let Some(collector) = name.strip_suffix(".prom") else { continue };

@@ -48,7 +48,7 @@ fn refusals_have_node_exporters_words() {
 }
 
 #[test]
-fn heads_are_node_exporters() {
+fn heads_are_those_of_node_exporter() {
     let server = two();
     let (head, _) = server.request("GET", "/metrics", "Accept-Encoding: gzip\r\n");
     assert!(head.contains("content-encoding: gzip"), "{head}");

@@ -164,7 +164,7 @@ fn overfill(mut at: Namespace) {
     let error = neighbours.counts(0, |_, _| {}).unwrap_err().to_string();
     let reason = format!("entries, room for {room}: see --bpf.neighbour-map-entries");
     assert!(error.contains(&reason), "{error}");
-    assert!(neighbours.counts(0, |_, _| {}).is_err(), "still");
+    assert!(neighbours.counts(0, |_, _| {}).is_err(), "still full");
     batch(&many("del", 1900));
     at.expect(&mut neighbours, &[(("va", IPV4), 100)], "there is room again");
 }

@@ -53,7 +53,7 @@ fn interfaces_that_go_free_their_room_and_others_keep_their_counts() {
 }
 
 #[test]
-fn a_map_without_room_for_the_interfaces_is_not_trusted_until_there_is() {
+fn a_map_without_room_for_the_interfaces_is_not_trusted_until_it_has_room() {
     in_a_namespace(|| {
         let sizes = Sizes { interfaces: 64, ..Sizes::default() };
         let Some(mut neighbours) = start(sizes) else { return };
@@ -64,7 +64,7 @@ fn a_map_without_room_for_the_interfaces_is_not_trusted_until_there_is() {
             "more than {room} interfaces, each family one: see --bpf.interface-map-entries"
         );
         assert_eq!(error, reason);
-        assert_eq!(neighbours.counts(0, |_, _| {}).unwrap_err().to_string(), reason, "still");
+        assert_eq!(neighbours.counts(0, |_, _| {}).unwrap_err().to_string(), reason, "still full");
         batch(&pairs("del", 100));
         let start = Instant::now();
         while let Err(error) = neighbours.counts(0, |_, _| {}) {

@@ -161,7 +161,7 @@ fn room_follows_the_neighbours() {
 }
 
 #[test]
-fn interfaces_have_room_too() {
+fn room_follows_the_interfaces_too() {
     in_a_namespace(|| {
         let server = Server::start(&ARGS);
         // A scrape during which another set takes stock does not tell the room.

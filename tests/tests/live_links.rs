@@ -196,7 +196,7 @@ fn routes_and_addresses_that_come_and_go_belong_to_interfaces() {
                 }
             }
         });
-        assert_eq!(seen.len(), 2, "there were some: {seen:?}");
+        assert_eq!(seen.len(), 2, "families seen: {seen:?}");
     });
 }
 

@@ -160,7 +160,7 @@ fn an_entry_seen_while_it_leaves_is_counted_once() {
 }
 
 #[test]
-fn a_change_to_noarp_and_back_is_counted_whoever_is_faster() {
+fn a_change_to_noarp_and_back_is_counted_in_every_order() {
     for was_noarp in [false, true] {
         let mut start = Memory::new();
         start.devices[1] = (true, tag_of(1));
@@ -277,11 +277,11 @@ fn an_interface_with_two_elements_counts_their_sum() {
         let elements = memory.groups[0].tags.iter().filter(|&&tag| tag == tag_of(1)).count();
         twice.set(twice.get() + usize::from(elements == 2));
     });
-    assert!(twice.get() > 0, "no order that gives it two");
+    assert!(twice.get() > 0, "no order gives two elements");
 }
 
 #[test]
-fn an_entry_whose_end_went_unseen_makes_way_for_another_at_its_address() {
+fn an_entry_whose_end_was_missed_makes_way_for_another_at_its_address() {
     let mut start = Memory::new();
     start.devices[2] = (true, tag_of(2));
     give(&mut start, 0, 1, 1);

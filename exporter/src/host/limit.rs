@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_of_a_group_and_those_around_it_holds() {
+    fn the_lowest_limit_of_a_group_and_those_around_it_holds() {
         let groups = "0::/system.slice/exporter.service\n";
         let mounted = [["tmpfs", "/", "cg"], ["cgroup2", "/", "cg"]];
         let own = ("cg/system.slice/exporter.service/memory.max", "16000000\n");

@@ -342,7 +342,7 @@ mod tests {
         });
         keeper.ask(room(1)).unwrap();
         keeper.ask(room(2)).unwrap();
-        assert!(keeper.answer(Duration::ZERO).is_none(), "not yet");
+        assert!(keeper.answer(Duration::ZERO).is_none(), "no answer yet");
         tell.send(()).unwrap();
         assert_eq!(keeper.answer(PATIENT).unwrap().unwrap_err().to_string(), "1");
         assert!(keeper.answer(Duration::ZERO).is_none(), "the second question was not sent");

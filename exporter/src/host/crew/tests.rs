@@ -72,7 +72,7 @@ fn an_open_question_costs_one_parked_thread_and_hides_no_other() {
     for round in 0..3 {
         crew.ask(&all, LONG).unwrap();
         assert_eq!(answers(&all), [None, Some(1), Some(2)], "{round}");
-        assert_eq!(asked.load(SeqCst), 1, "not asked again");
+        assert_eq!(asked.load(SeqCst), 1, "no open question is asked again");
         assert_eq!(crew.threads(), (2, 1));
     }
     drop(release);
@@ -84,7 +84,7 @@ fn an_open_question_costs_one_parked_thread_and_hides_no_other() {
     while crew.threads() != (1, 0) {
         thread::yield_now(); // the replaced thread ends
     }
-    assert_eq!(asked.load(SeqCst), 2, "asked anew once it was answered");
+    assert_eq!(asked.load(SeqCst), 2, "an answered question is asked anew");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn no_question_is_asked_after_the_round() {
 }
 
 #[test]
-fn a_panic_is_one_questions_failure_and_it_is_asked_again() {
+fn a_panic_fails_one_question_which_is_asked_again() {
     let asked = AtomicUsize::new(0);
     let crew = Crew::new("test", 1, move |subject: &&str| {
         assert!(*subject != "bad" || asked.fetch_add(1, SeqCst) > 0, "on purpose");

@@ -270,7 +270,7 @@ mod tests {
                 assert_ne!(
                     source.raw_os_error(),
                     Some(libc::EINVAL),
-                    "older than 5.6, or a driver"
+                    "a kernel before 5.6, or a driver's error"
                 );
                 assert!(!ethtool.is_complete());
             }

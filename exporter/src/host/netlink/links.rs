@@ -251,7 +251,7 @@ mod tests {
         let first = shared.get(1).unwrap();
         assert!(first.iter().any(|link| link.name == b"lo"));
         assert!(Arc::ptr_eq(&first, &shared.get(1).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &shared.get(2).unwrap()), "the first is still read");
+        assert!(!Arc::ptr_eq(&first, &shared.get(2).unwrap()), "the first table is still read");
         drop(first);
         let second = Arc::as_ptr(&shared.get(2).unwrap());
         assert_eq!(second, Arc::as_ptr(&shared.get(3).unwrap()), "the buffers are reused");

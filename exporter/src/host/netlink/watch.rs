@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_changes_are_any() {
+    fn too_many_changes_become_any() {
         let told = told(vec![Ok(link(RTM_NEWLINK, 3)); MANY + 1]);
         assert_eq!((told.len(), told.last()), (MANY + 1, Some(&Change::Any)));
     }

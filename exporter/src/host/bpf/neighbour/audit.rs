@@ -87,7 +87,7 @@ mod tests {
         audit.settle(&ten, 8, at(3));
         assert_eq!(audit.difference, 0);
         assert!(!audit.fails(&ten, 8, at(90)), "a resync has found nothing");
-        assert!(!audit.fails(&ten, 9, at(91)), "not for long");
+        assert!(!audit.fails(&ten, 9, at(91)), "not long enough");
         assert!(audit.fails(&ten, 9, at(92)));
         audit.settle(&ten, 9, at(92));
         assert!(!audit.fails(&ten, 7, at(100)));

@@ -417,11 +417,11 @@ mod tests {
         let most = 1 << 20;
         assert_eq!(more(4096, 3071, false, most), 4096);
         assert_eq!(more(4096, 3072, false, most), 8192);
-        assert_eq!(more(4096, 10, true, most), 8192, "full all the same");
+        assert_eq!(more(4096, 10, true, most), 8192, "a part of the map is full");
         assert_eq!(more(4096, 150_000, false, most), 1 << 18);
         assert_eq!(more(4096, 150_000, false, 100_000), 100_000, "no more than allowed");
         assert_eq!(more(100_000, 150_000, true, 100_000), 100_000);
-        assert_eq!(more(5000, 5000, true, 100), 5000, "never less");
+        assert_eq!(more(5000, 5000, true, 100), 5000, "never less than now");
         assert_eq!(more(u32::MAX, u64::MAX / 4, true, u32::MAX), u32::MAX);
     }
 }

@@ -83,13 +83,13 @@ mod tests {
     fn idle_interfaces_are_looked_at_where_there_are_more_or_a_minute_has_passed() {
         let (mut look, start) = (Look::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!look.is_due(0, start), "none");
+        assert!(!look.is_due(0, start), "nothing is idle");
         assert!(look.is_due(1, start));
         look.done(10, start);
         assert!(!look.is_due(73, at(1)));
         assert!(look.is_due(74, at(1)));
         assert!(!look.is_due(10, at(59)));
         assert!(look.is_due(10, at(60)));
-        assert!(!look.is_due(0, at(60)), "none");
+        assert!(!look.is_due(0, at(60)), "nothing is idle");
     }
 }
