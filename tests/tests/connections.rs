@@ -42,7 +42,7 @@ fn answer(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Waits until a request is under way that waits for the collector that hangs.
+/// Waits until a request under way waits for the collector that hangs.
 fn until_one_waits(server: &Server) {
     server.until("/metrics?collect[]=uname", |_, text| {
         text.contains("\npromhttp_metric_handler_requests_in_flight 2\n")
@@ -53,7 +53,7 @@ fn until_one_waits(server: &Server) {
 fn until_refused(server: &Server) {
     let start = Instant::now();
     while TcpStream::connect(&server.address).is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(8), "it still listens");
+        assert!(start.elapsed() < Duration::from_secs(8), "the exporter still listens");
     }
 }
 
@@ -78,8 +78,8 @@ fn a_client_that_closes_its_side_is_answered() {
 }
 
 #[test]
-fn idle_and_silent_clients_take_nobodys_place() {
-    // 64 descriptors are those of the exporter itself and of four connections.
+fn idle_and_silent_clients_take_no_others_place() {
+    // 64 descriptors are enough for the exporter itself and four connections.
     let args = ["--no-bpf", "--collector.disable-defaults", "--collector.uname"];
     let server = Server::start_with_limits("-n 64", &args);
     let mut idle: Vec<TcpStream> = Vec::new();
@@ -98,7 +98,7 @@ fn idle_and_silent_clients_take_nobodys_place() {
     let open = text.split("\nprocess_open_fds ").nth(1).unwrap().lines().next().unwrap();
     assert!(open.parse::<f64>().unwrap() < 40.0, "{open} descriptors are open");
     let mut gone = idle.first().unwrap();
-    assert_eq!(gone.read(&mut [0]).unwrap(), 0, "the first has given way");
+    assert_eq!(gone.read(&mut [0]).unwrap(), 0, "the first client has given way");
 }
 
 #[test]
@@ -149,7 +149,8 @@ fn clients_that_are_gone_take_no_requests_place() {
     .unwrap();
     drop(reset);
     server.until("/metrics?collect[]=uname", |status, _| status == "200");
-    // One that merely closed might still wait for its answer. It gives way to the next request.
+    // A client that closed its connection without a reset might still wait for its answer. It gives
+    // way to the next request.
     let mut closed = server.connect();
     closed.write_all(SLOW).unwrap();
     server.until("/metrics?collect[]=uname", |status, _| status == "503");
@@ -190,5 +191,5 @@ fn a_second_signal_ends_at_once() {
     until_refused(&server);
     server.signal("INT");
     assert_eq!(server.end(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(9), "it waited for the scrape");
+    assert!(start.elapsed() < Duration::from_secs(9), "the exporter waited for the scrape");
 }
