@@ -1,14 +1,14 @@
 //! Reading rows, words and numbers out of kernel text.
 //!
-//! A number that a kernel can print is no fault: one past 2^64, or a negative one where the
-//! documentation knows none. [`decimal`], [`hexadecimal`] and [`any_base`] read all of them as the
-//! float64 that a sample is. [`number`] is for numbers that must fit a type, such as those that
-//! name a processor.
+//! A number that a kernel can print is no fault, even if it is larger than 2^64, or negative where
+//! the documentation has no negative numbers. [`decimal`], [`hexadecimal`] and [`any_base`] read
+//! every such number as a float64, the type of samples. [`number`] is for numbers that must fit a
+//! type, such as the number of a processor.
 
 use crate::error::{Faults, Malformed};
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// Words in a row, each expected to be something.
+/// The words of a line, read one after the other; an error names the expected word.
 pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word.
     ///
@@ -37,11 +37,10 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
 
 impl<'a, I: Iterator<Item = &'a str>> Words<'a> for I {}
 
-/// Gives `row` each line of a table. A row that is malformed does not keep the others from being
-/// read.
+/// Gives `row` each line of a table; after a malformed row, the others are still read.
 ///
 /// # Errors
-/// The first that `row` returned, with the number of its line.
+/// The first error of `row`, with the number of its line.
 pub fn rows<'a>(
     text: &'a str,
     row: impl FnMut(&'a str) -> Result<(), Malformed>,
@@ -84,7 +83,7 @@ pub fn decimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
     number.ok_or_else(|| Malformed::new(what, text))
 }
 
-/// The number of at most 19 digits, nearly all there are: below 2^64.
+/// The fast path for nearly all numbers: those of at most 19 digits, which are below 2^64.
 fn short(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
@@ -164,9 +163,8 @@ pub fn hex(what: &'static str, text: &str) -> Result<u64, Malformed> {
     u64::from_str_radix(text, 16).map_err(|_| Malformed::new(what, text))
 }
 
-/// All of `text` as a number in C's notation: `0x` for base 16, `0` for base 8. Attributes in
-/// sysfs are read so, since some drivers print hexadecimal numbers and others of the same class
-/// do not.
+/// All of `text` as a number in C's notation: `0x` for base 16, `0` for base 8. Attributes in sysfs
+/// are read in this way, since some drivers of a class print hexadecimal numbers and others do not.
 ///
 /// # Errors
 /// It is no such number (out of range included).
@@ -178,7 +176,7 @@ pub fn unsigned(text: &str) -> Result<u64, Malformed> {
         .ok_or_else(|| Malformed::new("number", text))
 }
 
-/// The base that C's prefixes say, and the digits after them.
+/// The base that C's prefixes give, and the digits after the prefix.
 fn notation(text: &str) -> (u32, &str) {
     match text.split_at_checked(2) {
         Some(("0x" | "0X", digits)) => (16, digits),
@@ -238,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_can_print_is_a_number() {
+    fn every_number_that_a_kernel_can_print_is_read() {
         for (text, number) in [
             ("0", 0.0),
             ("-5", -5.0),
