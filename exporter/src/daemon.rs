@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-/// Serves what `config` asks for until SIGTERM or SIGINT.
+/// Serves with this configuration until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// A collector's flags contradict each other, an address cannot be bound, or eBPF is required and

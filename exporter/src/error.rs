@@ -17,7 +17,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's answer.
         source: io::Error,
     },
     /// A file does not have the form it should have.
@@ -33,7 +33,7 @@ pub enum Error {
     Call {
         /// The call.
         call: &'static str,
-        /// What the kernel said.
+        /// The kernel's answer.
         source: io::Error,
     },
     /// A source other than a file failed.
@@ -169,8 +169,8 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    /// The error about a `text` that is not the expected `what`; the first 80 characters of `text`
-    /// are kept.
+    /// The error about a `text` that is not the expected `what`: at most 80 characters of it are
+    /// kept.
     #[must_use]
     pub fn new(what: &'static str, text: &str) -> Self {
         Self { what, text: text.chars().take(80).collect(), line: None }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_takes_its_refusals_for_nothing() {
+    fn each_rule_lets_its_own_refusals_pass() {
         use Refusal::{Absent as Gone, Failed, Forbidden, Untold};
         for (errno, refusal) in [
             (libc::ENOENT, Gone),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_faults_the_first_is_told_with_its_line() {
+    fn the_first_of_many_faults_is_kept_with_its_line() {
         let mut faults = Faults::default();
         let bad = |text, line| -> Result<Option<u8>> {
             let source = Malformed::new("number", text).in_line(line);

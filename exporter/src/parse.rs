@@ -13,7 +13,7 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word.
     ///
     /// # Errors
-    /// There is none.
+    /// No word is left.
     fn word(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
         self.next().ok_or_else(|| Malformed::new(what, ""))
     }
@@ -21,7 +21,7 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word, as [`decimal`] reads it.
     ///
     /// # Errors
-    /// There is none, or it is no number.
+    /// No word is left, or the word is no number.
     fn decimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
         decimal(what, self.word(what)?)
     }
@@ -29,7 +29,7 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word, as [`hexadecimal`] reads it.
     ///
     /// # Errors
-    /// There is none, or it is no number.
+    /// No word is left, or the word is no number.
     fn hexadecimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
         hexadecimal(what, self.word(what)?)
     }
@@ -68,7 +68,7 @@ pub fn rows_after<'a>(
 /// without, with a fraction or without.
 ///
 /// # Errors
-/// It is no such number, or larger than a float64 can be.
+/// `text` is no such number, or larger than a float64 can be.
 pub fn decimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_decimal = |text: &str| {
@@ -97,7 +97,7 @@ fn short(digits: &[u8]) -> Option<u64> {
 /// All of `text` as a hexadecimal number of any length, without `0x`, with a sign or without.
 ///
 /// # Errors
-/// It is no such number.
+/// `text` is no such number.
 pub fn hexadecimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
     in_base(16, text.strip_prefix('-').unwrap_or(text))
         .map(|number| if text.starts_with('-') { -number } else { number })
@@ -108,7 +108,7 @@ pub fn hexadecimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
 /// [`unsigned`].
 ///
 /// # Errors
-/// It is no such number.
+/// `text` is no such number.
 pub fn any_base(text: &str) -> Result<f64, Malformed> {
     let magnitude = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (radix, digits) = notation(magnitude);
@@ -129,7 +129,7 @@ fn in_base(radix: u32, digits: &str) -> Option<f64> {
 /// All of `text` as a number.
 ///
 /// # Errors
-/// It is no number of that type (out of range included).
+/// `text` is no number of that type (out of range included).
 pub fn number<T: FromStr>(what: &'static str, text: &str) -> Result<T, Malformed> {
     text.parse().map_err(|_| Malformed::new(what, text))
 }
@@ -158,7 +158,7 @@ pub fn is_digits(text: impl AsRef<[u8]>) -> bool {
 /// All of `text` as a hexadecimal number, without `0x`.
 ///
 /// # Errors
-/// It is no such number of at most 64 bits.
+/// `text` is no such number of at most 64 bits.
 pub fn hex(what: &'static str, text: &str) -> Result<u64, Malformed> {
     u64::from_str_radix(text, 16).map_err(|_| Malformed::new(what, text))
 }
@@ -167,7 +167,7 @@ pub fn hex(what: &'static str, text: &str) -> Result<u64, Malformed> {
 /// are read in this way, since some drivers of a class print hexadecimal numbers and others do not.
 ///
 /// # Errors
-/// It is no such number (out of range included).
+/// `text` is no such number (out of range included).
 pub fn unsigned(text: &str) -> Result<u64, Malformed> {
     let (radix, digits) = notation(text);
     Some(digits)
@@ -190,7 +190,7 @@ fn notation(text: &str) -> (u32, &str) {
 /// As [`unsigned`], with a sign.
 ///
 /// # Errors
-/// It is no such number (out of range included).
+/// `text` is no such number (out of range included).
 pub fn signed(text: &str) -> Result<i64, Malformed> {
     let (digits, sign) = match text.strip_prefix('-') {
         Some(digits) => (digits, -1),

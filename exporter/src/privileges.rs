@@ -17,8 +17,8 @@ use std::sync::PoisonError;
 
 use crate::{collector::Spec, host::bpf::Bpf};
 
-/// Drops every capability of this thread, save what `bpf` and these collectors need,
-/// and makes sure that none is gained by running another program.
+/// Drops every capability of this thread, save those that `bpf` and these collectors need, and
+/// makes sure that none is gained by running another program.
 ///
 /// A refusal of the kernel is logged: the exporter works with too many capabilities as well as with
 /// none.

@@ -167,7 +167,7 @@ pub fn sample_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.starts_with('#'))
 }
 
-/// The sample lines of what `put` puts.
+/// The sample lines of the samples that `put` puts.
 ///
 /// # Panics
 /// They are not UTF-8.

@@ -39,7 +39,7 @@ pub struct Config {
     pub missing: Vec<&'static str>,
 }
 
-/// Reads a command line: the program's name and what follows it.
+/// Reads a command line: the program's name and its arguments.
 ///
 /// # Errors
 /// A sentence that names the flag and the mistake.
@@ -134,7 +134,8 @@ fn switched(matches: &ArgMatches, name: &str) -> Option<bool> {
     if given(name) { Some(true) } else { given(&format!("no-{name}")).then_some(false) }
 }
 
-/// Replaces `@file` by the file's lines, those that begin with `#` left out; `--` ends it.
+/// Replaces `@file` by the file's lines, except lines that begin with `#`; after `--`, nothing is
+/// replaced.
 fn expand(args: Vec<String>) -> Result<Vec<String>, String> {
     const MOST: usize = 100_000; // a file that names itself
     let (mut todo, mut done) = (args, Vec::new());

@@ -58,7 +58,7 @@ struct DmMultipath {
     /// The same folder, opened a second time: the states of the paths are read in it while `folder`
     /// is listed.
     block: Folder,
-    /// Room for the names of paths, and for that of a file.
+    /// Room for the names of paths, and for the name of a file.
     names: Names,
     file: String,
 }

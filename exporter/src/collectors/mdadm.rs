@@ -1,10 +1,10 @@
 //! Software RAID, from `/proc/mdstat` and `/sys/block/md*/md`.
 //!
 //! An array in mdstat is a line with its name, state, level and disks, a line with its size and the
-//! status of its level, and where there are any, lines about a resync and its bitmap
-//! (`md_seq_show()` in `drivers/md/md.c`); an array without disks has the first line alone. No
-//! series of `node_md_state` stands for reshaping or broken: for such an array all its series are
-//! 0. The driver of unRAID has a file of the same name with lines `key=value`, which are skipped.
+//! status of its level, and at times lines about a resync and its bitmap (`md_seq_show()` in
+//! `drivers/md/md.c`); an array without disks has the first line alone. No series of
+//! `node_md_state` stands for reshaping or broken: for such an array all its series are 0. The
+//! driver of unRAID has a file of the same name with lines `key=value`, which are skipped.
 
 use crate::{parse::decimal, prelude::*};
 

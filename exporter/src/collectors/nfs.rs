@@ -160,7 +160,8 @@ pub(super) fn numbers<'a>(
     faults.end()
 }
 
-/// Reads the numbers of a line that says how many it has, at least `least`, into `values`.
+/// Reads the numbers of a line that begins with their count, which is at least `least`, into
+/// `values`.
 pub(super) fn procedures(line: &str, least: usize, values: &mut [Value]) -> Result<(), Malformed> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let said: Option<usize> = words.next().and_then(|said| said.parse().ok());

@@ -129,8 +129,8 @@ fn check(text: &str, keys: usize) -> Result<usize, Malformed> {
     Ok(count)
 }
 
-/// The name as a part of a metric's name: each run of characters that it may not contain becomes,
-/// with the underscores around the run, one underscore.
+/// The name as a part of a metric's name: each run of characters that such a name may not have
+/// becomes, with the underscores around the run, one underscore.
 fn as_metric(name: &str) -> String {
     let mut metric = String::with_capacity(name.len());
     let mut rest = name;

@@ -38,7 +38,7 @@ pub trait Value: Sized {
     /// Reads the value from the given texts, or from the default.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// A sentence that names the mistake.
     fn parse(given: &[&str]) -> Result<Self, String>;
 }
 
@@ -104,7 +104,7 @@ pub trait AnyFlag: Sync {
     fn help(&self) -> &'static str;
     /// The default, as texts of the command line.
     fn default(&self) -> &'static [&'static str];
-    /// How it is given.
+    /// The form in which the flag is given.
     fn form(&self) -> Form;
     /// Whether `--help` leaves it out.
     fn is_hidden(&self) -> bool;
@@ -113,7 +113,7 @@ pub trait AnyFlag: Sync {
     /// Whether `given` can be its value.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// A sentence that names the mistake.
     fn check(&self, given: &[&str]) -> Result<(), String>;
 }
 

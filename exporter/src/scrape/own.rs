@@ -71,8 +71,8 @@ pub struct Own {
 }
 
 impl Own {
-    /// `exposed` is false with `--web.disable-exporter-metrics`: then there are neither `process_*`
-    /// nor `promhttp_*`. `netstat` is `net/netstat` of this process.
+    /// `exposed` is false with `--web.disable-exporter-metrics`: then neither `process_*` nor
+    /// `promhttp_*` is exposed. `netstat` is `net/netstat` of this process.
     #[must_use]
     pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<SingleFile>) -> Self {
         let mut collectors: Vec<(&str, Box<dyn Collector>)> =
@@ -96,7 +96,7 @@ impl Own {
     }
 }
 
-/// How a request for metrics ended.
+/// The outcome of a request for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The request was served, or its client left.
@@ -273,7 +273,7 @@ mod tests {
     use crate::testing::malformed;
 
     #[test]
-    fn octets_are_ips() {
+    fn octets_are_those_of_ip() {
         let text = "TcpExt: InOctets\nTcpExt: 1\nIpExt: InNoRoutes InOctets OutOctets New\nIpExt: 3 4 5 x\n";
         assert_eq!(octets(text), Ok([4, 5]));
         assert_eq!(octets("TcpExt: InOctets\nTcpExt: 1\n"), Ok([0, 0]));

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_cleaned_as_gos() {
+    fn paths_are_cleaned_as_in_go() {
         for (path, want) in [
             ("/metrics", Target::Metrics),
             ("/", Target::Landing),

@@ -129,7 +129,7 @@ impl Collector for Btrfs {
     }
 }
 
-/// Writes a UUID as it is usually written.
+/// Writes a UUID in the usual form, with dashes.
 fn write_uuid(uuid: &[u8; 16], text: &mut String) {
     text.clear();
     if *uuid == [0; 16] {
@@ -201,7 +201,7 @@ fn put_allocation(
     }
     let Some(entries) = faults.read(dir.list(names).map(Some)) else { return };
     for entry in entries {
-        // Numbers are files, and there are many; a profile is a directory.
+        // Numbers are the many files of the directory; profiles are its directories.
         if is_number(entry.bytes()) {
             continue;
         }

@@ -45,7 +45,7 @@ impl Info<'_> {
     };
 }
 
-/// An architecture whose form of the file this module can read.
+/// The architectures with a form of the file that this module can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arch {
     X86,
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn s390x_describes_after_it_lists() {
+    fn s390x_lists_processors_before_it_describes_them() {
         let text = "vendor_id       : IBM/S390\nfeatures\t: esan3 zarch\n\
                     processor 0: version = FF,  identification = 2\n\
                     processor 4: version = FF,  identification = 2\n\n\

@@ -279,8 +279,7 @@ fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: Op
 fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
     times.clear();
     rows(text, |line| {
-        // Lines other than those of processors are skipped whole: the one of all interrupts is
-        // long.
+        // Lines that are no processor's are not split into words: the line of interrupts is long.
         let Some(cpu) = line.strip_prefix("cpu").filter(|cpu| !cpu.starts_with(' ')) else {
             return Ok(());
         };

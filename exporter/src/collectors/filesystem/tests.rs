@@ -107,7 +107,7 @@ fn a_scrape_does_not_wait_beyond_its_own_deadline() {
 }
 
 #[test]
-fn a_panic_about_one_mount_is_its_error_and_it_is_asked_again() {
+fn a_panic_is_the_error_of_one_mount_which_is_asked_again() {
     let asked = AtomicUsize::new(0);
     let machine =
         machine("1 1 8:1 / /bad rw - ext4 /dev/sda1 rw\n2 1 8:2 / /good rw - ext4 /dev/sda2 rw\n");

@@ -120,8 +120,8 @@ fn base(dir: &Dir<'_>, device: Option<&Path>, name: &str) -> Option<String> {
     Some(part(dir.resolve(".").as_deref())).filter(|name| !name.is_empty())
 }
 
-/// Makes the labels unique: to those of chips on one device, the driver's name is appended, or,
-/// where the chips share that name too, the name of the directory.
+/// Makes the labels unique. Where several chips share a device, the driver's name is appended to
+/// their labels or, if the chips share that name too, the name of their directory.
 fn labels(chips: &[Found]) -> Vec<String> {
     let label = |chip: &Found| {
         let same = || chips.iter().filter(|other| other.base == chip.base);

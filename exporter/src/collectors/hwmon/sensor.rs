@@ -28,7 +28,8 @@ const TYPES: [&str; 14] = [
     "freq",
 ];
 
-/// Properties that are texts (those of power meters: `drivers/hwmon/acpi_power_meter.c`).
+/// Properties that are texts; all but `label` are those of power meters
+/// (`drivers/hwmon/acpi_power_meter.c`).
 const TEXTS: [&str; 4] = ["label", "model_number", "serial_number", "oem_info"];
 
 static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
@@ -94,7 +95,7 @@ impl Readings {
         }
     }
 
-    /// Brings the files of each sensor together. Of two files with one name, the one that was read
+    /// Brings the files of each sensor together. Of two files with one name, the file that was read
     /// last stays.
     pub(super) fn sort(&mut self) {
         let Self { bytes, readings } = self;

@@ -68,7 +68,7 @@ impl<'a> Release<'a> {
         })
     }
 
-    /// The version as a number, such as 24.04; 0 where it does not begin with one.
+    /// The version as a number, such as 24.04; 0 where the version does not begin with a number.
     pub(super) fn major_minor(&self) -> f64 {
         let mut dots = 0;
         let end = self.version_id.find(|c: char| {
@@ -107,7 +107,7 @@ fn unquote(value: &str) -> Result<Cow<'_, str>, Malformed> {
     }
     let wrong = |what| Malformed::new(what, value);
     let mut text = String::with_capacity(value.len());
-    let mut kept = 0; // beyond it is white space before a possible comment
+    let mut kept = 0; // the rest is white space before a possible comment
     let mut quote = None;
     let mut chars = value.chars();
     while let Some(c) = chars.next() {

@@ -14,7 +14,8 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    /// Logs a complaint, unless the last scrape had the same. Returns whether it was logged.
+    /// Logs a complaint, unless the last scrape had the same. Returns whether the complaint was
+    /// logged.
     pub fn say(&mut self, what: &str, err: &str) -> bool {
         let has_room = self.now.len() < MOST;
         let (what, err) = if has_room {

@@ -215,7 +215,7 @@ fn counts_are_exposed_as_they_are() {
 }
 
 #[test]
-fn paths_are_cleaned_and_patterns_are_gos() {
+fn paths_are_cleaned_and_patterns_matched_as_in_go() {
     let joined = |folder: &str, name: &str| join(folder.as_ref(), name.as_ref());
     assert_eq!(joined("./a//b/../c/.", "x.prom"), Path::new("a/c/x.prom"));
     assert_eq!(joined("/../a", "x.prom"), Path::new("/a/x.prom"));

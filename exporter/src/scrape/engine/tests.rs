@@ -173,7 +173,7 @@ fn a_scrape_without_a_deadline_waits_while_others_are_served() {
 }
 
 #[test]
-fn clients_without_time_take_none_of_the_others() {
+fn clients_without_time_cut_short_no_other_scrape() {
     let (slow, _) = does("slow", |_, _| {
         thread::sleep(Duration::from_millis(2)); // longer than the clients have
         Ok(())
@@ -291,7 +291,7 @@ fn panicking(
 }
 
 #[test]
-fn an_answer_that_cannot_be_rendered_is_none() {
+fn an_answer_that_cannot_be_rendered_is_an_error() {
     let engine = Engine::start_with(vec![steady().0], 1, own(true), panicking);
     scrape(&engine, LONG);
     assert_eq!(block_on(engine.scrape(within(LONG))), Err(Failed));
@@ -323,7 +323,7 @@ fn a_thread_that_unwinds_is_replaced() {
 }
 
 #[test]
-fn a_deadline_that_no_clock_reaches_is_none() {
+fn a_deadline_beyond_the_clock_counts_as_none() {
     let engine = engine([steady().0]);
     for deadline in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
         assert!(succeeded(&scrape(&engine, Some(deadline)), "steady"));

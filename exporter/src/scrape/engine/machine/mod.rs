@@ -1,7 +1,7 @@
 //! The state and the decisions of the engine. There is no thread, clock or lock in here: the caller
 //! passes the time, and carries out the returned decision.
 //!
-//! A scrape, and where it is kept:
+//! The states of a scrape, and the places where they keep it:
 //!
 //! | state     | kept in                | goes on to                                                   |
 //! |-----------|------------------------|--------------------------------------------------------------|
