@@ -3,8 +3,8 @@
 //!
 //! The file has a line of hexadecimal numbers for each processor (`ct_cpu_seq_show()` in
 //! `net/netfilter/nf_conntrack_standalone.c`). Kernels without `CONFIG_NF_CONNTRACK_PROCFS` do not
-//! have the file: they are asked over netlink (ctnetlink), which takes `CAP_NET_ADMIN`. Without the
-//! module, none of the files exists.
+//! have the file: their counts are dumped over netlink (ctnetlink), which takes `CAP_NET_ADMIN`.
+//! While the module is not loaded, none of the files exists.
 
 use crate::{
     host::netlink::{Protocol, Socket, Step},

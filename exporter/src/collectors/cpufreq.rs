@@ -75,7 +75,7 @@ static GOVERNOR: Metric<2> =
         .by(["cpu", "governor"]);
 
 struct CpuFreq {
-    /// Never read, only opened.
+    /// `/proc/cpuinfo`, which is only opened, never read.
     cpuinfo: File,
     processors: Folder,
     offline: File,

@@ -59,7 +59,7 @@ struct Edac {
     room: Room,
 }
 
-/// Kept between scrapes.
+/// Buffers that are kept between scrapes.
 #[derive(Default)]
 struct Room {
     files: Names,

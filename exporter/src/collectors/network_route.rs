@@ -1,8 +1,8 @@
 //! Unicast routes of all tables, over rtnetlink (`RTM_GETROUTE`).
 //!
-//! Each next hop of each route has a series: a router with a full table has a million. A table that
-//! changes without pause is never dumped in one state; its last dump is exposed. A hop over an
-//! interface that came or went since the dump of interfaces is left out.
+//! Each next hop of each route has a series: a router with a full table has a million of them. A
+//! table that changes without pause is never dumped in one state; its last dump is exposed. A hop
+//! over an interface that came or went since the dump of interfaces is left out.
 
 use crate::{
     exposition::Label,

@@ -3,7 +3,7 @@
 //! Where the kernel does multipathing itself, namespaces belong to a subsystem and are not below
 //! their controllers: they are not exposed here. `size` counts sectors of 512 bytes, but is taken
 //! for logical blocks, as in `node_exporter`: sizes are 8 times too large where a block has 4096
-//! bytes. `nuse`, which does count logical blocks, is there since Linux 6.8.
+//! bytes. `nuse`, which does count logical blocks, exists since Linux 6.8.
 
 use crate::prelude::*;
 

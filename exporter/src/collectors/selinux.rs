@@ -55,7 +55,7 @@ impl Collector for SeLinux {
     }
 }
 
-/// The mode of a disabled SELinux, and of one whose mode cannot be read.
+/// The mode where `SELinux` is disabled or its mode cannot be read.
 const DISABLED: f64 = -1.0;
 
 impl SeLinux {

@@ -1,4 +1,4 @@
-//! Packets that the transformation of IP security (IPsec) dropped, from `/proc/net/xfrm_stat`.
+//! Packets that the transformation of IP security dropped, from `/proc/net/xfrm_stat`.
 //!
 //! Each line has a name and a number (`net/xfrm/xfrm_proc.c`); the file is absent where the kernel
 //! has no `CONFIG_XFRM_STATISTICS`. Newer kernels have names that are not exposed; a name that an

@@ -83,9 +83,9 @@ impl Via {
     }
 }
 
-/// Which sources serve, the best first: `netlink` as given on the command line, whether
-/// `--path.procfs` is the running kernel's, whether programs run in it, and whether it
-/// answers over netlink.
+/// The sources that serve, the best first. The facts: `netlink` as given on the command line,
+/// whether `--path.procfs` is the running kernel's, whether programs run in that kernel, and
+/// whether it answers over netlink.
 const fn choose(netlink: Option<bool>, running: bool, ebpf: bool, answers: bool) -> &'static [Via] {
     match (netlink, running, ebpf, answers) {
         (Some(true), ..) | (None, true, false, true) => &[Via::Netlink],

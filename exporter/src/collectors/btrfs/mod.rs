@@ -87,7 +87,7 @@ static DEVICE_ERRORS: Metric<4> =
         "uuid",
     ]);
 
-/// In the kernel's order.
+/// The kinds of errors, in the kernel's order.
 const ERRORS: [&str; 5] = ["write", "read", "flush", "corruption", "generation"];
 
 /// The highest device number that is tried: each device added to a file system gets the next

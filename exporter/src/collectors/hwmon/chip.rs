@@ -1,4 +1,4 @@
-//! Chips: how they are found and named, and how their files are read.
+//! Chips: finding them, naming them and reading their files.
 
 use super::{name::cleaned, sensor::Readings};
 use crate::{

@@ -24,7 +24,7 @@ pub(super) struct Source {
     dumps: [Shared<NeighbourDump>; 2],
     arp: Procfs,
     links: Shared<LinkDump>,
-    /// By index of the interface and family, sorted.
+    /// The counts by index of the interface and family, sorted.
     counts: Vec<((u32, u32), Counts)>,
     /// Network namespace, family and entries, sorted.
     of_namespaces: Vec<(u32, u32, i64)>,
