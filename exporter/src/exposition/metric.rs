@@ -65,12 +65,6 @@ pub const fn counter(name: &'static str, help: &'static str) -> Metric {
     fixed(Kind::Counter, name, help)
 }
 
-/// A metric of no type without labels; add them with [`Metric::by`].
-#[must_use]
-pub const fn untyped(name: &'static str, help: &'static str) -> Metric {
-    fixed(Kind::Untyped, name, help)
-}
-
 const fn fixed(kind: Kind, name: &'static str, help: &'static str) -> Metric {
     Metric { name: Cow::Borrowed(name), help: Cow::Borrowed(help), kind, labels: [] }
 }

@@ -113,9 +113,8 @@ impl Mode {
 }
 
 /// The number that the kernel gave the family `ethtool`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 enum Family {
-    #[default]
     Unasked,
     Absent,
     Number(u16),
@@ -132,16 +131,17 @@ pub struct Ethtool {
 
 impl Default for Ethtool {
     fn default() -> Self {
-        Self {
-            socket: Socket::new(Protocol::Generic),
-            family: Family::default(),
-            modes: Vec::new(),
-            complete: false,
-        }
+        Self::new(Socket::new(Protocol::Generic))
     }
 }
 
 impl Ethtool {
+    /// Asks through `socket`; nothing is asked yet.
+    #[must_use]
+    pub const fn new(socket: Socket) -> Self {
+        Self { socket, family: Family::Unasked, modes: Vec::new(), complete: false }
+    }
+
     /// Asks for all links' modes.
     ///
     /// # Errors
