@@ -10,7 +10,7 @@ use std::{
 };
 
 use aya::maps::{Map, MapData, MapError};
-use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures, generated::bpf_map_type};
+use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Error, Runs, sys};
@@ -177,12 +177,6 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
     let wrong = |source| Error::Create { map: name.to_owned(), source };
     if let Some((_, n)) = fit.elements.iter().find(|(of, _)| *of == name) {
         map.set_max_entries(*n);
-    }
-    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
-        // Bytes, in whole pages.
-        let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
-        map.set_max_entries(map.max_entries().next_power_of_two().max(page));
-        map.set_value_size(0);
     }
     let fd = sys::create_map(name, map).map_err(wrong)?;
     if map.section_kind() == EbpfSectionKind::Rodata {
