@@ -4,9 +4,15 @@
 //! used: it reads all types of the kernel, tries a dozen features out, and needs 20 MB for both.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
+    num::NonZero,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
+    thread,
 };
 
 use aya::maps::{Map, MapData, MapError};
@@ -102,18 +108,18 @@ impl Set {
             let (_, fd) = maps.remove(*name).ok_or_else(|| broken(format!("no map {name}")))?;
             descriptors.push(fd);
         }
+        let load = |hook| load(hook, &object, types.as_fd(), fit);
         let mut links = Vec::new();
-        for hook in plan.hooks {
-            descriptors.push(load(*hook, &object, types.as_fd(), fit)?);
-        }
-        for (hook, fd) in plan.hooks.iter().zip(descriptors.iter().skip(plan.maps.len())) {
+        each_loaded(plan.hooks, load, |hook, fd: OwnedFd| {
             if hook.is_attached() {
                 let program = hook.name();
                 links.push(
                     sys::attach(fd.as_fd()).map_err(|source| Error::Load { program, source })?,
                 );
             }
-        }
+            descriptors.push(fd);
+            Ok(())
+        })?;
         descriptors.append(&mut links);
         Ok(Self { plan, descriptors })
     }
@@ -183,6 +189,52 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
         sys::fix(fd.as_fd(), map.data()).map_err(wrong)?;
     }
     Ok(fd)
+}
+
+/// Calls `load` with each hook, on a thread for each processor, and `take` on this thread with each
+/// result, in the order of the hooks. The first error in that order ends it.
+///
+/// Most of the time is the verifier's, which works on the processor of the thread that loads. A
+/// thread that attaches waits now and then until all processors have passed a quiet state.
+fn each_loaded<T: Send>(
+    hooks: &[Hook],
+    load: impl Fn(Hook) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(Hook, T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    /// Each verification takes up to a megabyte of the kernel's memory.
+    const MOST: usize = 4;
+    const STACK: usize = 1 << 18;
+    let next = AtomicUsize::new(0);
+    let work = |loaded: Sender<_>| {
+        while let place = next.fetch_add(1, Relaxed)
+            && let Some(hook) = hooks.get(place)
+            && loaded.send((place, load(*hook))).is_ok()
+        {}
+    };
+    thread::scope(|scope| {
+        let (tell, loaded) = channel();
+        let spawn = || {
+            let (tell, work) = (tell.clone(), &work);
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, move || work(tell))
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+        if (0..threads).filter(|_| spawn().is_ok()).count() == 0 {
+            work(tell.clone());
+        }
+        drop(tell);
+        let (mut early, mut rest) = (BTreeMap::new(), hooks.iter().enumerate().peekable());
+        for (place, result) in loaded {
+            early.insert(place, result);
+            while let Some((place, hook)) = rest.peek()
+                && let Some(result) = early.remove(place)
+            {
+                take(**hook, result?)?;
+                rest.next();
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Has the kernel verify a program.
