@@ -301,7 +301,7 @@ fn is_too_old(reasons: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_too_old;
+    use super::{Error, Hook, each_loaded, is_too_old};
 
     #[test]
     fn the_verifier_says_whether_the_kernel_is_too_old() {
@@ -309,5 +309,42 @@ mod tests {
         assert!(is_too_old("number of funcs in func_info doesn't match number of subprogs\n"));
         assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
         assert!(!is_too_old(""));
+    }
+
+    #[test]
+    fn programs_are_taken_in_order_up_to_the_first_that_is_refused() {
+        const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let hooks = NAMES.map(Hook::OnDemand);
+        for refused in 0..=NAMES.len() {
+            // The later ones are refused as well, and may be so before it is.
+            let load = |hook: Hook| match NAMES.iter().position(|name| *name == hook.name()) {
+                Some(place) if place < refused => Ok(hook.name()),
+                _ => Err(Error::NoTracepoint(hook.name())),
+            };
+            let mut taken = Vec::new();
+            let ended = each_loaded(&hooks, load, |hook, loaded| {
+                assert_eq!(loaded, hook.name());
+                taken.push(loaded);
+                Ok(())
+            });
+            assert_eq!(taken, NAMES[..refused]);
+            match (ended, NAMES.get(refused)) {
+                (Ok(()), None) => {}
+                (Err(Error::NoTracepoint(name)), Some(first)) => assert_eq!(name, *first),
+                (ended, _) => panic!("{refused}: {ended:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_ends_it() {
+        let hooks = ["a", "b", "c"].map(Hook::Tracepoint);
+        let mut taken = 0;
+        let ended = each_loaded(&hooks, Ok, |hook, _| {
+            taken += 1;
+            if hook.name() == "b" { Err(Error::NoTracepoint("b")) } else { Ok(()) }
+        });
+        assert!(matches!(ended, Err(Error::NoTracepoint("b"))));
+        assert_eq!(taken, 2);
     }
 }
