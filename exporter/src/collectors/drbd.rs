@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| Ok(Box::new(Drbd { file: host.proc.file("drbd"), device: String::new() })),
 };
 
-/// The device of pairs that stand before all devices.
+/// The device to which pairs before the first device belong.
 const UNKNOWN: &str = "unknown";
 const KILOBYTES: f64 = 1024.0;
 
@@ -84,6 +84,8 @@ impl Collector for Drbd {
                 for (place, word) in line.split_ascii_whitespace().enumerate() {
                     let Some((key, value)) = pair(word) else { continue };
                     if value.is_empty() && (is_digits(key) || (place == 0 && begins)) {
+                        // A number begins a device; another first word before a connection's state
+                        // begins one whose number is not known.
                         device.clear();
                         let known = is_digits(key);
                         device.push_str(if known { "drbd" } else { UNKNOWN });
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_belong_to_the_device_before_them() {
+    fn pairs_belong_to_the_last_device_above_them() {
         let (text, result) =
             collect("cs:WFConnection a:b:c x 7 7:\n 12: cs:Connected ro:Secondary ds:/ oos:1.5\n");
         result.unwrap();
