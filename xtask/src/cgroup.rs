@@ -18,7 +18,7 @@ pub(crate) struct Cgroup {
     folder: PathBuf,
     /// The file with the memory that is charged.
     charged: &'static str,
-    /// The file that asks the kernel to take back what it can, and the text for it.
+    /// The file that asks the kernel to take back all memory it can, and the text for the file.
     reclaim: (&'static str, &'static str),
 }
 
