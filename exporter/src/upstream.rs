@@ -7,13 +7,10 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &["ethtool", "logind", "perf", "supervisord", "systemd", "wifi"];
+pub static COLLECTORS: &[&str] = &["logind", "perf", "supervisord", "systemd", "wifi"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
-    ("collector.ethtool.device-exclude", Form::Once),
-    ("collector.ethtool.device-include", Form::Once),
-    ("collector.ethtool.metrics-include", Form::Once),
     ("collector.perf.cache-profilers", Form::Repeated),
     ("collector.perf.cpus", Form::Once),
     ("collector.perf.disable-cache-profilers", Form::Switch),

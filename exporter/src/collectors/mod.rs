@@ -18,6 +18,7 @@ mod drbd;
 mod drm;
 mod edac;
 mod entropy;
+mod ethtool;
 mod fibrechannel;
 mod filefd;
 mod filesystem;
@@ -97,6 +98,7 @@ pub static ALL: &[&Spec] = &[
     &drm::SPEC,
     &edac::SPEC,
     &entropy::SPEC,
+    &ethtool::SPEC,
     &fibrechannel::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,

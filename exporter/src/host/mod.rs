@@ -8,6 +8,7 @@
 
 pub mod bpf;
 pub mod crew;
+pub mod ethtool;
 mod limit;
 pub mod mounts;
 pub mod netlink;

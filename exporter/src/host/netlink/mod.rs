@@ -13,6 +13,7 @@ mod address;
 mod conntrack;
 mod diag;
 mod ethtool;
+mod genl;
 mod link;
 mod links;
 mod neighbour;
@@ -33,7 +34,7 @@ pub use self::{
     address::Address,
     conntrack::ConntrackStats,
     diag::{InetSocket, InetTable},
-    ethtool::{Ethtool, Mode},
+    ethtool::{Ethtool, Mode, Modes, bits},
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
