@@ -7,7 +7,7 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &["logind", "perf", "supervisord", "systemd", "wifi"];
+pub static COLLECTORS: &[&str] = &["logind", "perf", "supervisord", "systemd"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
@@ -28,7 +28,6 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.systemd.unit-exclude", Form::Once),
     ("collector.systemd.unit-include", Form::Once),
     ("collector.systemd.unit-whitelist", Form::Once),
-    ("collector.wifi.fixtures", Form::Once),
 ];
 
 /// The collector whose flag this is.

@@ -71,6 +71,7 @@ mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod wifi;
 mod xfrm;
 mod xfs;
 mod zfs;
@@ -151,6 +152,7 @@ pub static ALL: &[&Spec] = &[
     &uname::SPEC,
     &vmstat::SPEC,
     &watchdog::SPEC,
+    &wifi::SPEC,
     &xfrm::SPEC,
     &xfs::SPEC,
     &zfs::SPEC,
