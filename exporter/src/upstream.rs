@@ -7,18 +7,10 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &["logind", "perf", "supervisord", "systemd"];
+pub static COLLECTORS: &[&str] = &["logind", "supervisord", "systemd"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
-    ("collector.perf.cache-profilers", Form::Repeated),
-    ("collector.perf.cpus", Form::Once),
-    ("collector.perf.disable-cache-profilers", Form::Switch),
-    ("collector.perf.disable-hardware-profilers", Form::Switch),
-    ("collector.perf.disable-software-profilers", Form::Switch),
-    ("collector.perf.hardware-profilers", Form::Repeated),
-    ("collector.perf.software-profilers", Form::Repeated),
-    ("collector.perf.tracepoint", Form::Repeated),
     ("collector.supervisord.url", Form::Once),
     ("collector.systemd.enable-restarts-metrics", Form::Switch),
     ("collector.systemd.enable-start-time-metrics", Form::Switch),

@@ -46,6 +46,7 @@ mod nvme;
 mod nvmesubsystem;
 mod os;
 mod pcidevice;
+mod perf;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -127,6 +128,7 @@ pub static ALL: &[&Spec] = &[
     &nvmesubsystem::SPEC,
     &os::SPEC,
     &pcidevice::SPEC,
+    &perf::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &processes::SPEC,

@@ -13,6 +13,7 @@ mod limit;
 pub mod mounts;
 pub mod netlink;
 pub mod ntp;
+pub mod perf;
 mod shared;
 mod sysfs;
 pub mod tree;
