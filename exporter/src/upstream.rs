@@ -7,11 +7,10 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &["logind", "supervisord", "systemd"];
+pub static COLLECTORS: &[&str] = &["logind", "systemd"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
-    ("collector.supervisord.url", Form::Once),
     ("collector.systemd.enable-restarts-metrics", Form::Switch),
     ("collector.systemd.enable-start-time-metrics", Form::Switch),
     ("collector.systemd.enable-task-metrics", Form::Switch),

@@ -19,6 +19,7 @@ use std::{
 /// Collectors that may allocate, and why.
 const ALLOWED: &[(&str, &str)] = &[
     ("cpu", "one list of borrowed words for cpu.info, which is off by default"),
+    ("supervisord", "a tree of XML, of any form"),
     ("textfile", "files that users write: any number, with any names"),
 ];
 
@@ -76,6 +77,7 @@ fn a_steady_scrape_allocates_nothing() {
     let machine = fixture("baseline");
     let mut given = golden_flags(&machine);
     given.push(format!("--collector.ntp.server-port={}", ntp_server()));
+    given.push(format!("--collector.supervisord.url={}", tests::supervisord::start()));
     let software = Event { kind: Type::Software, config: 3 };
     let may_count = Counter::open(software, 0).is_ok();
     if may_count {

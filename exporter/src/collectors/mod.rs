@@ -60,6 +60,7 @@ mod sockstat;
 mod softirqs;
 mod softnet;
 mod stat;
+mod supervisord;
 mod swap;
 mod sysctl;
 mod tapestats;
@@ -142,6 +143,7 @@ pub static ALL: &[&Spec] = &[
     &softirqs::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
+    &supervisord::SPEC,
     &swap::SPEC,
     &sysctl::SPEC,
     &tapestats::SPEC,

@@ -17,6 +17,7 @@ pub mod perf;
 mod shared;
 mod sysfs;
 pub mod tree;
+pub mod xmlrpc;
 pub mod zone;
 
 pub use shared::Shared;
