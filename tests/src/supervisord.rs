@@ -1,4 +1,4 @@
-//! A server that answers as supervisord does, with what `fixtures/baseline` has of one.
+//! A server that answers as supervisord does, with the answer in `fixtures/baseline`.
 #![expect(
     clippy::expect_used,
     clippy::disallowed_methods,

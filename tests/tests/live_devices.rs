@@ -1,5 +1,5 @@
-//! Drivers and events of the running kernel: what `ethtool` tells of interfaces, which the test
-//! makes and unplugs while they are asked, and what `perf` counts of work that the test does.
+//! Drivers and events of the running kernel: `ethtool` asks interfaces that the test makes, while it
+//! plugs and unplugs others, and `perf` counts work that the test does.
 //!
 //! Needs root, `ip`, tracefs and events of the kernel's; does nothing elsewhere, unless
 //! `BPF_REQUIRED` is set: then it fails.

@@ -13,7 +13,7 @@ use tests::Server;
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\n<methodResponse><params><param><value><array><data><value><struct><member><name>name</name><value>a</value></member><member><name>group</name><value>g</value></member><member><name>state</name><value><int>20</int></value></member></struct></value></data></array></value></param></params></methodResponse>";
 
-/// What a server does with those who ask it.
+/// The ways in which a server treats a client.
 #[derive(Clone, Copy)]
 enum Mood {
     Silent,
@@ -21,7 +21,7 @@ enum Mood {
     Well,
 }
 
-/// A server in the mood that is set; it keeps the connections of those whom it is silent to.
+/// A server in the mood that is set; it keeps the connections that it does not answer.
 fn start() -> (String, Arc<Mutex<Mood>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/RPC2", listener.local_addr().unwrap());

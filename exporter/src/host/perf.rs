@@ -34,7 +34,7 @@ pub struct Event {
     pub config: u64,
 }
 
-/// `struct perf_event_attr` as the first kernel to have it knew it; what follows in newer ones is 0.
+/// `struct perf_event_attr` of the first kernel that had it; the members that newer ones add are 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 struct Attributes {
@@ -52,7 +52,7 @@ struct Attributes {
 
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED` and `…_RUNNING`.
 const WITH_TIMES: u64 = 1 | 2;
-/// `exclude_hv`: what a hypervisor does is not counted.
+/// `exclude_hv`: events of a hypervisor are not counted.
 const WITHOUT_HYPERVISOR: u64 = 1 << 6;
 /// `PERF_FLAG_FD_CLOEXEC`.
 const CLOEXEC: libc::c_ulong = 1 << 3;
@@ -61,7 +61,7 @@ const CLOEXEC: libc::c_ulong = 1 << 3;
 #[derive(Debug)]
 pub struct Counter(OwnedFd);
 
-/// What a counter has counted since it was opened, and for how long. Processors have fewer counters
+/// Events since a counter was opened, and the time of counting. Processors have fewer counters
 /// than there may be events: those take turns, so that `running` may be less than `enabled`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
@@ -108,7 +108,7 @@ impl Counter {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// What has been counted; `None` where nothing is counted any more.
+    /// The events so far; `None` where nothing is counted any more.
     ///
     /// # Errors
     /// The kernel's.

@@ -1,10 +1,10 @@
 //! Time of each processor, from `/proc/stat`; its model and frequency, from `/proc/cpuinfo`;
 //! throttling, isolation and whether it is online, from `/sys/devices/system/cpu`.
 //!
-//! A processor's ten numbers (`fs/proc/stat.c`) are in ticks of 1/100 s, whatever the kernel's
-//! own tick. They can fall a little (idle and iowait are computed without a lock), which a
-//! counter may not: the highest value seen is kept. Where idle time falls by three seconds or
-//! more, the processor was switched off and on again, and its numbers begin anew.
+//! A processor's ten numbers (`fs/proc/stat.c`) are in ticks of 1/100 s, whatever the kernel's own
+//! tick. The kernel computes idle and iowait without a lock, so that they can fall a little; since
+//! a counter may not fall, the highest value seen is kept. Where idle time falls by three seconds
+//! or more, the processor was switched off and on again, and its numbers begin anew.
 
 mod cpuinfo;
 
@@ -85,9 +85,9 @@ static ISOLATED: Metric<1> = gauge(
 static ONLINE: Metric<1> =
     gauge("node_cpu_online", "CPUs that are online and being scheduled.").by(["cpu"]);
 
-/// `USER_HZ`, the same on all architectures of Linux that matter here.
+/// `USER_HZ`, the same on every architecture that this exporter runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Where idle time falls by so many ticks, three seconds, the numbers begin anew.
+/// Where idle time falls by this many ticks (three seconds), the numbers begin anew.
 const JUMP_BACK: f64 = 300.0;
 
 /// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
@@ -166,7 +166,7 @@ impl Cpu {
                     out.put(&FREQUENCY, labels, mhz * 1e6);
                 }
             }
-            // Of the first processor that has them.
+            // Flags and bugs are exposed for the first processor that has them.
             let mut all = infos.iter().map(|info| info.flags);
             words(out, &FLAG_INFO, flags.as_ref(), all.find(|flags| !flags.is_empty()));
             let mut all = infos.iter().map(|info| info.bugs);
@@ -207,8 +207,9 @@ impl Cpu {
         faults.end()
     }
 
-    /// Each processor of a core or package tells how often that was throttled; the series come
-    /// from the first that does. No processor has `online` where the first has none.
+    /// Every processor of a core or package has the throttling counters of that core or package;
+    /// the series come from the first processor with the file. Where the first processor has no
+    /// `online`, no processor has one.
     fn folders(&mut self, out: &mut Sink) -> Result {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
@@ -261,8 +262,8 @@ impl Collector for Cpu {
     }
 }
 
-/// The number of a core or package; `None` where it is negative, as where the firmware does not
-/// tell it.
+/// The number of a core or package; `None` where it is negative, for example -1 where the firmware
+/// gives none.
 fn id(text: &str) -> Result<Option<u64>, Malformed> {
     decimal("number", text).map(|_| text.parse().ok())
 }
@@ -278,7 +279,7 @@ fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: Op
 fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
     times.clear();
     rows(text, |line| {
-        // The line of all interrupts is long: its words are not looked for.
+        // Lines that are no processor's are not split into words: the line of interrupts is long.
         let Some(cpu) = line.strip_prefix("cpu").filter(|cpu| !cpu.starts_with(' ')) else {
             return Ok(());
         };
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn frequencies_are_for_those_that_want_cpufreq() {
+    fn frequencies_are_exposed_only_with_cpufreq() {
         let info = "processor\t: 0\nvendor_id\t: X\ncpu MHz\t\t: 2400.5\n\n";
         let machine = Machine::new().with("proc/stat", "").with("proc/cpuinfo", info);
         let has_frequency = |args: &[&str]| {
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_known_is_not_kept_from_before() {
+    fn an_unknown_number_is_not_replaced_by_its_old_value() {
         let mut times = vec![(0, [5.0; 10])];
         let mut now = [4.0; 10];
         now[0] = f64::NAN;

@@ -2,7 +2,7 @@
 //! ioctl(2) (`SIOCETHTOOL`) and generic netlink.
 //!
 //! Each driver has statistics of its own: the metrics' names are made of theirs. An interface that
-//! goes away meanwhile, and what a driver does not tell, is left out.
+//! goes away meanwhile is left out, and so is a part that its driver does not tell.
 
 mod modes;
 mod recording;
@@ -133,7 +133,7 @@ impl Ethtool {
     }
 }
 
-/// What the driver told, if it did.
+/// The driver's answer, if it gave one.
 fn told<T>(device: &[u8], result: Result<T, ethtool::Error>) -> Option<T> {
     result
         .inspect_err(|error| {

@@ -18,7 +18,7 @@ static PORT: Metric<2> =
 static AUTONEGOTIATE: Metric<1> =
     gauge("node_network_autonegotiate", "If this port is using autonegotiate").by(["device"]);
 
-/// Bits of features and, for each, the metrics of what is supported and advertised.
+/// Bits of features, each with the metric for its support and the one for its advertisement.
 static FEATURES: [(u32, [Metric<1>; 2]); 3] = [
     (
         6,

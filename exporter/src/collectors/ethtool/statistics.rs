@@ -131,7 +131,7 @@ impl Statistics {
     }
 }
 
-/// What a metric's name has after `node_ethtool_`.
+/// The part of a metric's name after `node_ethtool_`.
 fn own_name(key: &str) -> String {
     let name = key.to_ascii_lowercase();
     let name = with_word(name.trim_start_matches('_'), "rx", "received");

@@ -100,7 +100,7 @@ impl<S: Source> Count<S> {
         matches!(self.state, State::Unsupported)
     }
 
-    /// Adds what was counted since the last reading, as if it had been counted all the time.
+    /// Adds the events since the last reading, as if they had been counted all the time.
     fn advance(&mut self, reading: Reading) -> Option<u64> {
         let since = |new: u64, old: u64| u128::from(new.saturating_sub(old));
         let value = since(reading.value, self.last.value);
@@ -121,7 +121,7 @@ mod tests {
     use std::{cell::RefCell, collections::VecDeque};
 
     thread_local! {
-        /// What opening says, and then what the counter does.
+        /// The answers that opening and reading give, in their order.
         static SCRIPT: RefCell<VecDeque<Step>> = const { RefCell::new(VecDeque::new()) };
     }
 
@@ -155,7 +155,7 @@ mod tests {
         Step::Read(Ok(Some(Reading { value, enabled, running })))
     }
 
-    /// What a count says, step by step.
+    /// The count after these steps.
     fn play(count: &mut Count<Fake>, script: Vec<Step>) -> Result<Option<u64>, Errno> {
         SCRIPT.set(script.into());
         let got = count.get(EVENT, 0, true);

@@ -83,7 +83,7 @@ struct Processor {
     counts: Vec<Count<Counter>>,
 }
 
-/// What is wrong with one event.
+/// The fault of one event.
 #[derive(Debug, thiserror::Error)]
 #[error("{metric} of cpu {processor}: {errno}")]
 struct Fault {
@@ -124,7 +124,7 @@ impl Perf {
         }
         let online = host.sys.file("devices/system/cpu/online");
         let mut perf = Self { online, wanted, events: counted, processors: Vec::new() };
-        // What is wrong is said at the first scrape.
+        // The first scrape tells of faults.
         let _ = perf.count(|_, _, _| ());
         perf.say_what_is_not_counted();
         Ok(perf)

@@ -10,7 +10,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 /// itself.
 const NODES: u32 = 1 << 20;
 
-/// A process that supervisord looks after. What it does not tell is `None`.
+/// A process that supervisord looks after. A value that it does not tell is `None`.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Process {
     pub(super) name: String,

@@ -2,8 +2,8 @@
 //! numbers of type definitions.
 //!
 //! The format is that of Documentation/bpf/btf.rst. The kernel of a distribution describes some
-//! 150,000 types in 6 MiB, of which a dozen are wanted here: so the file is read in pieces, and of
-//! the types only the places of every 64th are kept. aya reads it whole, into ten times the memory.
+//! 150,000 types in 6 MiB, of which a dozen are wanted here. So the file is read in pieces, and
+//! only the place of every 64th type is kept. aya reads the whole file, into ten times the memory.
 
 use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
@@ -31,7 +31,7 @@ struct Header {
 struct Type {
     name: u32,
     info: u32,
-    /// The type it refers to, or its size.
+    /// The number of the type that this one refers to, or the size of this one in bytes.
     target: u32,
 }
 
@@ -52,10 +52,10 @@ const TYPEDEF: u32 = 8;
 /// How deep anonymous structures may nest before the data is taken to be broken.
 const DEPTH: u32 = 16;
 
-/// The place of one in so many types is kept.
+/// The place of one type in this many is kept.
 const STRIDE: u32 = 64;
 
-/// The kernel gives no more at a time of a file in /sys.
+/// One read of a file in /sys gives at most this many bytes.
 const PAGE: usize = 4096;
 
 const CUT: Error = Error::BadBtf("cut short");
@@ -85,18 +85,18 @@ impl Type {
     }
 }
 
-/// A part of a file, a piece of which is at hand.
+/// A part of a file, and the piece of it that was read last.
 struct Pieces {
     file: File,
     /// The part's end in the file.
     end: u64,
-    /// Where in the file the piece begins.
+    /// The piece's start in the file.
     start: u64,
     piece: Vec<u8>,
 }
 
 impl Pieces {
-    /// The `length` bytes at `place` in the file, and what is at hand behind them.
+    /// The `length` bytes at `place` in the file, and the bytes behind them in the piece.
     fn get(&mut self, place: u64, length: usize) -> Result<&[u8], Error> {
         let have = |pieces: &Self| {
             let from = usize::try_from(place.checked_sub(pieces.start)?).ok()?;
@@ -139,19 +139,19 @@ impl Pieces {
 /// Types of the kernel.
 pub(super) struct Btf<'a> {
     types: Pieces,
-    /// The wanted names, by their places among the strings.
+    /// The wanted names, by their offsets among the strings.
     names: HashMap<u32, &'a str>,
-    /// Where in the file every [`STRIDE`]th type begins; the first has number 1.
+    /// The place in the file of every [`STRIDE`]th type; the first type has number 1.
     places: Vec<u64>,
-    /// Where the structures with wanted names begin.
+    /// The places in the file of the structures with wanted names.
     structures: HashMap<&'a str, u64>,
     /// The numbers of the type definitions with wanted names.
     definitions: HashMap<&'a str, u32>,
 }
 
 impl<'a> Btf<'a> {
-    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names;
-    /// says what is wrong with it otherwise.
+    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names; an
+    /// error names the file's fault.
     pub(super) fn read(path: &Path, wanted: &[&'a str]) -> Result<Self, Error> {
         #[expect(clippy::disallowed_methods, reason = "the path is given")]
         let file = File::open(path).map_err(Error::NoBtf)?;
@@ -166,7 +166,7 @@ impl<'a> Btf<'a> {
         let names = names(&mut pieces, strings, wanted)?;
         let first = start(header.type_offset);
         let end = first + u64::from(header.type_length);
-        // What is at hand may be of the strings behind the types, and more than there are types.
+        // The piece is dropped: it may hold strings, which lie behind the end of the types.
         let types = Pieces { end, start: 0, piece: Vec::new(), ..pieces };
         let (places, structures, definitions) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut btf = Self { types, names, places, structures, definitions };
@@ -202,7 +202,8 @@ impl<'a> Btf<'a> {
         self.definitions.get(name).copied()
     }
 
-    /// Bytes from the start of `structure` to a member, or to a member of that member …
+    /// The offset in bytes of a member of `structure`, to which `path` leads through nested
+    /// members.
     pub(super) fn offset(&mut self, structure: &str, path: &[&str]) -> Option<u32> {
         let mut place = *self.structures.get(structure)?;
         let mut bits = 0_u32;
@@ -214,7 +215,8 @@ impl<'a> Btf<'a> {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    /// The bits before a member and its type; members of anonymous structures are found.
+    /// The offset in bits of a member and the number of its type; members of anonymous structures
+    /// are found, too.
     fn member(&mut self, place: u64, name: &str, depth: u32) -> Option<(u32, u32)> {
         let outer: Type = self.types.at(place).ok()?;
         if !matches!(outer.kind(), STRUCT | UNION) {
@@ -237,7 +239,7 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Where a type begins, behind its names and qualifiers.
+    /// The place of a type, once its type definitions and qualifiers are followed.
     fn resolve(&mut self, mut number: u32) -> Option<u64> {
         for _ in 0..DEPTH {
             let (stride, rest) = (number.checked_sub(1)? / STRIDE, (number - 1) % STRIDE);
@@ -256,16 +258,17 @@ impl<'a> Btf<'a> {
     }
 }
 
-/// Where among the strings the wanted ones are.
+/// The offsets of the wanted names among the strings.
 fn names<'a>(
     pieces: &mut Pieces,
     start: u64,
     wanted: &[&'a str],
 ) -> Result<HashMap<u32, &'a str>, Error> {
-    /// No name is as long as that: a C identifier has at most some hundred characters.
+    /// No name is this long: a C identifier has at most some hundred characters.
     const LONGEST: usize = 1024;
     let mut found = HashMap::new();
-    // To compare each of 100,000 strings with all that are wanted would take the longest here.
+    // The lengths are compared first: comparing each of 100,000 strings with every wanted name
+    // would take most of the time of [`Btf::read`].
     let mut lengths = [0_u64; 256];
     for name in wanted {
         let [first, ..] = name.as_bytes() else { continue };
@@ -319,8 +322,8 @@ mod tests {
     const NAMES: [&str; 5] = ["outer", "first", "second", "deep", "alias"];
 
     /// `struct outer { int first; union { const struct inner second; }; }`,
-    /// `struct inner { int first; int deep; }` and `typedef int alias`, the last behind so many
-    /// others.
+    /// `struct inner { int first; int deep; }` and `typedef int alias`, the last behind `others`
+    /// integers.
     fn example(others: u32) -> Vec<u8> {
         let mut types = Vec::new();
         let mut put = |words: &[u32]| types.extend(words.iter().flat_map(|w| w.to_ne_bytes()));
@@ -386,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_kernel_has_what_linux_always_had() {
+    fn the_running_kernel_has_the_members_that_linux_always_had() {
         let path = Path::new("/sys/kernel/btf/vmlinux");
         if path.exists() {
             let mut btf = Btf::read(path, &["list_head", "next", "prev", "u32"]).unwrap();

@@ -1,6 +1,8 @@
-//! What the programs in the kernel cost, and whether they do what they should.
+//! Metrics of the programs in the kernel: their cost, their room, and whether their counts are
+//! right.
 //!
-//! Of programs that a collector asked for in vain there is only that they are not attached.
+//! Programs that a collector asked for in vain are exposed as not attached, and have no other
+//! metric.
 
 use super::{Bpf, Error, Health, Runs};
 use crate::exposition::{Metric, Sink, counter, gauge};
@@ -28,7 +30,7 @@ static ROOM: Metric<1> =
     gauge("node_bpf_map_max_entries", "Elements that an eBPF map has room for.").by(["map"]);
 static RESYNCS: Metric<2> = counter(
     "node_bpf_resyncs_total",
-    "How often what eBPF counts was brought up to date with the kernel's own tables.",
+    "How often the counts of eBPF were brought up to date with the kernel's own tables.",
 )
 .by(["reason", "subject"]);
 static AUDIT: Metric<1> = gauge(
@@ -42,8 +44,8 @@ static KEEPER: Metric = gauge(
 );
 
 impl Bpf {
-    /// Puts all of it; nothing where no collector wants programs, or while one that is late
-    /// reads from them.
+    /// Puts all of these metrics; none where no collector wants programs, or while a late collector
+    /// reads from the programs.
     pub fn collect(&self, out: &mut Sink) {
         let loaded = match self.0.neighbours.get() {
             None | Some(Err(Error::Off)) => return,

@@ -1,9 +1,9 @@
-//! The programs in the kernel: loading them, and reading what they count.
+//! The programs in the kernel: loading them, and reading their counts.
 //!
-//! Whether they can run is found out by trying. A refusal is an [`Error`] that says in one
-//! sentence what is missing and what to grant, never the end of the exporter: another source
-//! serves then. Needed are Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the
-//! capabilities `CAP_BPF` and `CAP_PERFMON`; nothing of tracefs, perf, kprobes or trampolines.
+//! Whether programs can run is found out by trying. A refusal is an [`Error`] whose one sentence
+//! names the missing thing and the remedy, and never the end of the exporter: another source serves
+//! then. Programs need Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the capabilities
+//! `CAP_BPF` and `CAP_PERFMON`; they need no tracefs, perf, kprobes or trampolines.
 
 mod btf;
 mod health;
@@ -28,7 +28,7 @@ pub use self::{
     sys::{Runs, trim},
 };
 
-/// Why programs in the kernel cannot be had, or cannot be trusted.
+/// The reason why programs in the kernel cannot be loaded, or their counts not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line forbids it.
@@ -40,9 +40,9 @@ pub enum Error {
     /// The process cannot tell its network namespace.
     #[error("{}: {source}", path.display())]
     NoNamespace {
-        /// The file that stands for it.
+        /// The file that stands for the namespace.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel does not describe its types.
@@ -51,7 +51,7 @@ pub enum Error {
     /// The kernel's description of its types is broken.
     #[error("the kernel's type information: {0}")]
     BadBtf(&'static str),
-    /// The kernel lacks what the programs read.
+    /// The kernel lacks a structure or a member that the programs read.
     #[error("the kernel has no {structure}.{member}")]
     NoMember {
         /// The structure.
@@ -62,13 +62,13 @@ pub enum Error {
     /// The kernel lacks an event that a program waits for.
     #[error("the kernel has no tracepoint {0}")]
     NoTracepoint(&'static str),
-    /// The file with the programs is not as it should be.
+    /// The file with the programs is malformed, or lacks a part.
     #[error("the programs' object file: {0}")]
     Object(String),
     /// The kernel refuses the types of the programs.
     #[error("the programs' types: {source}{}", advice(.source))]
     Types {
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel refuses a map.
@@ -76,7 +76,7 @@ pub enum Error {
     Create {
         /// The map.
         map: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel refuses a program.
@@ -84,7 +84,7 @@ pub enum Error {
     Load {
         /// The program.
         program: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel does not know a helper that a program calls.
@@ -92,7 +92,7 @@ pub enum Error {
     TooOld {
         /// The program.
         program: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// A program does not run when it is asked to.
@@ -100,7 +100,7 @@ pub enum Error {
     Program {
         /// The program.
         program: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// A map cannot be read or written.
@@ -108,45 +108,45 @@ pub enum Error {
     Map {
         /// The map.
         map: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The process that loads has said no.
+    /// The process that loads programs has refused.
     #[error("{0}")]
     Refused(String),
-    /// The process that loads has ended, or does not answer.
+    /// The process that loads programs has ended, or does not answer.
     #[error("the process bpf_keeper, which loads programs, is gone")]
     NoKeeper,
     /// The interfaces could not be counted.
     #[error(transparent)]
     Netlink(#[from] crate::host::netlink::Error),
-    /// Events were lost in each attempt to make good for those that were lost before.
+    /// Events were lost in each attempt to make good earlier losses.
     #[error("neighbours change too fast to take stock")]
     Unsettled,
     /// The map has no room for the entries of the tables.
     #[error("{entries} entries, room for {room}: see --bpf.neighbour-map-entries")]
     Full {
-        /// Entries there are.
+        /// Number of entries in the tables.
         entries: u64,
-        /// Entries there is room for.
+        /// Number of entries that the map has room for.
         room: u32,
     },
     /// The map has no room for the interfaces that have neighbours.
     #[error("more than {room} interfaces, each family one: see --bpf.interface-map-entries")]
     Crowded {
-        /// Interfaces there is room for.
+        /// Number of interfaces that the map has room for.
         room: usize,
     },
     /// The counts contradict themselves.
     #[error("a count of neighbours is below zero")]
     BelowZero,
-    /// What an earlier attempt has found.
+    /// The error of an earlier attempt.
     #[error(transparent)]
     Before(Arc<Self>),
 }
 
 impl Error {
-    /// Whether the counts cannot be trusted for the time being, and nothing else is wrong.
+    /// Whether the error says only that the counts cannot be trusted for the time being.
     fn is_doubt(&self) -> bool {
         match self {
             Self::Unsettled | Self::Full { .. } | Self::Crowded { .. } | Self::BelowZero => true,
@@ -155,7 +155,7 @@ impl Error {
         }
     }
 
-    /// The error, found out now or before.
+    /// The error itself, without [`Error::Before`] around it.
     fn root(&self) -> &Self {
         match self {
             Self::Before(error) => error.root(),
@@ -194,15 +194,16 @@ pub const INTERFACE_MAP_ENTRIES: Flag<u64> = Flag::value(
 pub static FLAGS: &[&dyn AnyFlag] =
     &[&ENABLED, &REQUIRED, &NEIGHBOUR_MAP_ENTRIES, &INTERFACE_MAP_ENTRIES];
 
-/// Room for what is counted.
+/// The room in the maps.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Entries of the neighbour tables there may soon be. There is room for so many at first, as
-    /// far as `entries` allows, and for some thousand at least.
+    /// The number of entries that the neighbour tables may soon have. The first maps have room for
+    /// this many, as far as `entries` allows, and for some thousand at least.
     pub expected: u32,
-    /// Entries of the neighbour tables there is room for at most.
+    /// The most entries of the neighbour tables that maps may have room for.
     pub entries: u32,
-    /// Interfaces there is room for at most, those with neighbours of both families twice.
+    /// The most interfaces that maps may have room for; one with neighbours of both families counts
+    /// twice.
     pub interfaces: u32,
 }
 
@@ -212,7 +213,8 @@ impl Default for Sizes {
     }
 }
 
-/// The programs, for all that want them: each subject is loaded by the first that asks.
+/// The programs, shared by all collectors that read them: a subject's programs are loaded for the
+/// first collector that asks.
 #[derive(Clone, Debug)]
 pub struct Bpf(Arc<Shared>);
 
@@ -223,7 +225,7 @@ struct Shared {
     /// This thread's network namespace.
     netns: PathBuf,
     sizes: Sizes,
-    /// Who loads, unless this process does.
+    /// The process that loads programs, unless this one does.
     keeper: Mutex<Option<Keeper>>,
     neighbours: OnceLock<Result<Mutex<Neighbours>, Error>>,
     told: Once,
@@ -231,13 +233,14 @@ struct Shared {
 
 impl Bpf {
     /// Programs for the kernel that describes its types in the file `btf`; they report on the
-    /// network namespace of the file `netns`, which must be this process's. Nothing is loaded yet.
+    /// network namespace of the file `netns`, which must be that of this process. Nothing is loaded
+    /// yet.
     #[must_use]
     pub fn new(btf: PathBuf, netns: PathBuf, sizes: Sizes) -> Self {
         Self::with(Some(btf), netns, sizes)
     }
 
-    /// No programs: who asks is told [`Error::Off`].
+    /// No programs: a question for them is answered with [`Error::Off`].
     #[must_use]
     pub fn off() -> Self {
         Self::with(None, PathBuf::new(), Sizes::default())
@@ -248,8 +251,9 @@ impl Bpf {
         Self(Arc::new(Shared { btf, netns, sizes, keeper, neighbours, told }))
     }
 
-    /// Forks a process that loads the programs, and can do so again once this one has given up its
-    /// capabilities. `confine` takes all capabilities from the calling thread but those given.
+    /// Forks a process that loads the programs, and can do so again once the exporter has given up
+    /// its capabilities. `confine` takes all capabilities but the given ones from the calling
+    /// thread.
     ///
     /// To be called while there is a single thread. Where programs are not wanted or not permitted
     /// nothing is done.
@@ -272,7 +276,7 @@ impl Bpf {
         Ok(())
     }
 
-    /// Ends the process of [`Bpf::keep`] where nobody has asked for programs.
+    /// Ends the process of [`Bpf::keep`], unless a collector has asked for programs.
     pub fn release(&self) {
         *self.keeper() = None;
     }
@@ -286,7 +290,7 @@ impl Bpf {
         Neighbours::programs()
     }
 
-    /// What was loaded: nothing, unless someone has asked for it.
+    /// The programs, if a collector has asked for them and they were loaded.
     #[must_use]
     pub fn loaded(&self) -> Option<&Mutex<Neighbours>> {
         self.0.neighbours.get().and_then(|result| result.as_ref().ok())
@@ -296,7 +300,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// Why they cannot be had; found out once.
+    /// The reason why they cannot be loaded; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
         let start = || self.start().map(Mutex::new);
         self.0.neighbours.get_or_init(start).as_ref()
@@ -333,10 +337,10 @@ impl Bpf {
     }
 }
 
-/// What to do about a refusal.
+/// The remedy for a refusal, as the rest of a sentence.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        // The capabilities are there, or nothing would have been tried.
+        // The process has the capabilities, or it would not have tried.
         Some(libc::EPERM) => {
             "; capabilities of a user namespace do not count, and bpf(2) must be allowed by the \
              container's seccomp profile and by the kernel's lockdown mode"
@@ -346,16 +350,17 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// What loading takes, since Linux 5.8.
+/// The capabilities for loading programs, since Linux 5.8.
 const BOTH: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
-/// What of that the process has: both, or the one that stood for them before.
+/// The capabilities for loading that the process keeps: both, or `CAP_SYS_ADMIN`, which stood for
+/// them before Linux 5.8.
 fn loading() -> CapabilitySet {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     if has.contains(BOTH) { BOTH } else { CapabilitySet::SYS_ADMIN }
 }
 
-/// Whether the process has what loading takes.
+/// Whether the process has the capabilities for loading programs.
 fn permitted() -> Result<(), Error> {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     if has.contains(CapabilitySet::SYS_ADMIN) || has.contains(BOTH) {
@@ -369,16 +374,16 @@ fn permitted() -> Result<(), Error> {
     }
 }
 
-/// What the programs cost, and whether they do what they should.
+/// Receives figures on the programs: their cost, and whether their counts are right.
 pub trait Health {
     /// A program that is loaded.
     fn program(&mut self, name: &'static str, attached: bool, runs: Runs);
     /// A map: its elements, and how many it has room for.
     fn map(&mut self, name: &'static str, elements: u64, room: u64);
-    /// How often a subject was brought up to date.
+    /// How often a subject's counts were brought up to date.
     fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64);
-    /// By how much a subject differs from what it should be.
+    /// The difference between the kernel's own count of a subject and that of the programs.
     fn audit(&mut self, subject: &'static str, difference: i64);
-    /// Whether the process is there that can load more.
+    /// Whether the process that loads programs with more room runs.
     fn keeper(&mut self, is_there: bool);
 }

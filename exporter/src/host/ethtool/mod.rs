@@ -1,5 +1,5 @@
-//! What drivers tell of network interfaces by ioctl(2): `SIOCETHTOOL`, with the structures of
-//! `include/uapi/linux/ethtool.h`. Statistics of drivers are told in no other way.
+//! Names, modes and statistics of the drivers of network interfaces, by ioctl(2): `SIOCETHTOOL`,
+//! with the structures of `include/uapi/linux/ethtool.h`. Statistics are told in no other way.
 #![expect(unsafe_code, reason = "an ioctl(2) takes addresses")]
 
 mod room;
@@ -132,7 +132,7 @@ pub struct Ethtool {
 }
 
 impl Ethtool {
-    /// What the driver of an interface says of itself.
+    /// The driver of an interface.
     ///
     /// # Errors
     /// The interface is gone, or has no driver that tells.
@@ -199,7 +199,7 @@ impl Ethtool {
 /// How a list of something about each statistic is asked for.
 #[derive(Clone, Copy)]
 struct List {
-    /// What the request begins with. The number of entries follows, and then the entries.
+    /// The begin of the request. The number of entries follows, and then the entries.
     head: &'static [u32],
     /// Bytes in an entry.
     entry: usize,
@@ -242,7 +242,7 @@ impl Control {
     /// Asks the driver of an interface.
     ///
     /// # Safety
-    /// At `data` is what the kernel expects of the command that stands there, with room for its
+    /// At `data` is a command and the structure that the kernel expects after it, with room for the
     /// answer.
     unsafe fn ask(
         &mut self,
@@ -264,7 +264,7 @@ impl Control {
                     .map_err(|errno| Error::Refused { command: "socket", errno })?,
             ),
         };
-        // SAFETY: the request is a `struct ifreq`, and its `data` what the caller promises.
+        // SAFETY: the request is a `struct ifreq`, and the caller answers for its `data`.
         let result =
             unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
         if result < 0 { Err(refused(command)(io::Error::last_os_error())) } else { Ok(()) }

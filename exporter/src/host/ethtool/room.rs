@@ -2,7 +2,7 @@
 //!
 //! `ETHTOOL_GSTRINGS` and `ETHTOOL_GSTATS` write as many entries as the driver has at that moment,
 //! whatever number the caller gives. A page that nobody may write ends the room, so that the kernel
-//! refuses (`EFAULT`) what would not fit.
+//! refuses (`EFAULT`) entries that would not fit.
 #![expect(unsafe_code, reason = "the kernel is given an address")]
 
 use std::{

@@ -45,7 +45,7 @@ const GET_MODES: GetModes = GetModes {
     flags: COMPACT_BITSETS,
 };
 
-/// How fast a link is.
+/// The speed and duplex of a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mode {
     /// Index of the link.
@@ -57,7 +57,7 @@ pub struct Mode {
 }
 
 impl Mode {
-    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where it has not all parts.
+    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where a part is missing.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         const SHORT: &str = "a link's mode is cut short";
         let (mut index, mut speed, mut duplex) = (None, None, None);
@@ -77,16 +77,16 @@ impl Mode {
     }
 }
 
-/// What a link can do: `struct ethtool_link_ksettings`.
+/// The modes of a link: `struct ethtool_link_ksettings`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Modes {
     /// Index of the link.
     pub index: u32,
     /// 1 where it agrees with its peer on a mode, 0 where it does not.
     pub autonegotiation: u8,
-    /// What it can do: `ETHTOOL_LINK_MODE_…` of `include/uapi/linux/ethtool.h`, bit by bit.
+    /// The modes that it supports: `ETHTOOL_LINK_MODE_…` of `include/uapi/linux/ethtool.h`, as bits.
     pub supported: u128,
-    /// What it tells its peer that it can do.
+    /// The modes that it offers to its peer.
     pub advertised: u128,
 }
 
@@ -167,8 +167,8 @@ impl Ethtool {
     /// Asks for all links' speed and duplex.
     ///
     /// # Errors
-    /// The kernel has no such family, or a driver's error ended the dump: the modes told before
-    /// stays, see [`Ethtool::is_complete`].
+    /// The kernel has no such family, or a driver's error ended the dump: the modes told before it
+    /// stay, see [`Ethtool::is_complete`].
     pub fn refresh(&mut self) -> Result<(), Error> {
         self.modes.clear();
         self.complete = false;
@@ -217,8 +217,8 @@ impl Ethtool {
         })
     }
 
-    /// Whether a link that is not among them has no speed: the last dump came to its end, and no
-    /// link came or went meanwhile.
+    /// Whether the modes are those of all links, so that a missing link has no speed: the last dump
+    /// came to its end, and no link came or went meanwhile.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete
@@ -294,7 +294,7 @@ mod tests {
                 assert_ne!(
                     source.raw_os_error(),
                     Some(libc::EINVAL),
-                    "older than 5.6, or a driver"
+                    "a kernel before 5.6, or a driver's error"
                 );
                 assert!(!ethtool.is_complete());
             }

@@ -238,7 +238,7 @@ fn rate(nest: &[u8]) -> Result<u64, BadMessage> {
     Ok(wide.unwrap_or(narrow) * 100_000)
 }
 
-/// A socket to ask for what is wireless.
+/// A socket to ask about wireless interfaces.
 pub struct Nl80211 {
     socket: Socket,
     /// The number that the kernel gave the family, where its module is loaded.
@@ -309,7 +309,7 @@ impl Nl80211 {
         })
     }
 
-    /// What changes while it is listed is listed anew a few times, and then taken as it is.
+    /// A list that changes meanwhile is asked for anew a few times, and then taken as it is.
     fn of_interface(
         &mut self,
         name: &'static str,

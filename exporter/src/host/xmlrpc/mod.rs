@@ -123,7 +123,7 @@ impl Endpoint {
     }
 }
 
-/// What is left of the time; 0 would be no limit.
+/// The time that is left; 0 would be no limit.
 fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now()).max(Duration::from_micros(1))
 }
@@ -176,7 +176,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(50);
 
     /// A server that reads a question, writes `answer` and keeps the connection until the client
-    /// closes it, or closes it where the answer `ends`. Returns what it read.
+    /// closes it, or closes it where the answer `ends`. Returns the question.
     fn server(answer: &'static [u8], ends: bool) -> (Endpoint, thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://me:p%40ss@{}/RPC2", listener.local_addr().unwrap());

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Attempts that fail are made ever less often.
+/// Makes attempts ever rarer while they fail.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
-    /// The last failure, and how long no attempt is made after it.
+    /// The last failure, and the time after it without attempts.
     last: Option<(Instant, Duration)>,
 }
 
@@ -30,10 +30,11 @@ impl Pause {
     }
 }
 
-/// Interfaces without entries are looked at again where more have become so, and from time to time.
+/// Says when to look again at interfaces without entries: where there are more of them, and from
+/// time to time.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// The last look, and how many there were after it.
+    /// The last look, and the number of interfaces without entries after it.
     last: Option<(Instant, usize)>,
 }
 
@@ -41,7 +42,7 @@ impl Look {
     const EVERY: Duration = Duration::from_secs(60);
     const MORE: usize = 64;
 
-    /// Whether to look at so many `idle` interfaces.
+    /// Whether to look, where `idle` interfaces are without entries.
     pub(super) fn is_due(&self, idle: usize, now: Instant) -> bool {
         idle > 0
             && self.last.is_none_or(|(since, before)| {
@@ -49,7 +50,7 @@ impl Look {
             })
     }
 
-    /// They have been looked at, and so many are left.
+    /// Notes a look that has left `idle` interfaces without entries.
     pub(super) const fn done(&mut self, idle: usize, now: Instant) {
         self.last = Some((now, idle));
     }
@@ -75,20 +76,20 @@ mod tests {
         pause.end();
         assert!(pause.is_over(at(now)));
         pause.lengthen(at(now));
-        assert!(pause.is_over(at(now + 1)), "the first again");
+        assert!(pause.is_over(at(now + 1)), "the first pause again");
     }
 
     #[test]
     fn idle_interfaces_are_looked_at_where_there_are_more_or_a_minute_has_passed() {
         let (mut look, start) = (Look::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!look.is_due(0, start), "none");
+        assert!(!look.is_due(0, start), "nothing is idle");
         assert!(look.is_due(1, start));
         look.done(10, start);
         assert!(!look.is_due(73, at(1)));
         assert!(look.is_due(74, at(1)));
         assert!(!look.is_due(10, at(59)));
         assert!(look.is_due(10, at(60)));
-        assert!(!look.is_due(0, at(60)), "none");
+        assert!(!look.is_due(0, at(60)), "nothing is idle");
     }
 }
