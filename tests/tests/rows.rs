@@ -34,6 +34,8 @@ use std::{
 const WHOLE: &[(&str, &str)] = &[
     ("textfile/", "a file that a program wrote wrong is refused, as upstream does"),
     ("qdisc/", "a recording in JSON, which stands in for the kernel in tests"),
+    ("ethtool/", "the same"),
+    ("wifi/", "the same"),
 ];
 
 /// Collectors that read no file whose rows could be spoiled, and the reason.
