@@ -16,7 +16,7 @@ macro_rules! shared {
         // SAFETY: deriving `bytemuck::Pod` has proved that there is no padding and that
         // every bit pattern is valid.
         #[cfg(feature = "user")]
-        #[expect(unsafe_code, reason = "aya's word for what `bytemuck::Pod` says")]
+        #[expect(unsafe_code, reason = "aya's name for `bytemuck::Pod`")]
         unsafe impl aya::Pod for $name {}
     )*};
 }

@@ -7,15 +7,15 @@ use std::{
     sync::Arc,
 };
 
-/// Serves what `config` asks for until SIGTERM or SIGINT.
+/// Serves with this configuration until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// A collector's flags contradict each other, an address cannot be bound, or eBPF is required
-/// and refused: all logged already.
+/// A collector's flags contradict each other, an address cannot be bound, or eBPF is required and
+/// refused. Every error has been logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
     let host = host::Host::new(flags);
-    // Forks, and so comes before the log's thread.
+    // `keep` forks, and so precedes the start of the log's thread.
     let kept = host.bpf.keep(|keep| privileges::restrict(keep).map(drop));
     let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));
     let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
@@ -38,7 +38,7 @@ fn start(
     }
     let descriptors = web::raise_descriptors();
     if let Err(error) = kept {
-        tracing::warn!("eBPF will not have more room later: {error}");
+        tracing::warn!("The eBPF maps cannot grow later: {error}");
     }
     anyhow::ensure!(
         descriptors >= web::FEWEST_DESCRIPTORS,
@@ -84,7 +84,7 @@ fn start(
         offset: flags.get(&web::OFFSET),
     });
     spare_descriptors()?;
-    host::bpf::trim(); // what the command line and the patterns took while they were read
+    host::bpf::trim(); // memory that reading the command line and the patterns has freed
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }
@@ -106,7 +106,8 @@ fn spare_descriptors() -> Result<()> {
     Ok(())
 }
 
-/// Without procfs and sysfs there is nothing to serve; the other two serve a few collectors.
+/// Refuses a start without procfs or sysfs, which nearly all collectors read; without one of the
+/// other two folders, which few collectors read, only warns.
 fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     for (flag, tree) in [("procfs", &host.proc), ("sysfs", &host.sys)] {
         let path = tree.root();
@@ -146,7 +147,7 @@ async fn serve(
     let _ = stop.send(true);
     tokio::select! {
         _ = server => {}
-        () = asked() => tracing::info!("Asked again: not waiting for scrapes"),
+        () = asked() => tracing::info!("Second signal: not waiting for scrapes"),
     }
     Ok(())
 }

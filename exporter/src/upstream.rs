@@ -1,15 +1,15 @@
-//! What node_exporter 1.12 has and this exporter has not yet.
+//! The parts of node_exporter 1.12 that this exporter does not have yet.
 //!
-//! Command lines written for node_exporter start here too: these collectors and flags are
-//! accepted, and a warning at the start names what is asked for and not there. A collector
-//! that is built leaves this list.
+//! Command lines written for node_exporter start this exporter, too: these collectors and flags are
+//! accepted, and a warning at the start names the missing collectors among those asked for. A
+//! collector that is built leaves this list.
 
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
 pub static COLLECTORS: &[&str] = &["ethtool", "logind", "perf", "supervisord", "systemd", "wifi"];
 
-/// Their flags, without the two dashes.
+/// The flags of these collectors, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
     ("collector.ethtool.device-exclude", Form::Once),
     ("collector.ethtool.device-include", Form::Once),

@@ -27,7 +27,7 @@ fn collectors_are_filtered() {
 }
 
 #[test]
-fn what_is_refused_is_refused_in_node_exporters_words() {
+fn refusals_have_node_exporters_words() {
     let server = two();
     let prefix = "Couldn't create filtered metrics handler: couldn't create collector: ";
     for (query, text) in [
@@ -48,7 +48,7 @@ fn what_is_refused_is_refused_in_node_exporters_words() {
 }
 
 #[test]
-fn heads_are_node_exporters() {
+fn heads_are_those_of_node_exporter() {
     let server = two();
     let (head, _) = server.request("GET", "/metrics", "Accept-Encoding: gzip\r\n");
     assert!(head.contains("content-encoding: gzip"), "{head}");

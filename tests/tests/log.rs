@@ -1,4 +1,4 @@
-//! A log that nobody reads.
+//! A log that is not read.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -21,7 +21,7 @@ fn lost(server: &Server) -> u64 {
 }
 
 #[test]
-fn scrapes_go_on_and_what_is_lost_is_said() {
+fn scrapes_go_on_and_lost_lines_are_counted() {
     let mut server = Server::start_unread("", &ARGS);
     let mut scrapes = 0;
     while lost(&server) == 0 {
@@ -34,7 +34,7 @@ fn scrapes_go_on_and_what_is_lost_is_said() {
         log.read_to_string(&mut text).unwrap();
         text
     });
-    // Once there is room again nothing more is lost.
+    // Once there is room again, no more lines are lost.
     let mut before = lost(&server);
     loop {
         let now = lost(&server);
@@ -63,7 +63,7 @@ fn a_full_pipe_does_not_keep_the_exporter_from_ending() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_trouble() {
+fn a_closed_pipe_ends_nothing() {
     let mut server = Server::start_unread("", &ARGS);
     drop(server.log());
     while lost(&server) == 0 {

@@ -17,7 +17,7 @@ usage: cargo xtask bench --peer NODE_EXPORTER [--exporter PATH] [--scrapes N]
                          [--flag FLAG]… [--own-flag FLAG]… [--peer-flag FLAG]…
   --flag is given to both, --own-flag and --peer-flag to one of them.";
 
-/// Scrapes of each before anything is measured.
+/// Scrapes of each exporter before the measurement begins.
 const WARM_UP: u32 = 20;
 
 struct Options {
@@ -52,7 +52,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     for ((subject, before), times) in [&ours, &peer].into_iter().zip(before).zip(times) {
         figures.push(Figures::new(subject, before, times)?);
     }
-    let [ours, peer] = figures.as_slice() else { bail!("two were measured") };
+    let [ours, peer] = figures.as_slice() else { bail!("two exporters were measured") };
     print(ours, peer, options.scrapes);
     Ok(())
 }
@@ -81,7 +81,7 @@ fn options(arguments: &[&str]) -> Result<Options> {
     Ok(Options { peer, exporter, scrapes, own_flags, peer_flags })
 }
 
-/// Builds the exporter as it is shipped and returns where it is.
+/// Builds the exporter as it is shipped and returns its path.
 fn build() -> Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--release", "--package", "bpf_node_exporter"])
@@ -102,7 +102,7 @@ struct Subject {
     child: Child,
     url: String,
     client: ureq::Agent,
-    /// In one answer.
+    /// The number of samples in one answer.
     samples: usize,
 }
 
@@ -119,7 +119,7 @@ impl Subject {
         let child = Command::new(&program)
             .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stderr(Stdio::null()) // a line a scrape would be measured too
+            .stderr(Stdio::null()) // writing a log line for each scrape would be measured too
             .spawn()
             .with_context(|| program.display().to_string())?;
         let client = ureq::Agent::config_builder()
@@ -173,7 +173,7 @@ struct Figures {
     /// Milliseconds.
     p50: f64,
     p99: f64,
-    /// MiB: at the end, and the most there were.
+    /// MiB: at the end, and at the peak.
     resident: f64,
     peak: f64,
 }

@@ -1,5 +1,6 @@
-//! A memory cgroup for a program that is measured: a limit on memory counts the same, the process's
-//! pages, those of its children, and the kernel's memory that they cause, eBPF maps included.
+//! A memory cgroup for a program that is measured: it counts the same memory as a limit does, that
+//! is the process's pages, those of its children, and the memory that the kernel uses for them,
+//! eBPF maps included.
 
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 
@@ -35,7 +36,7 @@ impl Cgroup {
         None
     }
 
-    /// A command that runs `program` in the cgroup, or where there is none outside.
+    /// A command that runs `program` in the cgroup, or outside where there is no cgroup.
     pub(crate) fn command(cgroup: Option<&Self>, program: &Path) -> Command {
         let Some(Self { folder, .. }) = cgroup else { return Command::new(program) };
         let mut shell = Command::new("sh");
@@ -46,7 +47,7 @@ impl Cgroup {
         shell
     }
 
-    /// MiB that are charged to it.
+    /// The memory charged to the cgroup, in MiB.
     pub(crate) fn charged(&self) -> Result<f64> {
         let path = self.folder.join(self.charged);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;

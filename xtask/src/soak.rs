@@ -1,10 +1,10 @@
 //! `cargo xtask soak`: scrapes without pause while interfaces, namespaces, mounts and neighbours
 //! come and go, and compares the last minute with the first.
 //!
-//! In namespaces of its own, of the network and of mounts, which end with it. Only the tables of
-//! neighbours are those of the whole machine; their thresholds stay as they are. Programs that run
-//! at the same time disturb the figures: the processor's time for a scrape says more than their
-//! number.
+//! It runs in its own namespaces of the network and of mounts, which end with it. Only the tables
+//! of neighbours are those of the whole machine; their thresholds stay as they are. Programs that
+//! run at the same time disturb the figures: the CPU time for a scrape says more than the number of
+//! scrapes.
 
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
@@ -78,11 +78,11 @@ fn options(arguments: &[&str]) -> Result<Options> {
             _ => bail!("{name}: no such option\n{USAGE}"),
         }
     }
-    ensure!(minutes >= 2, "the first minute and the last are compared: at least 2\n{USAGE}");
+    ensure!(minutes >= 2, "the first and the last minute are compared: 2 at least\n{USAGE}");
     Ok(Options { exporter: exporter.context(USAGE)?, minutes, flags })
 }
 
-/// In the namespaces.
+/// Soaks the exporter; called in the namespaces.
 fn soak(options: &Options) -> Result<()> {
     // An interface that stays all the time.
     batch(
@@ -93,13 +93,13 @@ fn soak(options: &Options) -> Result<()> {
          link set s0 up\n\
          link set s1 up\n",
     )?;
-    // The sysfs of this namespace, for netclass; the cgroups are below the other.
+    // The sysfs of this namespace, for netclass; the cgroups are in the sysfs of the machine.
     let sysfs = tempfile::tempdir()?;
     let path = sysfs.path().to_str().context("a path that is no text")?;
     command("mount", &["-t", "sysfs", "sysfs", path])?;
     let exporter = Exporter::start(options, path)?;
     let churn = Churn::start();
-    // Buffers grow to the size that the churn takes.
+    // During these ten seconds buffers grow to the size that the churn needs.
     let _ = exporter.measure(Duration::from_secs(10))?;
     println!(
         "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB | descriptors \
@@ -127,7 +127,7 @@ fn soak(options: &Options) -> Result<()> {
     println!("\n{errors} ERROR lines");
     let (first, last) = (all.first().context("no minute")?, all.last().context("no minute")?);
     ensure!(errors == 0, "the exporter has logged errors");
-    // Others may use the machine: one of the two is enough.
+    // Other programs may use the machine: one of the two figures is enough.
     ensure!(
         last.rate >= 0.9 * first.rate || last.cpu <= 1.1 * first.cpu,
         "the scrapes have become slower"
@@ -141,11 +141,12 @@ fn soak(options: &Options) -> Result<()> {
 struct Figures {
     /// Scrapes in a second.
     rate: f64,
-    /// Milliseconds a scrape, of all threads, in user mode and in the kernel.
+    /// CPU time of all threads for a scrape, in user mode and in the kernel, in milliseconds.
     cpu: f64,
-    /// MiB at the end.
+    /// Resident memory at the end, in MiB.
     resident: f64,
-    /// MiB at the end with the kernel's and the children's; 0 where there are no cgroups.
+    /// Memory at the end, with the kernel's and the children's, in MiB; 0 where there are no
+    /// cgroups.
     charged: f64,
     descriptors: usize,
     /// Elements of each map at the end.
@@ -158,7 +159,7 @@ struct Exporter {
     url: String,
     client: ureq::Agent,
     errors: Arc<AtomicU64>,
-    /// Dropped after the child's end.
+    /// The exporter's cgroup; dropped after the child's end.
     cgroup: Option<Cgroup>,
 }
 
@@ -199,7 +200,8 @@ impl Exporter {
         });
         let timeout = Some(Duration::from_secs(30));
         let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();
-        let address = address.recv_timeout(Duration::from_secs(20)).context("it does not serve")?;
+        let address =
+            address.recv_timeout(Duration::from_secs(20)).context("the exporter does not serve")?;
         Ok(Self { child, url: format!("http://{address}/metrics"), client, errors, cgroup })
     }
 
@@ -254,7 +256,7 @@ impl Churn {
                     }
                     turn(n)?;
                     turns.fetch_add(1, Relaxed);
-                    // Half of the time is the exporter's.
+                    // Half of the time is left to the exporter.
                     thread::sleep(Duration::from_millis(20));
                 }
                 Ok(())

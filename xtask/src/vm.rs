@@ -1,12 +1,12 @@
-//! `cargo xtask vm`: boots real kernels in QEMU and holds the exporter against each.
+//! `cargo xtask vm`: boots real kernels in QEMU and tests the exporter on each.
 //!
 //! A machine consists of a kernel and an archive with `tests/src/bin/vm_init.rs` as its first
 //! process, the exporter and the live tests, all linked statically, and `ip`. Emulated, not
-//! virtualized, so that it runs anywhere; a boot takes some ten seconds. Whatever the tests say, a
-//! kernel that complains in its log has failed.
+//! virtualized, so that it runs anywhere; a boot takes some ten seconds. A kernel that complains in
+//! its log has failed, even where the tests pass.
 
 #![expect(clippy::disallowed_methods, reason = "runs cargo and QEMU, reads the project")]
-#![expect(clippy::print_stdout, reason = "what the task is asked for")]
+#![expect(clippy::print_stdout, reason = "the task's output")]
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
@@ -36,15 +36,15 @@ const MODULES: [&str; 1] = ["veth"];
 /// How long a machine may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// How long it may take to switch itself off after its verdict.
+/// How long a machine may take to switch itself off after its verdict.
 const END: Duration = Duration::from_secs(20);
 
-/// The console shows warnings and errors. A busy host keeps an emulated processor
-/// waiting: that is no failure of its timer, and no lockup before two minutes.
+/// The console shows warnings and errors. A busy host keeps an emulated processor waiting: a wait
+/// is no failure of its timer, and no lockup before two minutes.
 const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=5 panic=-1 no_timer_check \
      watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
 
-/// By one of these in a line of its log, a kernel's complaint is known.
+/// A line of a kernel's log with one of these texts is a complaint.
 const SPLATS: [&str; 14] = [
     "------------[ cut here",
     "] BUG: ",
@@ -62,7 +62,7 @@ const SPLATS: [&str; 14] = [
     "soft lockup",
 ];
 
-/// How machines are run.
+/// The options for running machines.
 #[derive(Clone, Copy)]
 struct Options {
     stress: bool,
@@ -167,7 +167,7 @@ fn programs(root: &Path) -> Result<Archive> {
     Ok(archive)
 }
 
-/// Boots one and returns its verdict.
+/// Boots one machine and returns its verdict.
 fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
     let mut archive = common.clone();
     archive.folder("modules");
@@ -192,8 +192,9 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
     fs::write(&image, archive.end())?;
 
     let mut qemu = Command::new("qemu-system-x86_64")
-        // One thread for both processors: emulated by two, one runs code at times that the other
-        // has patched, as the kernel does when a tracepoint is switched on ("Oops: int3").
+        // One thread emulates both processors. With two threads a processor at times runs code that
+        // the other is patching, as the kernel does when a tracepoint is switched on ("Oops:
+        // int3").
         .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"])
         .args(["-m", "2G", "-nographic"])
         .args(["-no-reboot", "-nic", "none", "-kernel"])

@@ -23,7 +23,7 @@ pub(super) fn man(program: &str) -> String {
     page
 }
 
-/// Text that has no meaning of its own in a page.
+/// The text with all characters escaped that have a meaning in the language of pages.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     if text.starts_with(['.', '\'']) {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_says_what_help_says() {
+    fn the_page_has_the_texts_of_help() {
         let page = man("bpf_node_exporter");
         assert_eq!(page.matches(".TP\n").count(), entries().len());
         assert!(page.contains("\n\\fB\\-\\-[no\\-]collector.loadavg\\fR\nEnable the loadavg"));

@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| Ok(Box::new(Drbd { file: host.proc.file("drbd"), device: String::new() })),
 };
 
-/// The device of pairs that stand before all devices.
+/// The device to which pairs before the first device belong.
 const UNKNOWN: &str = "unknown";
 const KILOBYTES: f64 = 1024.0;
 
@@ -82,7 +82,9 @@ impl Collector for Drbd {
                 for (place, word) in line.split_ascii_whitespace().enumerate() {
                     let Some((key, value)) = pair(word) else { continue };
                     if value.is_empty() && (place == 0 || is_digits(key)) {
-                        // A device begins, or something that has no known pairs.
+                        // A number begins a device. Another first word (`version:`) begins a line
+                        // about no device: pairs after it are exposed as those of an unknown
+                        // device.
                         device.clear();
                         let known = is_digits(key);
                         device.push_str(if known { "drbd" } else { UNKNOWN });
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_belong_to_the_device_before_them() {
+    fn pairs_belong_to_the_last_device_above_them() {
         let (text, result) =
             collect("cs:WFConnection a:b:c x 7 7:\n 12: cs:Connected ro:Secondary ds:/ oos:1.5\n");
         result.unwrap();

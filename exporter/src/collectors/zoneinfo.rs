@@ -1,8 +1,8 @@
 //! Zones of memory, from `/proc/zoneinfo`.
 //!
-//! A paragraph for each zone, begun by `Node 0, zone Normal`; the numbers of a node stand in the
-//! paragraph of its first zone (`mm/vmstat.c`). A line is a name and a number; names that are not
-//! in the table below are skipped. `protection` is a list, a family for each place.
+//! Each zone has a paragraph that begins with `Node 0, zone Normal`; the numbers of a node stand in
+//! the paragraph of its first zone (`mm/vmstat.c`). Each line has a name and a number; names that
+//! are not in the table below are skipped. `protection` is a list with a family for each place.
 
 use crate::{
     exposition::Kind,
@@ -77,7 +77,7 @@ impl Collector for ZoneInfo {
             let (mut node, mut zone) = ("", "");
             rows(text, |line| {
                 if let Some(heading) = line.strip_prefix("Node ") {
-                    // What follows a malformed heading belongs to no known zone.
+                    // Lines below a malformed heading belong to no known zone.
                     (node, zone) = ("", "");
                     (node, zone) = parse_heading(heading)?;
                     return Ok(());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_heading() {
+    fn a_malformed_heading_is_refused() {
         assert_eq!(parse_heading("12, zone  DMA32"), Ok(("12", "DMA32")));
         assert_eq!(malformed(parse_heading("0 zone DMA")), "bad node and zone: \"0 zone DMA\"");
         assert_eq!(malformed(parse_heading("0, DMA")), "bad node and zone: \"0, DMA\"");

@@ -3,7 +3,7 @@
 #![expect(
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "at compile time: what is wrong does not compile"
+    reason = "evaluated at compile time: a wrong name does not compile"
 )]
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ pub enum Kind {
     Histogram,
     /// Quantiles, sum and count.
     Summary,
-    /// Nothing is said.
+    /// No type is given.
     Untyped,
 }
 
@@ -76,7 +76,7 @@ const fn fixed(kind: Kind, name: &'static str, help: &'static str) -> Metric {
 }
 
 impl<const N: usize> Metric<N> {
-    /// A metric whose name is only known at run time.
+    /// A metric with a name that is only known at run time.
     #[must_use]
     pub const fn named(kind: Kind, name: String, help: String, labels: [&'static str; N]) -> Self {
         Self { name: Cow::Owned(name), help: Cow::Owned(help), kind, labels }

@@ -1,4 +1,4 @@
-//! The types that a flag's text can be read as, save patterns.
+//! The types of flags, save patterns.
 
 use super::{Form, Value};
 use std::{path::PathBuf, time::Duration};
@@ -15,8 +15,8 @@ impl Value for bool {
     }
 }
 
-/// As Go's flags are read: what follows a decimal point is cut off. A negative number is 0, which
-/// says of a limit that there is none and of anything else that there is nothing to set.
+/// Reads numbers as Go reads flags: digits after a decimal point are cut off. A negative number
+/// becomes 0, which means no limit for a limit, and no setting for any other flag.
 impl Value for u64 {
     const FORM: Form = Form::Once;
     fn parse(given: &[&str]) -> Result<Self, String> {

@@ -1,4 +1,4 @@
-//! Everything a collector may see of the machine: its files, its mounts, what the kernel tells over
+//! Everything a collector may see of the machine: its files, its mounts, the kernel's answers over
 //! netlink, and the programs in the kernel.
 //!
 //! Imports `exposition` and the ground (`error`, `parse`, `flag`), no collector.
@@ -31,7 +31,7 @@ const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoin
 const ROOT: Flag<PathBuf> = Flag::value("path.rootfs", &["/"], "rootfs mountpoint.");
 const UDEV: Flag<PathBuf> = Flag::value("path.udev.data", &["/run/udev/data"], "udev data path.");
 
-/// The flags that say where the machine is.
+/// The flags with the paths at which the machine is seen.
 pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV];
 
 /// The machine.
@@ -49,12 +49,12 @@ pub struct Host {
     pub stat: Shared<SingleFile>,
     /// `net/netstat` below `--path.procfs`.
     pub netstat: Shared<SingleFile>,
-    /// What is mounted where.
+    /// The mounted file systems.
     pub mounts: Shared<Mounts>,
     /// The interfaces of this process's network namespace and their counters.
     pub links: Shared<LinkDump>,
-    /// Dumps of the tables of IPv4 and IPv6 neighbours, which cost the kernel a walk over those of
-    /// all network namespaces.
+    /// Dumps of the tables of IPv4 and IPv6 neighbours, each of which costs the kernel a walk over
+    /// the neighbours of all network namespaces.
     pub neighbours: [Shared<NeighbourDump>; 2],
     /// Programs in the kernel; off for a machine that is a folder of files.
     pub bpf: Bpf,
@@ -85,15 +85,15 @@ impl Host {
         }
     }
 
-    /// Whether `--path.procfs` is a procfs, so that it is the running kernel's (its own or the
-    /// host's, seen from a container), and not a folder of files.
+    /// Whether `--path.procfs` is a procfs, and so shows the running kernel (this container's view
+    /// or the host's), and not a folder of files.
     #[must_use]
     pub fn is_running(&self) -> bool {
         is(&self.proc, PROC_SUPER_MAGIC)
     }
 
-    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows who reads
-    /// it the reader's own network.
+    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows its
+    /// readers their own network.
     #[must_use]
     pub fn own_netstat(&self) -> Shared<SingleFile> {
         if self.is_running() {
@@ -104,7 +104,7 @@ impl Host {
     }
 
     /// Whether `--path.sysfs` is a sysfs. It may show the interfaces of another network namespace
-    /// than this process's: that of whoever mounted it.
+    /// than this process's: a sysfs shows that of the process that mounted it.
     #[must_use]
     pub fn has_sysfs(&self) -> bool {
         is(&self.sys, SYSFS_MAGIC)
@@ -118,8 +118,8 @@ impl Host {
     }
 }
 
-/// Room for what eBPF counts: as the flags say, else as much as a fifth of the limit on memory
-/// allows, if there is one.
+/// The room in the eBPF maps: as the flags say, else as much as a fifth of the limit on memory
+/// allows, if there is a limit.
 fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
     /// Bytes that an entry takes in the maps, as the kernel accounts for them.
     const ENTRY: u64 = 150;
@@ -139,8 +139,8 @@ fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
     }
 }
 
-/// Twice the entries of the neighbour tables. Only the initial network namespace shows how many
-/// there are; elsewhere the programs find out.
+/// Twice the entries of the neighbour tables. Only the initial network namespace shows their
+/// number; elsewhere the programs find it out.
 fn expected(proc: &Tree) -> u32 {
     let entries = |path| -> Option<u32> {
         let mut file = proc.file(path);

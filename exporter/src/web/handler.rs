@@ -1,4 +1,4 @@
-//! What each path answers.
+//! The answer of each path.
 
 use super::{
     query,
@@ -23,7 +23,7 @@ const NO_SNIFF: (HeaderName, HeaderValue) =
 /// The longest time that a client can ask for: ten scrapes at Prometheus' own interval.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// What is served, and how.
+/// The served metrics and the settings of the server.
 pub struct Site {
     /// Runs the scrapes.
     pub engine: Arc<Engine>,
@@ -39,7 +39,7 @@ pub struct Site {
     pub offset: Duration,
 }
 
-/// Answers a request; its method matters no more than in node_exporter.
+/// Answers a request; as in node_exporter, most answers do not depend on its method.
 pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     if let Some(text) = host_error(request.version(), method, headers) {
@@ -64,7 +64,7 @@ pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
     }
 }
 
-/// What cannot be understood ends the connection.
+/// The answer to a malformed request, after which the connection ends.
 fn bad(text: &'static str) -> Response {
     let close = (header::CONNECTION, HeaderValue::from_static("close"));
     if text.is_empty() {
@@ -83,7 +83,7 @@ fn moved(method: &Method, to: &str) -> Response {
     (StatusCode::MOVED_PERMANENTLY, [location, html], page).into_response()
 }
 
-/// Text within a page.
+/// The text, escaped for a page.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -136,7 +136,7 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Counts the end of a scrape, also where the client has gone.
+/// Counts the end of a scrape when dropped, even if the client has gone.
 struct Ended<'a>(&'a Counts, Status);
 
 impl Drop for Ended<'_> {
@@ -145,17 +145,17 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The time left for collectors, from the header that Prometheus sends. One that is no time is no
-/// header; one of more than [`LONGEST`] is taken for that.
+/// The time left for collectors, from the header that Prometheus sends. A malformed header counts
+/// as absent; a time of more than [`LONGEST`] is read as that.
 fn deadline(header: &str, offset: Duration) -> Option<Duration> {
     let seconds: f64 = header.parse().ok()?;
     let timeout = Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()?;
     let timeout = Some(timeout).filter(|timeout| seconds.is_finite() && !timeout.is_zero())?;
-    // An offset that leaves nothing is not applied, as in other exporters.
+    // As in other exporters, an offset that would leave no time is not applied.
     Some(timeout.checked_sub(offset).filter(|left| !left.is_zero()).unwrap_or(timeout))
 }
 
-/// Which collectors the query selects, or node_exporter's text of why it is refused.
+/// The collectors that the query selects, or node_exporter's text that refuses the query.
 fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
     let collect = query::values(query, "collect[]");
     let exclude = query::values(query, "exclude[]");
@@ -167,7 +167,7 @@ fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
             let kept: Vec<usize> = (0..all.len())
                 .filter(|&i| all.get(i).is_some_and(|n| !exclude.iter().any(|e| e == n)))
                 .collect();
-            // Nothing left is no filter, as in node_exporter.
+            // As in node_exporter, a query that excludes every collector selects all of them.
             Ok(Some(kept).filter(|kept| !kept.is_empty()))
         }
         (false, true) => {
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_that_is_no_time_is_no_header() {
+    fn a_malformed_header_counts_as_absent() {
         let offset = Duration::from_millis(500);
         let left = |header: &str| deadline(header, offset);
         assert_eq!(left("10"), Some(Duration::from_millis(9_500)));

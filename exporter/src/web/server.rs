@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How long running scrapes may take once the exporter is to stop.
+/// The longest time for running scrapes to end after the exporter was asked to stop.
 const LAST: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a connection could not be accepted.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(1)];
@@ -46,7 +46,7 @@ async fn listen(
         Err(error) => return tracing::error!(%error, "cannot listen"),
     };
     let mut trouble = Trouble::default();
-    let stops = stop.clone(); // for the connections: each has to see the change
+    let stops = stop.clone(); // the connections' own receiver: each must see the change
     loop {
         let accepted = async {
             match listener.accept().await {
@@ -66,7 +66,7 @@ async fn listen(
     }
 }
 
-/// What keeps a listener from accepting.
+/// The errors that keep a listener from accepting.
 #[derive(Debug, Default)]
 struct Trouble {
     pause: Option<Duration>,
@@ -74,11 +74,11 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// Waits until it is worth another try. For want of descriptors a connection that can be done
-    /// without is closed.
+    /// Waits before another try. Where descriptors are short, the connection that gives way first
+    /// is closed.
     async fn wait(&mut self, error: &io::Error, places: &Places) {
         if error.kind() == io::ErrorKind::ConnectionAborted {
-            return; // by a client that has changed its mind
+            return; // the client has closed it already
         }
         if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
             places.shrink();

@@ -1,34 +1,34 @@
-//! What a request is for: its host and its path, read as Go's `net/http` reads them.
+//! The target of a request: its host and its path, read as Go's `net/http` reads them.
 
 use super::query;
 use axum::http::{HeaderMap, Method, Version, header};
 use std::fmt::Write as _;
 
-/// What a path asks for.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// The metrics.
     Metrics,
     /// The page at `/`.
     Landing,
-    /// The same under another path, escaped.
+    /// A redirection to another path, escaped.
     Moved(String),
-    /// `OPTIONS *`: whether the server is there.
+    /// `OPTIONS *`, which asks for the server itself.
     Server,
-    /// Nothing: the path, or `*`, cannot be asked for.
+    /// A path that is malformed, or `*` with another method.
     Bad(&'static str),
     /// A path that is not served.
     Unknown,
 }
 
-/// Finds out what `path`, as it stands in the request, asks for where the metrics are at
-/// `telemetry`. A telemetry path that ends with a slash serves all paths below it.
+/// The target of `path`, as it stands in the request, where the metrics are at `telemetry`. A
+/// telemetry path that ends with a slash serves all paths below it.
 pub(super) fn target(method: &Method, path: &str, telemetry: &str) -> Target {
     if path == "*" {
         return if method == Method::OPTIONS { Target::Server } else { Target::Bad("") };
     }
     let asked = match query::unescape(path) {
-        // A path without a slash is read as the host that CONNECT asks for.
+        // The URI of CONNECT is a host, which is read as a path without a slash.
         Some(path) if !path.is_empty() || method == Method::CONNECT => path,
         _ => return Target::Bad("400 Bad Request"),
     };
@@ -72,7 +72,7 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
     clean
 }
 
-/// The path as it is written in a `Location`.
+/// The path, escaped for a `Location`.
 fn escape(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for &byte in path {
@@ -85,7 +85,7 @@ fn escape(path: &[u8]) -> String {
     text
 }
 
-/// A query as it is written in a `Location`.
+/// A query, escaped for a `Location`.
 pub(super) fn escape_non_ascii(query: &str) -> String {
     let mut text = String::with_capacity(query.len());
     for byte in query.bytes() {
@@ -98,7 +98,7 @@ pub(super) fn escape_non_ascii(query: &str) -> String {
     text
 }
 
-/// What Go says to a request whose `Host` is missing, given twice or malformed.
+/// Go's answer to a request whose `Host` is missing, given twice or malformed.
 pub(super) fn host_error(
     version: Version,
     method: &Method,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_cleaned_as_gos() {
+    fn paths_are_cleaned_as_in_go() {
         for (path, want) in [
             ("/metrics", Target::Metrics),
             ("/", Target::Landing),

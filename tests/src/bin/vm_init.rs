@@ -1,7 +1,7 @@
-//! The first and only process of a virtual machine that `cargo xtask vm` boots: holds the exporter
-//! against the kernel it runs on, says in one line how that went, and switches the machine off.
+//! The first and only process of a virtual machine that `cargo xtask vm` boots: tests the exporter
+//! on the machine's kernel, prints the verdict in one line, and switches the machine off.
 #![expect(clippy::disallowed_methods, reason = "runs programs, reads the running kernel's files")]
-#![expect(clippy::print_stdout, reason = "the console is all there is")]
+#![expect(clippy::print_stdout, reason = "the console is the only output")]
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use nix::{
     sys::reboot::{RebootMode, reboot},
 };
 
-/// The first version whose kernel has all that the programs use.
+/// The first version of the kernel that has everything which the programs need.
 const PROGRAMS_SINCE: (u32, u32) = (5, 13);
 
 /// The first version in which a descriptor alone is enough to read a map.
@@ -33,7 +33,7 @@ fn main() {
     let stress = fs::read_to_string("/proc/cmdline")
         .is_ok_and(|line| line.split_whitespace().any(|word| word == "stress"));
     let checked = if stress {
-        // First of all: the kernel's hash tables have not grown yet.
+        // The stress test runs first, while the kernel's hash tables have not grown yet.
         test("/stress", "stress test", has_programs(&release), &mut done)
     } else {
         check(&release, &mut done)
@@ -99,7 +99,7 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     server.expect("neighbour", best)?;
     server.expect_capabilities(programs && version < DESCRIPTORS_SINCE)?;
     if !programs && !server.log.contains("eBPF does not count neighbours, another source serves:") {
-        return Err(format!("the log does not say why: {}", server.log));
+        return Err(format!("the log does not give the reason: {}", server.log));
     }
     ip("neigh del 10.1.0.5 dev va")?;
     server.entries = 4;
@@ -117,7 +117,7 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     test("/live", "live tests", programs, done)
 }
 
-/// Runs the tests in `path`; they must test something where the kernel takes the programs.
+/// Runs the tests in `path`; where the kernel takes the programs, they must not skip.
 fn test(path: &str, name: &str, programs: bool, done: &mut Vec<String>) -> Checked {
     let mut test = Command::new(path);
     test.args(["--test-threads=1", "--nocapture"]);
@@ -143,9 +143,9 @@ fn ip(words: &str) -> Checked {
 struct Server {
     child: Child,
     address: String,
-    /// The lines of its log before it served.
+    /// The lines of its log up to the start of serving.
     log: String,
-    /// How many neighbours `va` has.
+    /// The number of neighbours of `va`.
     entries: u32,
 }
 
@@ -188,7 +188,7 @@ impl Server {
         Ok(text)
     }
 
-    /// The collector must be served by that source, and have counted right.
+    /// Checks that the collector is served by that source, and that its counts are right.
     fn expect(&self, collector: &str, source: &str) -> Checked {
         let text = self.scrape()?;
         let entries = self.entries;
@@ -206,7 +206,8 @@ impl Server {
         Ok(())
     }
 
-    /// It must have given up its capabilities, all but one where reading takes it.
+    /// Checks that the exporter has given up its capabilities: all, or all but `CAP_BPF` where
+    /// `one` says so.
     fn expect_capabilities(&self, one: bool) -> Checked {
         const BPF: u64 = 1 << 39;
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))

@@ -1,4 +1,5 @@
-//! A copy of the machine `baseline` whose files can be spoiled, and what collectors expose of it.
+//! A copy of the machine `baseline` whose files can be spoiled, and the collectors' exposition of
+//! it.
 
 use exporter::{
     collector::Spec,
@@ -16,7 +17,7 @@ use std::{
     path::Path,
 };
 
-/// Families whose values are the running machine's.
+/// Families whose values come from the running machine.
 const LIVE: [&str; 4] =
     ["node_filesystem_", "node_time_", "node_textfile_mtime_seconds", "node_timex_"];
 
@@ -27,7 +28,7 @@ pub struct Machine {
     folders: Vec<String>,
 }
 
-/// What a collector exposes.
+/// The exposition of a collector.
 #[derive(Clone)]
 pub struct Output {
     pub series: BTreeMap<String, String>,
@@ -66,7 +67,7 @@ impl Machine {
         }
     }
 
-    /// The text of a file; `None` where it is none.
+    /// The text of a file; `None` where the file is not UTF-8.
     pub fn read(&self, file: &str) -> Option<String> {
         String::from_utf8(fs::read(self.root.path().join(file)).unwrap()).ok()
     }
@@ -79,7 +80,7 @@ impl Machine {
         fs::remove_file(self.root.path().join(file)).unwrap();
     }
 
-    /// The files that collectors open, each with those that open it.
+    /// The files that collectors open, each with the collectors that open it.
     pub fn readers(&self) -> Vec<(String, Vec<&'static Spec>)> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
         let mut watched = BTreeMap::new();

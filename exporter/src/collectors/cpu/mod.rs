@@ -162,7 +162,7 @@ impl Cpu {
                     out.put(&FREQUENCY, labels, mhz * 1e6);
                 }
             }
-            // Of the first processor that has them.
+            // Flags and bugs are exposed for the first processor that has them.
             let mut all = infos.iter().map(|info| info.flags);
             words(out, &FLAG_INFO, flags.as_ref(), all.find(|flags| !flags.is_empty()));
             let mut all = infos.iter().map(|info| info.bugs);
@@ -203,8 +203,9 @@ impl Cpu {
         read
     }
 
-    /// Each processor of a core or package tells how often that was throttled; the series come
-    /// from the first that does. No processor has `online` where the first has none.
+    /// Every processor of a core or package has the throttling counters of that core or package;
+    /// the series come from the first processor with the file. Where the first processor has no
+    /// `online`, no processor has one.
     fn folders(&mut self, out: &mut Sink) -> Result {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
@@ -257,8 +258,8 @@ impl Collector for Cpu {
     }
 }
 
-/// The number of a core or package; `None` where it is negative, as where the firmware does not
-/// tell it.
+/// The number of a core or package; `None` where it is negative, for example -1 where the firmware
+/// gives none.
 fn id(text: &str) -> Result<Option<u64>, Malformed> {
     decimal("number", text).map(|_| text.parse().ok())
 }
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn frequencies_are_for_those_that_want_cpufreq() {
+    fn frequencies_are_exposed_only_with_cpufreq() {
         let info = "processor\t: 0\nvendor_id\t: X\ncpu MHz\t\t: 2400.5\n\n";
         let machine = Machine::new().with("proc/stat", "").with("proc/cpuinfo", info);
         let has_frequency = |args: &[&str]| {

@@ -1,4 +1,4 @@
-//! Processes and threads by state, and how many there may be.
+//! Processes and threads by state, and the limits of their numbers.
 //!
 //! A program in the kernel counts the tasks of this process's pid namespace ([`ebpf`]), whatever
 //! `/proc` hides; else the files of `/proc/<pid>` are read ([`procfs`]). A process that `/proc`
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_not_counted() {
+    fn a_vanished_process_is_not_counted() {
         let machine = Machine::new()
             .with("proc/sys/kernel/threads-max", "100\n")
             .with("proc/sys/kernel/pid_max", "200\n")

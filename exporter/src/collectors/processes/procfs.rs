@@ -1,7 +1,7 @@
 //! Processes and threads in the files of `/proc/<pid>`.
 //!
-//! The state is the word after the name, which is in parentheses and may contain any byte: its
-//! end is the last `)` (`do_task_stat()` in `fs/proc/array.c`). A process or thread that exits
+//! The state is the word after the name. The name is in parentheses and may contain any byte: it
+//! ends at the last `)` (`do_task_stat()` in `fs/proc/array.c`). A process or thread that exits
 //! during the scrape is not counted. A process with one thread costs three calls, since the thread
 //! has the state of the process; more threads are read one by one.
 
@@ -13,8 +13,8 @@ use crate::{
 
 pub(super) struct Procfs {
     folder: Folder,
-    /// Whether it is a procfs. In a copied tree, which may lack threads, they are always looked
-    /// for.
+    /// Whether the folder is a procfs. In a copied tree, the thread folders may be absent, and are
+    /// always looked for.
     is_running: bool,
     names: Names,
 }
@@ -61,7 +61,7 @@ impl super::Source for Procfs {
     }
 }
 
-/// The content of one file that is used.
+/// The used part of one file `stat`.
 #[derive(Debug, PartialEq)]
 struct Stat {
     state: u8,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_process() {
+    fn a_line_that_describes_no_process_is_refused() {
         assert_eq!(malformed(parse(b"7 (a S")), "bad stat: \"7 (a S\"");
         assert_eq!(malformed(parse(b"7 (a)")), "bad state: \"\"");
         assert_eq!(malformed(parse(b"7 (a) SS 1")), "bad stat: \"7 (a) SS 1\"");

@@ -2,8 +2,8 @@
 //! variables, for enumerators, and for the numbers of type definitions and functions.
 //!
 //! The format is that of Documentation/bpf/btf.rst. The kernel of a distribution describes some
-//! 150,000 types in 6 MiB, of which a dozen are wanted here: so the file is read in pieces, and of
-//! the types only the places of every 64th are kept. aya reads it whole, into ten times the memory.
+//! 150,000 types in 6 MiB, of which a dozen are wanted here. So the file is read in pieces, and
+//! only the place of every 64th type is kept. aya reads the whole file, into ten times the memory.
 
 use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
@@ -31,7 +31,7 @@ struct Header {
 struct Type {
     name: u32,
     info: u32,
-    /// The type it refers to, or its size.
+    /// The number of the type that this one refers to, or the size of this one in bytes.
     target: u32,
 }
 
@@ -86,10 +86,10 @@ pub(super) const PER_CPU: &str = ".data..percpu";
 /// How deep anonymous structures may nest before the data is taken to be broken.
 const DEPTH: u32 = 16;
 
-/// The place of one in so many types is kept.
+/// The place of one type in this many is kept.
 const STRIDE: u32 = 64;
 
-/// The kernel gives no more at a time of a file in /sys.
+/// One read of a file in /sys gives at most this many bytes.
 const PAGE: usize = 4096;
 
 const CUT: Error = Error::BadBtf("cut short");
@@ -119,18 +119,18 @@ impl Type {
     }
 }
 
-/// A part of a file, a piece of which is at hand.
+/// A part of a file, and the piece of it that was read last.
 struct Pieces {
     file: File,
     /// The part's end in the file.
     end: u64,
-    /// Where in the file the piece begins.
+    /// The piece's start in the file.
     start: u64,
     piece: Vec<u8>,
 }
 
 impl Pieces {
-    /// The `length` bytes at `place` in the file, and what is at hand behind them.
+    /// The `length` bytes at `place` in the file, and the bytes behind them in the piece.
     fn get(&mut self, place: u64, length: usize) -> Result<&[u8], Error> {
         let have = |pieces: &Self| {
             let from = usize::try_from(place.checked_sub(pieces.start)?).ok()?;
@@ -173,9 +173,9 @@ impl Pieces {
 /// Types of the kernel.
 pub(super) struct Btf<'a> {
     types: Pieces,
-    /// The wanted names, by their places among the strings.
+    /// The wanted names, by their offsets among the strings.
     names: HashMap<u32, &'a str>,
-    /// Where in the file every [`STRIDE`]th type begins; the first has number 1.
+    /// The place in the file of every [`STRIDE`]th type; the first type has number 1.
     places: Vec<u64>,
     /// Where the types with wanted names begin, by kind: structures, enumerations, sections.
     found: HashMap<(u32, &'a str), u64>,
@@ -184,8 +184,8 @@ pub(super) struct Btf<'a> {
 }
 
 impl<'a> Btf<'a> {
-    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names;
-    /// says what is wrong with it otherwise.
+    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names; an
+    /// error names the file's fault.
     pub(super) fn read(path: &Path, wanted: &[&'a str]) -> Result<Self, Error> {
         #[expect(clippy::disallowed_methods, reason = "the path is given")]
         let file = File::open(path).map_err(Error::NoBtf)?;
@@ -200,7 +200,7 @@ impl<'a> Btf<'a> {
         let names = names(&mut pieces, strings, wanted)?;
         let first = start(header.type_offset);
         let end = first + u64::from(header.type_length);
-        // What is at hand may be of the strings behind the types, and more than there are types.
+        // The piece is dropped: it may hold strings, which lie behind the end of the types.
         let types = Pieces { end, start: 0, piece: Vec::new(), ..pieces };
         let (places, found, numbers) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut btf = Self { types, names, places, found, numbers };
@@ -266,7 +266,8 @@ impl<'a> Btf<'a> {
         (0..u64::from(head.info & 0xffff)).map(|n| self.types.at(at(n)).ok()).collect()
     }
 
-    /// Bytes from the start of `structure` to a member, or to a member of that member …
+    /// The offset in bytes of a member of `structure`, to which `path` leads through nested
+    /// members.
     pub(super) fn offset(&mut self, structure: &str, path: &[&str]) -> Option<u32> {
         let Bits { offset, .. } = self.bits(structure, path)?;
         offset.is_multiple_of(8).then_some(offset / 8)
@@ -310,7 +311,7 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Where a type begins, behind its names and qualifiers.
+    /// The place of a type, once its type definitions and qualifiers are followed.
     fn resolve(&mut self, mut number: u32) -> Option<u64> {
         for _ in 0..DEPTH {
             let (stride, rest) = (number.checked_sub(1)? / STRIDE, (number - 1) % STRIDE);
@@ -329,16 +330,17 @@ impl<'a> Btf<'a> {
     }
 }
 
-/// Where among the strings the wanted ones are.
+/// The offsets of the wanted names among the strings.
 fn names<'a>(
     pieces: &mut Pieces,
     start: u64,
     wanted: &[&'a str],
 ) -> Result<HashMap<u32, &'a str>, Error> {
-    /// No name is as long as that: a C identifier has at most some hundred characters.
+    /// No name is this long: a C identifier has at most some hundred characters.
     const LONGEST: usize = 1024;
     let mut found = HashMap::new();
-    // To compare each of 100,000 strings with all that are wanted would take the longest here.
+    // The lengths are compared first: comparing each of 100,000 strings with every wanted name
+    // would take most of the time of [`Btf::read`].
     let mut lengths = [0_u64; 256];
     for name in wanted {
         let [first, ..] = name.as_bytes() else { continue };
@@ -473,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_kernel_has_what_linux_always_had() {
+    fn the_running_kernel_has_the_members_that_linux_always_had() {
         let path = Path::new("/sys/kernel/btf/vmlinux");
         if path.exists() {
             let wanted = ["list_head", "next", "prev", "u32", "schedule", "cpu_usage_stat"];

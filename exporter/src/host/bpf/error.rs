@@ -1,8 +1,8 @@
-//! Why programs in the kernel cannot be had, or cannot be trusted.
+//! Why programs in the kernel cannot be loaded, or their counts not trusted.
 
 use std::{io, path::PathBuf, sync::Arc};
 
-/// Why programs in the kernel cannot be had, or cannot be trusted.
+/// The reason why programs in the kernel cannot be loaded, or their counts not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line forbids it.
@@ -14,9 +14,9 @@ pub enum Error {
     /// The process cannot tell its network namespace.
     #[error("{}: {source}", path.display())]
     NoNamespace {
-        /// The file that stands for it.
+        /// The file that stands for the namespace.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel does not describe its types.
@@ -25,7 +25,7 @@ pub enum Error {
     /// The kernel's description of its types is broken.
     #[error("the kernel's type information: {0}")]
     BadBtf(&'static str),
-    /// The kernel lacks what the programs read.
+    /// The kernel lacks a structure or a member that the programs read.
     #[error("the kernel has no {structure}.{member}")]
     NoMember {
         /// The structure.
@@ -86,13 +86,13 @@ pub enum Error {
     /// A file that the counts are compared with cannot be read.
     #[error(transparent)]
     File(Box<crate::error::Error>),
-    /// The file with the programs is not as it should be.
+    /// The file with the programs is malformed, or lacks a part.
     #[error("the programs' object file: {0}")]
     Object(String),
     /// The kernel refuses the types of the programs.
     #[error("the programs' types: {source}{}", advice(.source))]
     Types {
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel refuses a map.
@@ -100,7 +100,7 @@ pub enum Error {
     Create {
         /// The map.
         map: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel refuses a program.
@@ -108,7 +108,7 @@ pub enum Error {
     Load {
         /// The program.
         program: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel does not know a helper that a program calls.
@@ -118,7 +118,7 @@ pub enum Error {
         program: &'static str,
         /// The first version that has the helper.
         since: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// A program does not run when it is asked to.
@@ -126,7 +126,7 @@ pub enum Error {
     Program {
         /// The program.
         program: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// A map cannot be read or written.
@@ -134,45 +134,45 @@ pub enum Error {
     Map {
         /// The map.
         map: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The process that loads has said no.
+    /// The process that loads programs has refused.
     #[error("{0}")]
     Refused(String),
-    /// The process that loads has ended, or does not answer.
+    /// The process that loads programs has ended, or does not answer.
     #[error("the process bpf_keeper, which loads programs, is gone")]
     NoKeeper,
     /// The interfaces could not be counted.
     #[error(transparent)]
     Netlink(#[from] crate::host::netlink::Error),
-    /// Events were lost in each attempt to make good for those that were lost before.
+    /// Events were lost in each attempt to make good earlier losses.
     #[error("neighbours change too fast to take stock")]
     Unsettled,
     /// The map has no room for the entries of the tables.
     #[error("{entries} entries, room for {room}: see --bpf.neighbour-map-entries")]
     Full {
-        /// Entries there are.
+        /// Number of entries in the tables.
         entries: u64,
-        /// Entries there is room for.
+        /// Number of entries that the map has room for.
         room: u32,
     },
     /// The map has no room for the interfaces that have neighbours.
     #[error("more than {room} interfaces, each family one: see --bpf.interface-map-entries")]
     Crowded {
-        /// Interfaces there is room for.
+        /// Number of interfaces that the map has room for.
         room: usize,
     },
     /// The counts contradict themselves.
     #[error("a count of neighbours is below zero")]
     BelowZero,
-    /// What an earlier attempt has found.
+    /// The error of an earlier attempt.
     #[error(transparent)]
     Before(Arc<Self>),
 }
 
 impl Error {
-    /// Whether the counts cannot be trusted for the time being, and nothing else is wrong.
+    /// Whether the error says only that the counts cannot be trusted for the time being.
     pub(super) fn is_doubt(&self) -> bool {
         match self {
             Self::Unsettled | Self::Full { .. } | Self::Crowded { .. } | Self::BelowZero => true,
@@ -181,7 +181,7 @@ impl Error {
         }
     }
 
-    /// The error, found out now or before.
+    /// The error itself, without [`Error::Before`] around it.
     pub(super) fn root(&self) -> &Self {
         match self {
             Self::Before(error) => error.root(),
@@ -196,10 +196,10 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-/// What to do about a refusal.
+/// The remedy for a refusal, as the rest of a sentence.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        // The capabilities are there, or nothing would have been tried.
+        // The process has the capabilities, or it would not have tried.
         Some(libc::EPERM) => {
             "; capabilities of a user namespace do not count, and bpf(2) must be allowed by the \
              container's seccomp profile and by the kernel's lockdown mode"

@@ -1,6 +1,8 @@
-//! What the programs in the kernel cost, and whether they do what they should.
+//! Metrics of the programs in the kernel: their cost, their room, and whether their counts are
+//! right.
 //!
-//! Of programs that a collector asked for in vain there is only that they are not attached.
+//! Programs that a collector asked for in vain are exposed as not attached, and have no other
+//! metric.
 
 use super::{
     Bpf, CpuTimes, Error, Health, Interrupts, Neighbours, Runs, Shared, Subject, Tasks, tasks,
@@ -30,7 +32,7 @@ static ROOM: Metric<1> =
     gauge("node_bpf_map_max_entries", "Elements that an eBPF map has room for.").by(["map"]);
 static RESYNCS: Metric<2> = counter(
     "node_bpf_resyncs_total",
-    "How often what eBPF counts was brought up to date with the kernel's own tables.",
+    "How often the counts of eBPF were brought up to date with the kernel's own tables.",
 )
 .by(["reason", "subject"]);
 static AUDIT: Metric<1> = gauge(

@@ -1,4 +1,4 @@
-//! A process that keeps the capabilities which it takes to load programs.
+//! A process that keeps the capabilities for loading programs.
 //!
 //! The exporter drops all it has before it serves. So that there can be more room later for what
 //! the programs count, a second process is forked at the start, before there are threads: it has
@@ -8,17 +8,17 @@
 //!
 //! One question and one answer at a time, each a message:
 //!
-//! | state | event | what is done | next state |
+//! | state | event | action | next state |
 //! |---|---|---|---|
 //! | idle | programs are wanted, or more room | the question is sent | asked |
 //! | idle | … and nobody is there | the keeper is given up | gone |
 //! | asked | no answer yet | the old programs go on counting | asked |
 //! | asked | descriptors | they are a new set of programs | idle |
-//! | asked | the reason of a refusal | it is told | idle |
+//! | asked | the reason of a refusal | the reason is told | idle |
 //! | asked | another message, or the end | the keeper is given up | gone |
-//! | gone | any | there is no more room | gone |
+//! | gone | any | the room stays as it is | gone |
 //!
-//! What is counted does not depend on the keeper: the exporter alone holds the programs.
+//! The counts do not depend on the keeper: the exporter alone holds the programs.
 #![expect(unsafe_code, reason = "the process is forked")]
 
 use std::{
@@ -46,13 +46,13 @@ use super::{
     sys,
 };
 
-/// Descriptors that go with a message at most: the kernel's `SCM_MAX_FD` is 253.
+/// The most descriptors that go with a message: the kernel's `SCM_MAX_FD` is 253.
 const MOST: usize = 64;
 
-/// Bytes of a message at most; a longer reason is cut.
+/// The most bytes of a message; a longer reason is cut.
 const LONGEST: usize = 1024;
 
-/// What the first byte of an answer says.
+/// The first byte of an answer.
 const LOADED: u8 = 1;
 const REFUSED: u8 = 0;
 
@@ -71,7 +71,7 @@ enum State {
     Gone,
 }
 
-/// The process, and the way to it.
+/// The process, and the socket to it.
 #[derive(Debug)]
 struct Process {
     socket: OwnedFd,
@@ -82,7 +82,7 @@ struct Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(pid) = self.pid {
-            // It may be loading; the end of the socket it would see later.
+            // The process may be loading, and would see the end of the socket only afterwards.
             let _ = kill_process(pid, Signal::KILL);
             let _ = waitpid(Some(pid), WaitOptions::empty());
         }
@@ -90,11 +90,12 @@ impl Drop for Process {
 }
 
 impl Keeper {
-    /// Forks the process. To be called while this one has a single thread: the other has no more
-    /// than the one that forks, and would wait for ever for what another thread holds.
+    /// Forks the process. To be called while the exporter has a single thread: the forked process
+    /// has only a copy of the thread that forks, and would wait for ever for a lock that another
+    /// thread held.
     ///
-    /// `confine` takes all capabilities but these from the process, which is not started where
-    /// that fails; `load` is called in it for each question.
+    /// `confine` takes all capabilities but the given ones from the process, which ends at once
+    /// where that fails; the process calls `load` for each question.
     pub(super) fn fork(
         confine: fn(CapabilitySet) -> rustix::io::Result<()>,
         load: impl FnMut(Question) -> Result<Set, Error>,
@@ -102,19 +103,19 @@ impl Keeper {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let parent = getpid();
-        // SAFETY: there is one thread, so nothing that the child needs is held by another.
+        // SAFETY: there is one thread, so no other thread can hold a lock that the child needs.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(near);
-                // A panic must not get into what the caller does next.
+                // A panic must not unwind into the code of the caller, which is the parent's.
                 let run = std::panic::AssertUnwindSafe(|| {
                     if isolate(parent, far.as_fd(), confine).is_ok() {
                         serve(far.as_fd(), load);
                     }
                 });
                 let ended = std::panic::catch_unwind(run);
-                // SAFETY: ends the process; what its parent is to do at its own end is not done.
+                // SAFETY: ends the process without the exit handlers, which are the parent's.
                 unsafe { libc::_exit(ended.is_err().into()) }
             }
             pid => {
@@ -125,7 +126,7 @@ impl Keeper {
         }
     }
 
-    /// Whether the process is there.
+    /// Whether the process runs.
     pub(super) fn is_there(&self) -> bool {
         match &self.state {
             State::Idle(process) | State::Asked(process, _) => {
@@ -153,7 +154,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The answer, once it is there; waits so long for it.
+    /// The answer, if it comes within `patience`; `None` where it does not, or no question is open.
     pub(super) fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
         let (process, plan) = match std::mem::replace(&mut self.state, State::Gone) {
             State::Asked(process, plan) => (process, plan),
@@ -187,7 +188,7 @@ impl Keeper {
     }
 }
 
-/// Makes the process that was forked one of its own.
+/// Separates the forked process from its parent: its name, signals, descriptors and capabilities.
 fn isolate(
     parent: Pid,
     socket: BorrowedFd<'_>,
@@ -199,7 +200,8 @@ fn isolate(
         return Err(io::Error::other("the parent has ended"));
     }
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-        // It ends when the exporter has, which may answer some scrapes more after such a signal.
+        // The process ends with the exporter, which may answer some more scrapes after such a
+        // signal.
         // SAFETY: installs no function.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
@@ -275,7 +277,7 @@ fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Vec<Ow
     Ok((message.bytes, descriptors))
 }
 
-/// Whether there is something to read, or an end, within that time.
+/// Whether a message or the end of the socket comes within `patience`.
 fn is_ready(socket: BorrowedFd<'_>, patience: Duration) -> bool {
     let patience = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
     let mut wanted = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
@@ -364,7 +366,7 @@ mod tests {
         });
         keeper.ask(room(1)).unwrap();
         keeper.ask(room(2)).unwrap();
-        assert!(keeper.answer(Duration::ZERO).is_none(), "not yet");
+        assert!(keeper.answer(Duration::ZERO).is_none(), "no answer yet");
         tell.send(()).unwrap();
         assert_eq!(keeper.answer(PATIENT).unwrap().unwrap_err().to_string(), "1");
         assert!(keeper.answer(Duration::ZERO).is_none(), "the second question was not sent");
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_cannot_be_asked() {
+    fn a_process_that_has_ended_cannot_be_asked() {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .unwrap();

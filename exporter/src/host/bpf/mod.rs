@@ -1,9 +1,9 @@
-//! The programs in the kernel: loading them, and reading what they count.
+//! The programs in the kernel: loading them, and reading their counts.
 //!
-//! Whether they can run is found out by trying. A refusal is an [`Error`] that says in one
-//! sentence what is missing and what to grant, never the end of the exporter: another source
-//! serves then. Needed are Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the
-//! capabilities `CAP_BPF` and `CAP_PERFMON`; nothing of tracefs, perf, kprobes or trampolines.
+//! Whether programs can run is found out by trying. A refusal is an [`Error`] whose one sentence
+//! names the missing thing and the remedy, and never the end of the exporter: another source serves
+//! then. Programs need Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the capabilities
+//! `CAP_BPF` and `CAP_PERFMON`; they need no tracefs, perf, kprobes or trampolines.
 
 mod btf;
 pub mod cpu;
@@ -68,15 +68,16 @@ pub const INTERFACE_MAP_ENTRIES: Flag<u64> = Flag::value(
 pub static FLAGS: &[&dyn AnyFlag] =
     &[&ENABLED, &REQUIRED, &NEIGHBOUR_MAP_ENTRIES, &INTERFACE_MAP_ENTRIES];
 
-/// Room for what is counted.
+/// The room in the maps.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Entries of the neighbour tables there may soon be. There is room for so many at first, as
-    /// far as `entries` allows, and for some thousand at least.
+    /// The number of entries that the neighbour tables may soon have. The first maps have room for
+    /// this many, as far as `entries` allows, and for some thousand at least.
     pub expected: u32,
-    /// Entries of the neighbour tables there is room for at most.
+    /// The most entries of the neighbour tables that maps may have room for.
     pub entries: u32,
-    /// Interfaces there is room for at most, those with neighbours of both families twice.
+    /// The most interfaces that maps may have room for; one with neighbours of both families counts
+    /// twice.
     pub interfaces: u32,
 }
 
@@ -86,7 +87,8 @@ impl Default for Sizes {
     }
 }
 
-/// The programs, for all that want them: each subject is loaded by the first that asks.
+/// The programs, shared by all collectors that read them: a subject's programs are loaded for the
+/// first collector that asks.
 #[derive(Clone, Debug)]
 pub struct Bpf(Arc<Shared>);
 
@@ -126,7 +128,7 @@ impl Bpf {
         Self::with(Some(Places { proc: proc.clone(), sys: sys.clone(), btf, netns }), sizes)
     }
 
-    /// No programs: who asks is told [`Error::Off`].
+    /// No programs: a question for them is answered with [`Error::Off`].
     #[must_use]
     pub fn off() -> Self {
         Self::with(None, Sizes::default())
@@ -145,8 +147,9 @@ impl Bpf {
         }))
     }
 
-    /// Forks a process that loads the programs, and can do so again once this one has given up its
-    /// capabilities. `confine` takes all capabilities from the calling thread but those given.
+    /// Forks a process that loads the programs, and can do so again once the exporter has given up
+    /// its capabilities. `confine` takes all capabilities but the given ones from the calling
+    /// thread.
     ///
     /// To be called while there is a single thread. Where programs are not wanted or not permitted
     /// nothing is done.
@@ -191,7 +194,7 @@ impl Bpf {
         Ok((places, own))
     }
 
-    /// What was loaded: nothing, unless someone has asked for it.
+    /// The programs, if a collector has asked for them and they were loaded.
     #[must_use]
     pub fn loaded(&self) -> Option<&Mutex<Neighbours>> {
         self.0.neighbours.get()?.as_ref().ok()
@@ -213,7 +216,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// Why they cannot be had; found out once.
+    /// The reason why they cannot be loaded; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
         let start = || {
             let (Places { btf, netns: path, .. }, loader) = self.wanted()?;
@@ -383,16 +386,17 @@ impl Places {
     }
 }
 
-/// What loading takes, since Linux 5.8.
+/// The capabilities for loading programs, since Linux 5.8.
 const BOTH: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
-/// What of that the process has: both, or the one that stood for them before.
+/// The capabilities for loading that the process keeps: both, or `CAP_SYS_ADMIN`, which stood for
+/// them before Linux 5.8.
 fn loading() -> CapabilitySet {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     if has.contains(BOTH) { BOTH } else { CapabilitySet::SYS_ADMIN }
 }
 
-/// Whether the process has what loading takes.
+/// Whether the process has the capabilities for loading programs.
 fn permitted() -> Result<(), Error> {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     if has.contains(CapabilitySet::SYS_ADMIN) || has.contains(BOTH) {
@@ -406,16 +410,16 @@ fn permitted() -> Result<(), Error> {
     }
 }
 
-/// What the programs cost, and whether they do what they should.
+/// Receives figures on the programs: their cost, and whether their counts are right.
 pub trait Health {
     /// A program that is loaded.
     fn program(&mut self, name: &'static str, attached: bool, runs: Runs);
     /// A map: its elements, and how many it has room for.
     fn map(&mut self, name: &'static str, elements: u64, room: u64);
-    /// How often a subject was brought up to date.
+    /// How often a subject's counts were brought up to date.
     fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64);
-    /// By how much a subject differs from what it should be.
+    /// The difference between the kernel's own count of a subject and that of the programs.
     fn audit(&mut self, subject: &'static str, difference: i64);
-    /// Whether the process is there that can load more.
+    /// Whether the process that loads programs with more room runs.
     fn keeper(&mut self, is_there: bool);
 }

@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Error, Runs, mapped::Mapped, sys};
 
-/// How a program comes to run.
+/// The cause of a program's runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Hook {
     /// At a tracepoint of that name, with typed arguments.
@@ -41,7 +41,7 @@ impl Hook {
     }
 }
 
-/// An object file, and what of it is used.
+/// An object file, and the parts of it that are used.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) object: &'static [u8],
@@ -53,7 +53,7 @@ pub(super) struct Plan {
     pub(super) since: &'static str,
 }
 
-/// What is particular to this kernel, and to this load.
+/// The values that depend on the running kernel and on the load.
 pub(super) struct Fit<'a> {
     /// Read-only globals, by name.
     pub(super) globals: &'a [(&'static str, &'a [u8])],
@@ -70,14 +70,15 @@ pub(super) struct Fit<'a> {
 #[derive(Debug)]
 pub(super) struct Set {
     plan: &'static Plan,
-    /// Those of the plan's maps, then of its programs, then of what holds these at tracepoints.
+    /// Those of the plan's maps, then of its programs, then of the links that hold these at
+    /// tracepoints.
     descriptors: Vec<OwnedFd>,
     /// See [`Fit::told`].
     told: Vec<u8>,
 }
 
 impl Plan {
-    /// How many descriptors a set has.
+    /// The number of descriptors of a set.
     fn count(&self) -> usize {
         let attached = self.hooks.iter().filter(|hook| hook.is_attached()).count();
         self.maps.len() + self.hooks.len() + attached
@@ -87,8 +88,9 @@ impl Plan {
 impl Set {
     /// Loads and attaches.
     pub(super) fn load(plan: &'static Plan, fit: &Fit<'_>) -> Result<Self, Error> {
-        // Before Linux 5.11 maps count as locked memory: a limit would be named as what is wrong, and
-        // not that the kernel is too old. Where the limit may not be raised, it is what is wrong.
+        // Before Linux 5.11 maps count as locked memory: an error would name the limit on that, and
+        // not the kernel's age, which is the cause. Where the limit may not be raised, the limit is
+        // the cause.
         let unlimited = Rlimit { current: None, maximum: None };
         let _ = setrlimit(Resource::Memlock, unlimited);
         let mut object = Object::parse(plan.object).map_err(broken)?;
@@ -202,14 +204,14 @@ impl Set {
     }
 }
 
-/// The object file is not as the plan says, or not as aya reads it.
+/// The object file contradicts the plan, or aya cannot read it.
 fn broken(error: impl ToString) -> Error {
     Error::Object(error.to_string())
 }
 
 /// Gives the object's own types to the kernel, which wants to know them for global functions.
 fn load_types(object: &mut Object) -> Result<OwnedFd, Error> {
-    /// What Linux 5.13 knows; none of what came later is needed.
+    /// The features of Linux 5.13; no later one is needed.
     const FEATURES: BtfFeatures =
         BtfFeatures::new(true, true, true, true, true, false, false, false);
     let types = object.fixup_and_sanitize_btf(&FEATURES).map_err(broken)?;
@@ -243,7 +245,7 @@ fn load(
     types: BorrowedFd<'_>,
     fit: &Fit<'_>,
 ) -> Result<OwnedFd, Error> {
-    /// How often to begin anew where the verifier gave up for a signal that came.
+    /// How often to try where the verifier gives up because a signal came.
     const TIMES: usize = 5;
     const REASONS: usize = 1 << 18;
     let program = hook.name();

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Attempts that fail are made ever less often.
+/// Makes attempts ever rarer while they fail.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
-    /// The last failure, and how long no attempt is made after it.
+    /// The last failure, and the time after it without attempts.
     last: Option<(Instant, Duration)>,
 }
 
@@ -50,6 +50,6 @@ mod tests {
         pause.end();
         assert!(pause.is_over(at(now)));
         pause.lengthen(at(now));
-        assert!(pause.is_over(at(now + 1)), "the first again");
+        assert!(pause.is_over(at(now + 1)), "the first pause again");
     }
 }

@@ -12,14 +12,15 @@ use aya_obj::generated::{
 };
 use bytemuck::Pod;
 
-/// What the kernel knows of a program that runs.
+/// The kernel's figures on a program.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Runs {
-    /// Times it ran; 0 unless `kernel.bpf_stats_enabled` is set.
+    /// The number of runs; 0 unless `kernel.bpf_stats_enabled` is set.
     pub count: u64,
-    /// Nanoseconds it took; 0 unless `kernel.bpf_stats_enabled` is set.
+    /// The time of all runs in nanoseconds; 0 unless `kernel.bpf_stats_enabled` is set.
     pub nanoseconds: u64,
-    /// Times it did not run because it was already running on that processor.
+    /// The number of runs that did not take place since the program was already running on that
+    /// processor.
     pub missed: u64,
 }
 
@@ -61,7 +62,7 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd() as u32
 }
 
-/// A name, cut to what the kernel keeps of it.
+/// A name, cut to the length that the kernel keeps.
 fn short(name: &str) -> [c_char; 16] {
     let mut short = [0; 16];
     for (to, from) in short.iter_mut().take(15).zip(name.bytes()) {
@@ -83,8 +84,8 @@ const fn attributes() -> bpf_attr {
 
 /// All entries of a hash map, in any order.
 ///
-/// Not a snapshot: what is added or removed meanwhile may be there or not. Allocates where
-/// the map has outgrown the buffers.
+/// Not a snapshot: an entry that is added or removed meanwhile may be among them or not. Allocates
+/// where the map has outgrown the buffers.
 pub(super) fn read<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     keys: &mut Vec<K>,
@@ -115,9 +116,9 @@ pub(super) fn read<K: Pod, V: Pod>(
         let count = unsafe { call.batch.count } as usize;
         let end = match result {
             Ok(_) => false,
-            // Past the last bucket; the entries before it are there all the same.
+            // The last bucket was read; its entries are in the buffers all the same.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            // The next bucket has more entries than there is room; none were written.
+            // The next bucket has more entries than there is room for; none were written.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 keys.reserve(keys.len());
                 continue;
@@ -145,7 +146,7 @@ pub(super) fn write<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Result<()>
     bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut call).map(drop)
 }
 
-/// What the kernel knows of a program.
+/// The kernel's figures on a program.
 pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
     // SAFETY: a structure of numbers.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -160,7 +161,7 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
     Ok(Runs { count: info.run_cnt, nanoseconds: info.run_time_ns, missed: info.recursion_misses })
 }
 
-/// Runs a program that is attached to nothing, with so many arguments.
+/// Runs a program that is attached to nothing, with these arguments.
 pub(super) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
     let mut call = attributes();
     call.test.prog_fd = number(program);
@@ -182,8 +183,8 @@ pub(super) fn create_map(name: &str, map: &aya_obj::Map) -> io::Result<OwnedFd> 
     open(bpf_cmd::BPF_MAP_CREATE, &mut call)
 }
 
-/// Puts the only value into an array of one, and lets nobody change it any more: the verifier
-/// takes it for constant then.
+/// Writes the only element of an array and freezes the map: the verifier then takes the value for a
+/// constant.
 pub(super) fn fix(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     let key = 0_u32;
     let mut call = attributes();
@@ -209,7 +210,7 @@ pub(super) struct Code<'a> {
     pub(super) name: &'a str,
     pub(super) license: &'a CStr,
     pub(super) instructions: &'a [bpf_insn],
-    /// What [`load_types`] has returned.
+    /// The descriptor that [`load_types`] has returned.
     pub(super) types: BorrowedFd<'a>,
     /// The type of each function.
     pub(super) functions: &'a [bpf_func_info],
@@ -227,7 +228,7 @@ pub(super) enum Kind {
     Iterator(u32),
 }
 
-/// Hands a program to the verifier, which writes what it thinks into `reasons`, if that has room.
+/// Hands a program to the verifier, which writes its log into `reasons`, unless that is empty.
 pub(super) fn load(code: &Code<'_>, reasons: &mut [u8]) -> io::Result<OwnedFd> {
     let mut call = attributes();
     // SAFETY: all members of the union are structures of numbers.

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_skipped() {
+    fn messages_without_an_address_are_skipped() {
         assert_eq!(Address::parse(&message(&[(IFA_ADDRESS, &[1, 2, 3])])), Ok(None));
         assert_eq!(Address::parse(&message(&[])), Ok(None));
     }

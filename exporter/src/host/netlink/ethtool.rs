@@ -73,7 +73,7 @@ const GET_FAMILY: GetFamily = GetFamily {
     name: *b"ethtool\0",
 };
 
-/// How fast a link is.
+/// The speed and duplex of a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mode {
     /// Index of the link.
@@ -85,7 +85,7 @@ pub struct Mode {
 }
 
 impl Mode {
-    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where it has not all parts.
+    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where a part is missing.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         const SHORT: &str = "a link's mode is cut short";
         let (_, attributes) = wire::split::<Head>(payload, SHORT)?;
@@ -145,8 +145,8 @@ impl Ethtool {
     /// Asks for all links' modes.
     ///
     /// # Errors
-    /// The kernel has no such family, or a driver's error ended the dump: the modes told before
-    /// stays, see [`Ethtool::is_complete`].
+    /// The kernel has no such family, or a driver's error ended the dump: the modes told before it
+    /// stay, see [`Ethtool::is_complete`].
     pub fn refresh(&mut self) -> Result<(), Error> {
         let Self { socket, family, modes, complete } = self;
         modes.clear();
@@ -186,8 +186,8 @@ impl Ethtool {
         Ok(())
     }
 
-    /// Whether a link that is not among them has no speed: the last dump came to its end, and no
-    /// link came or went meanwhile.
+    /// Whether the modes are those of all links, so that a missing link has no speed: the last dump
+    /// came to its end, and no link came or went meanwhile.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete
@@ -270,7 +270,7 @@ mod tests {
                 assert_ne!(
                     source.raw_os_error(),
                     Some(libc::EINVAL),
-                    "older than 5.6, or a driver"
+                    "a kernel before 5.6, or a driver's error"
                 );
                 assert!(!ethtool.is_complete());
             }

@@ -1,6 +1,6 @@
 //! A table of neighbours as a whole: `RTM_GETNEIGHTBL`, `struct ndt_config`.
 //!
-//! Every network namespace is told of it, though the table is one for all of them.
+//! Every network namespace may ask for it, though all of them share one table.
 
 use bytemuck::{Pod, Zeroable};
 use libc::{RTM_GETNEIGHTBL, RTM_NEWNEIGHTBL};

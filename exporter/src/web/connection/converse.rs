@@ -1,8 +1,8 @@
-//! One connection from its begin to its end: heads are read here, requests are answered by hyper.
+//! A connection from its beginning to its end: heads are read here, requests are answered by hyper.
 //!
-//! hyper keeps buffers of 16 KiB for each of its connections. So a connection is hyper's only
-//! while a request is under way: one that is silent, idle or slow in sending costs its socket, its
-//! task and the bytes it has sent.
+//! hyper keeps buffers of 16 KiB for each of its connections. So hyper holds a connection only
+//! while a request is under way: a connection that is silent, idle or slow in sending costs its
+//! socket, its task and the bytes that the client has sent.
 
 use super::{Place, State, wire::Wire};
 use crate::web::handler::{Site, handle};
@@ -25,7 +25,7 @@ use tokio::{net::TcpStream, sync::watch};
 
 /// The longest head that is read.
 const LONGEST: usize = 64 << 10;
-/// Read at once while a head comes, and after the last answer.
+/// The bytes of one read, while a head comes and after the last answer.
 const PIECE: usize = 4 << 10;
 
 /// Answers the requests of one connection until it ends. Once `stop` changes, the request under
@@ -45,7 +45,7 @@ pub(in super::super) async fn converse(
             break;
         }
         let before = Bytes::from(std::mem::take(&mut read));
-        // In a box, so that a connection between requests does without the room for it.
+        // In a box, so that a connection between requests does not hold the room for an answer.
         match Box::pin(answer(&place, before, &site, &mut stop)).await {
             Next::Request(rest) => read = rest,
             Next::Close => break,
@@ -58,11 +58,11 @@ pub(in super::super) async fn converse(
     close(&place).await;
 }
 
-/// Reads a head; false where the connection ends instead.
+/// Reads a head; `false` where the connection ends instead.
 async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
     loop {
         let blank = read.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
-        read.drain(..blank); // allowed before a request
+        read.drain(..blank); // empty lines are allowed before a request
         if !read.is_empty() {
             place.note(State::came);
             place.settle();
@@ -88,9 +88,9 @@ async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Reads what has come, if anything; says whether nothing more will.
+/// Reads the bytes that have come, if any; returns whether the client will send no more.
 fn read_piece(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = [0; PIECE]; // not across an await: each connection would keep it
+    let mut piece = [0; PIECE]; // not held across an await, where every connection would keep it
     match stream.try_read(&mut piece) {
         Ok(len) => {
             read.extend_from_slice(piece.get(..len).unwrap_or_default());
@@ -101,8 +101,8 @@ fn read_piece(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-/// Whether hyper can answer without reading more: a head is complete, or is none and will be
-/// refused.
+/// Whether hyper can answer without reading more: the head is complete, or the bytes are no head
+/// and will be refused.
 pub(super) fn is_for_hyper(read: &[u8]) -> bool {
     let mut lines = read.split_inclusive(|&byte| byte == b'\n');
     let is_http = |line: &[u8]| line.windows(8).any(|part| part.starts_with(b" HTTP/1."));
@@ -115,18 +115,18 @@ pub(super) fn is_for_hyper(read: &[u8]) -> bool {
     refused || read.len() >= LONGEST || lines.any(|line| matches!(line, b"\n" | b"\r\n"))
 }
 
-/// What comes after an answer.
+/// The next step after an answer.
 enum Next {
-    /// Another request, which begins with bytes that have come already.
+    /// Read another request, which begins with these bytes.
     Request(Vec<u8>),
-    /// Nothing: all has been said.
+    /// Close the connection: no more requests are answered.
     Close,
-    /// Nothing: the client is gone, or is to be.
+    /// Drop the connection: the client is gone, or is cut off.
     Gone,
 }
 
-/// Answers the request that begins with `before`, and those that come before hyper can be done
-/// without.
+/// Answers the request that begins with `before`, and further requests until hyper can give the
+/// connection back.
 async fn answer(
     place: &Place,
     before: Bytes,
@@ -152,7 +152,8 @@ async fn answer(
     let ended = loop {
         let mut until_quiet = poll_fn(|cx| match Pin::new(&mut serving).poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            // What hyper would still read of a body would be taken for a request's head.
+            // With a body, hyper keeps the connection: the unread rest of the body would be taken
+            // for a head.
             Poll::Pending if place.is_quiet() && !has_body.load(Relaxed) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
@@ -193,7 +194,7 @@ async fn respond(
     Ok(response.map(|body| Answer { body, place }))
 }
 
-/// An answer's text; dropped when hyper has all of it.
+/// An answer's text; hyper drops it when it has taken all of it.
 struct Answer {
     body: Body,
     place: Place,
@@ -225,9 +226,9 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// Waits until the client has all that was sent and closes its side, too. What it still sends is
-/// read: the kernel would reset the connection, and the answer with it, for bytes that nobody
-/// reads.
+/// Waits until the client has taken everything that was sent and closes its side, too. Bytes that
+/// it still sends are read: unread bytes would make the kernel reset the connection, and so lose
+/// the answer.
 async fn close(place: &Place) {
     place.note(State::closes);
     let _ = rustix::net::shutdown(place.stream(), rustix::net::Shutdown::Write);

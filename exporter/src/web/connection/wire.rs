@@ -1,4 +1,4 @@
-//! The bytes of a connection, as hyper reads and writes them.
+//! The connection's bytes for hyper to read and write.
 
 use super::{Place, State};
 use bytes::Bytes;
@@ -9,11 +9,12 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that notes what comes and goes, and begins with bytes that were read before.
+/// A connection that notes every read and write in its state, and gives hyper first the bytes that
+/// were read before.
 #[derive(Debug)]
 pub(super) struct Wire {
     place: Place,
-    /// Read before, and to be read first.
+    /// The bytes that were read before; hyper reads them first.
     pub(super) before: Bytes,
 }
 
@@ -22,7 +23,7 @@ impl Wire {
         Self { place, before }
     }
 
-    /// Writes once the kernel takes some.
+    /// Writes as soon as the kernel takes bytes.
     fn write(
         &self,
         cx: &mut Context<'_>,

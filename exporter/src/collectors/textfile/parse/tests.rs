@@ -28,7 +28,7 @@ fn one(text: &str) -> Family {
 }
 
 #[test]
-fn numbers_are_gos() {
+fn numbers_are_read_as_go_reads_them() {
     for (text, want) in [
         ("1", 1.0),
         ("+1.", 1.0),

@@ -1,4 +1,5 @@
-//! Loading the programs, and telling them where the running kernel keeps what they read.
+//! Loading the programs, and telling them the offsets of the members that they read in the running
+//! kernel.
 
 use std::collections::HashMap;
 
@@ -14,24 +15,24 @@ use crate::host::{
     netlink::{Links, Socket},
 };
 
-/// How much the maps hold.
+/// The room in the maps.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Pod, PartialEq, Zeroable)]
 pub(in crate::host::bpf) struct Room {
     /// Entries of the tables.
     pub(in crate::host::bpf) entries: u32,
-    /// Interfaces, those with neighbours of both families twice.
+    /// Interfaces; one with neighbours of both families counts twice.
     pub(in crate::host::bpf) interfaces: u32,
 }
 
-/// Room for four times the interfaces of this namespace: others have some, too.
+/// Room for four times the interfaces of this namespace: other namespaces have some, too.
 pub(super) fn interfaces() -> Result<u32, Error> {
     let mut links = Links::new();
     Socket::open()?.links(&mut links)?;
     Ok(u32::try_from(links.iter().count().saturating_mul(4)).unwrap_or(u32::MAX))
 }
 
-/// How many groups of tags have room for so many interfaces.
+/// The number of groups of tags with room for `interfaces` interfaces.
 pub(super) fn groups(interfaces: u32) -> u32 {
     interfaces.clamp(WAYS, 1 << 20).div_ceil(WAYS).next_power_of_two()
 }
@@ -44,12 +45,12 @@ pub(in crate::host::bpf) static PLAN: Plan = Plan {
     since: "5.13",
 };
 
-/// In how many slots so many entries find theirs free more often than not.
+/// The number of slots among which `entries` entries mostly find their own slot free.
 pub(super) fn slots(entries: u32) -> u32 {
     entries.max(STEPS).next_power_of_two()
 }
 
-/// What the programs must know of the running kernel.
+/// The facts about the running kernel that the programs need.
 #[derive(Debug)]
 pub(in crate::host::bpf) struct Facts(Offsets);
 
@@ -101,7 +102,8 @@ impl Facts {
     }
 }
 
-/// Asks for the place of every member that is read: of a structure, or of a structure in it …
+/// Asks `of` for the offset of every member that the programs read, by its structure and its path
+/// in it.
 fn offsets(
     mut of: impl FnMut(&'static str, &[&'static str]) -> Result<u32, Error>,
 ) -> Result<Offsets, Error> {
