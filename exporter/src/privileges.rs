@@ -23,7 +23,7 @@ use rustix::{
 pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
     let mut keep = needed(collectors);
     if bpf.loaded_tasks().is_some() {
-        // Of all collectors `processes` alone has it, for what /proc hides.
+        // Only `processes` has this capability, for tasks that /proc hides.
         keep -= CapabilitySet::SYS_PTRACE;
     }
     if !bpf.needs_no_capability() {

@@ -1,4 +1,4 @@
-//! Times of the processors on the running kernel: what programs copy out of its accounting is held
+//! Times of the processors on the running kernel: the programs' copies of its accounting are held
 //! against `/proc/stat`, the counts that are copied along against `/proc/softirqs`.
 //!
 //! Needs root and a kernel that takes the programs; does nothing elsewhere, unless `BPF_REQUIRED`
@@ -81,7 +81,7 @@ fn under_load(test: impl FnOnce()) {
     });
 }
 
-/// How often to look; 2,000 is what the project claims.
+/// How often to look; the project claims 2,000.
 fn times() -> u32 {
     std::env::var("CPU_SCRAPES").map_or(200, |times| times.parse().unwrap())
 }

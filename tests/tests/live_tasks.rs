@@ -53,7 +53,7 @@ fn tasks_are_counted_in_their_states() {
         let tasks = bpf.tasks(|_| Ok(())).map_err(ToString::to_string)?;
         let mut tasks = tasks.lock().unwrap();
         let states = |counts: &Counts, state| counts.0.get(&state).copied().unwrap_or_default();
-        // What others have stopped, or do not wait for, may go meanwhile, but comes rarely.
+        // Few other tasks are stopped, or not waited for, and they may go meanwhile.
         let before = count(&mut tasks);
         let stopped: Vec<_> = (0..70).map(|_| Asleep::stopped()).collect();
         let dead: Vec<_> = (0..50).map(|_| Asleep::dead()).collect();

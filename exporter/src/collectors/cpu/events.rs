@@ -1,8 +1,8 @@
 //! Interrupts and context switches of each processor, which programs in the kernel count.
 //!
 //! Softirqs and context switches are the kernel's own numbers (`kstat`, `runqueues`), copied along
-//! with the times. What is timed is each run of a handler: that of a device's interrupt, and that
-//! of a softirq without the hard interrupts that came in between. Interrupts that a processor sends
+//! with the times. Each run of a handler is timed: of a device's interrupt, and of a softirq without
+//! the hard interrupts that came in between. Interrupts that a processor sends
 //! to itself or to another (timer, messages) have no such handler and are left out.
 
 use super::times::Times;

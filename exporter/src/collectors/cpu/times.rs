@@ -1,4 +1,4 @@
-//! The sources of the processors' times, and what is kept of them.
+//! The sources of the processors' times, and the times that are exposed.
 
 use crate::{
     host::{

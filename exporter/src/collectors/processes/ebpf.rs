@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 pub(super) struct Ebpf(Bpf);
 
 impl Ebpf {
-    /// `None` where the program cannot be had, or does not count what `procfs` shows.
+    /// `None` where the program cannot be had, or misses tasks that `procfs` shows.
     pub(super) fn new(host: &Host, procfs: &mut Procfs) -> Option<Self> {
         let loaded = host.bpf.tasks(|tasks| compare(tasks, procfs));
         let source = if loaded.is_ok() { "ebpf" } else { "procfs" };
@@ -52,7 +52,7 @@ fn counts(tasks: &mut Tasks) -> Result<Counts, bpf::Error> {
 /// States that tasks change between all the time.
 const RESTLESS: &[u8] = b"RSD";
 
-/// Holds a count against what `/proc` shows before and after it, since the bits of a state are no
+/// Holds a count against the tasks that `/proc` shows before and after it, since the bits of a state are no
 /// part of the kernel's type information. The tasks of a bit that was taken for another would be
 /// missing from their state; so each state must have as many as `/proc` shows of the first
 /// processes, which are the kernel's own, at least. `/proc` may hide the others (`hidepid`).

@@ -28,7 +28,7 @@ impl Procfs {
     /// The first `most` processes, without their threads' states.
     ///
     /// # Errors
-    /// The folder cannot be listed, or what a file says is malformed.
+    /// The folder cannot be listed, or a file is malformed.
     pub(super) fn some(&mut self, most: usize) -> Result<Counts> {
         let mut counts = Counts::default();
         for process in self.folder.list()?.filter(is_number).take(most) {

@@ -57,7 +57,7 @@ impl Bpf {
     }
 }
 
-/// Puts what one subject tells.
+/// Puts the metrics of one subject.
 fn put<T>(
     subject: &Subject<T>,
     programs: impl Iterator<Item = &'static str>,

@@ -1,10 +1,10 @@
 //! A process that keeps the capabilities for loading programs.
 //!
-//! The exporter drops all it has before it serves. So that there can be more room later for what
-//! the programs count, a second process is forked at the start, before there are threads: it has
-//! `CAP_BPF` and `CAP_PERFMON` and nothing else, no files but a socket and the log, and does one
-//! thing: asked for the programs of a subject it loads the exporter's own, hands their descriptors
-//! over and closes its own. It ends with the exporter.
+//! The exporter drops all its capabilities before it serves. A second process, the keeper, is
+//! forked at the start, before there are threads, so that programs with larger maps can be loaded
+//! later. It has `CAP_BPF` and `CAP_PERFMON` and no other capability, no files but a socket and the
+//! log, and does one thing: asked for the programs of a subject it loads the exporter's own, hands
+//! their descriptors over and closes its own. It ends with the exporter.
 //!
 //! One question and one answer at a time, each a message:
 //!

@@ -1,4 +1,4 @@
-//! The process that loads programs, this one or another, and what it is asked for.
+//! The process that loads programs, this one or another, and the questions that it answers.
 
 use std::{
     collections::HashMap,

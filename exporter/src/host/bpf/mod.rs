@@ -262,7 +262,7 @@ impl Bpf {
     ///
     /// # Errors
     ///
-    /// Why they cannot be had, or what `compare` says; found out once.
+    /// Why they cannot be had, or the error of `compare`; found out once.
     pub fn tasks(
         &self,
         compare: impl FnOnce(&mut Tasks) -> Result<(), Error>,

@@ -62,7 +62,7 @@ pub(super) struct Fit<'a> {
     /// The kernel's numbers for the types of the tracepoints and for the functions of the
     /// iterators, by the programs' names.
     pub(super) targets: &'a HashMap<&'static str, u32>,
-    /// What the daemon is to know of this kernel, as bytes of a type of the subject's own.
+    /// Facts of this kernel for the daemon, as bytes of a type of the subject's own.
     pub(super) told: &'a [u8],
 }
 
@@ -141,7 +141,7 @@ impl Set {
         (descriptors.len() == plan.count()).then_some(Self { plan, descriptors, told })
     }
 
-    /// What the daemon is to know of this kernel.
+    /// Facts of this kernel for the daemon: see [`Fit::told`].
     pub(super) fn told(&self) -> &[u8] {
         &self.told
     }
@@ -177,7 +177,7 @@ impl Set {
         sys::run(fd, arguments).map_err(wrong)
     }
 
-    /// A descriptor to read what the only iterator finds, from its start.
+    /// A descriptor that reads the plan's only iterator from its start.
     pub(super) fn iterate(&self, program: &'static str) -> Result<OwnedFd, Error> {
         let wrong = |source| Error::Program { program, source };
         let place = self.plan.maps.len() + self.plan.hooks.len();
@@ -185,7 +185,7 @@ impl Set {
         sys::iterate(link.map_err(wrong)?.as_fd()).map_err(wrong)
     }
 
-    /// What the kernel knows of a program.
+    /// The kernel's statistics of a program.
     pub(super) fn runs(&self, program: &'static str) -> Result<Runs, Error> {
         let runs = self.program(program).and_then(sys::runs);
         runs.map_err(|source| Error::Program { program, source })

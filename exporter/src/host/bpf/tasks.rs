@@ -30,7 +30,7 @@ pub(super) static PLAN: Plan = Plan {
     since: "5.13",
 };
 
-/// What the program must know of the running kernel.
+/// Facts of the running kernel that the program must know.
 pub(super) struct Facts(Offsets);
 
 impl Facts {
@@ -118,7 +118,7 @@ impl Tasks {
         Ok(&self.sums)
     }
 
-    /// What the program costs, and by how much the number of threads that the processes have
+    /// The cost of the program, and by how much the number of threads that the processes told of
     /// exceeded that of the threads that were found, at the last reading.
     pub(super) fn health(&self, health: &mut impl Health) -> Result<(), Error> {
         health.program(PROGRAM, true, self.set.runs(PROGRAM)?);

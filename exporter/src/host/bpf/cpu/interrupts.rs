@@ -64,7 +64,7 @@ impl Interrupts {
         self.counts.get(cpu as usize)
     }
 
-    /// What the programs cost.
+    /// The cost of the programs.
     pub(in crate::host::bpf) fn health(&self, health: &mut impl Health) -> Result<(), Error> {
         for hook in HOOKS {
             health.program(hook.name(), true, self.set.runs(hook.name())?);

@@ -4,7 +4,7 @@
 //! each scrape. They copy bytes; `layout` says which, `interpret` makes times of them. Nothing
 //! is believed that has not been held against `/proc/stat`:
 //!
-//! | the copies are | event | what is done | next |
+//! | the copies are | event | action | next |
 //! |---|---|---|---|
 //! | doubted | a scrape | the file is read, the accounting copied, the file read: each time must lie between the two | trusted, or refused |
 //! | trusted | a scrape | the accounting is copied | trusted |
@@ -57,7 +57,7 @@ pub(super) static PLAN: Plan = Plan {
     since: "5.19",
 };
 
-/// What the programs must know of the running kernel, and who interprets their copies.
+/// Facts of the running kernel for the programs, and for the interpretation of their copies.
 pub(super) struct Facts(Layout, Form);
 
 impl Facts {
@@ -127,7 +127,7 @@ pub struct CpuTimes {
     audit: Audit,
 }
 
-/// The times of the last copies against what the collector `stat` reads.
+/// The times of the last copies against the file that the collector `stat` reads.
 #[derive(Default)]
 struct Audit {
     /// How often times were given to a scrape.
@@ -250,7 +250,7 @@ impl CpuTimes {
         last
     }
 
-    /// What the programs cost, and whether they do what they should.
+    /// The cost of the programs, and whether their copies are right.
     pub(super) fn health(&self, health: &mut impl Health) -> Result<(), Error> {
         let Copies { set, located, possible, room, .. } = &self.copies;
         health.program(LOCATE, false, *located);
@@ -300,7 +300,7 @@ impl Audit {
 const MODES: [&str; 10] =
     ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice"];
 
-/// The programs and what they have copied last.
+/// The programs and their last copies.
 struct Copies {
     set: Set,
     readings: Mapped<Reading>,
@@ -337,7 +337,7 @@ impl Copies {
 
     /// Copies the accounting, until no copy was taken while the kernel changed it.
     fn fetch(&mut self) -> Result<(), Error> {
-        /// A processor of a virtual machine may be kept from finishing what it has begun.
+        /// A processor of a virtual machine may stand still in the middle of a change.
         const TIMES: u32 = 200;
         const AT_ONCE: u32 = 8;
         const PAUSE: Duration = Duration::from_micros(100);
