@@ -3,7 +3,7 @@
 pub use crate::{
     collector::{CapabilitySet, Collector, NONE, Spec},
     error::{Absent, Error, Faults, Malformed, Result, Unreadable},
-    exposition::{Metric, Sink, counter, gauge},
+    exposition::{Metric, Sink, counter, gauge, untyped},
     flag::{Filter, FilterFlags, Flag, Flags, Pattern, Rule, pattern, switch, text, texts},
     host::{
         Host,
