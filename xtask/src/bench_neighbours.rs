@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return measure(&options);
     }
+    let _turn = crate::turn::take()?;
     let most = options.entries.iter().max().copied().unwrap_or_default();
     let _thresholds = Kept::raise(most + 10_000)?;
     let status = Command::new("unshare")

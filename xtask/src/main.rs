@@ -6,6 +6,7 @@ mod cgroup;
 mod ebpf;
 mod soak;
 mod sources;
+mod turn;
 mod vm;
 
 use anyhow::{Result, bail};

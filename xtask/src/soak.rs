@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return soak(&options);
     }
+    let _turn = crate::turn::take()?;
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--propagation=private", "--"])
         .arg(std::env::current_exe()?)
