@@ -1,7 +1,9 @@
 //! Types shared by the BPF programs and the daemon; one module per subject.
 #![no_std]
 
+pub mod cpu;
 pub mod neighbour;
+pub mod tasks;
 
 /// Declares types that both sides see as the same bytes.
 macro_rules! shared {

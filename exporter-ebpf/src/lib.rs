@@ -191,6 +191,15 @@ macro_rules! for_each {
     };
 }
 
+/// A static that the daemon sets before the programs are loaded, or a member of one. Read as
+/// volatile, since the compiler sees a zero.
+#[inline(always)]
+#[must_use]
+pub fn set_by_daemon<T: Copy>(value: &'static T) -> T {
+    // SAFETY: a reference can be read.
+    unsafe { (&raw const *value).read_volatile() }
+}
+
 /// The kernel gives some helpers only to programs under a license that it knows to be
 /// compatible with its own.
 #[cfg(target_arch = "bpf")]

@@ -47,9 +47,6 @@ fn start(
     );
     spare_descriptors()?;
     folders(host, flags)?;
-    if flags.get(&host::bpf::REQUIRED) {
-        host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
-    }
     let mut collectors = Vec::with_capacity(config.collectors.len());
     tracing::info!("Enabled collectors");
     for spec in &config.collectors {
@@ -57,6 +54,9 @@ fn start(
         let collector =
             (spec.new)(host, flags).with_context(|| format!("collector {}", spec.name))?;
         collectors.push((spec.name, collector));
+    }
+    if flags.get(&host::bpf::REQUIRED) {
+        host.bpf.complete().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
     host.bpf.release();
     let mut listeners = Vec::new();

@@ -6,6 +6,7 @@
 //! set of its own: the threads that collect are started later, and the thread that writes the log
 //! begins with dropping its set.
 
+use crate::{collector::Spec, host::bpf::Bpf};
 use rustix::{
     io::Errno,
     thread::{
@@ -13,9 +14,6 @@ use rustix::{
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
     },
 };
-use std::sync::PoisonError;
-
-use crate::{collector::Spec, host::bpf::Bpf};
 
 /// Drops every capability of this thread, save those that `bpf` and these collectors need, and
 /// makes sure that none is gained by running another program.
@@ -24,13 +22,14 @@ use crate::{collector::Spec, host::bpf::Bpf};
 /// none.
 pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
     let mut keep = needed(collectors);
-    if let Some(neighbours) = bpf.loaded() {
-        let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
-        if !neighbours.needs_no_capability() {
-            let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
-            let finer = has.contains(CapabilitySet::BPF);
-            keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
-        }
+    if bpf.loaded_tasks().is_some() {
+        // Only `processes` has this capability, for tasks that /proc hides.
+        keep -= CapabilitySet::SYS_PTRACE;
+    }
+    if !bpf.needs_no_capability() {
+        let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+        let finer = has.contains(CapabilitySet::BPF);
+        keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
     }
     match restrict(keep) {
         Ok(kept) => tracing::debug!("capabilities left: {kept:?}"),

@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "tests run the program")]
 
+pub mod asleep;
 pub mod namespace;
 pub mod supervisord;
 pub mod thresholds;

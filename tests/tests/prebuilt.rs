@@ -22,7 +22,7 @@ fn prebuilt_programs_are_those_of_the_sources() {
     let objects = sources::objects(&folder).unwrap();
     assert_eq!(
         objects.iter().map(|object| object.file_stem()).collect::<Vec<_>>(),
-        [Some("neighbour".as_ref())]
+        ["cpu", "cpu_events", "neighbour", "tasks"].map(|name| Some(name.as_ref()))
     );
     for object in objects {
         let name = object.file_stem().unwrap().to_string_lossy();

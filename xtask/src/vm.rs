@@ -20,10 +20,11 @@ use std::{
 };
 
 const USAGE: &str = "\
-usage: cargo xtask vm [--stress] [--boots=N] [--verbose] [KERNEL]…
-  --stress   only the stress test, as the first thing that happens in the kernel
-  --boots=N  boots each kernel so often (1)
-  --verbose  shows the machines' consoles
+usage: cargo xtask vm [--stress | --nohz-full] [--boots=N] [--verbose] [KERNEL]…
+  --stress     only the stress test, as the first thing that happens in the kernel
+  --nohz-full  only whether /proc/stat serves where the kernel tracks contexts on a processor
+  --boots=N    boots each kernel so often (1)
+  --verbose    shows the machines' consoles
   KERNEL is an image (vmlinuz) with its modules nearby, as packages of distributions unpack them,
   or a folder with such images; target/kernels where none is given.";
 
@@ -65,17 +66,19 @@ const SPLATS: [&str; 14] = [
 /// The options for running machines.
 #[derive(Clone, Copy)]
 struct Options {
-    stress: bool,
+    /// Words for the kernel's command line.
+    words: &'static str,
     verbose: bool,
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no project")?;
-    let (mut options, mut boots) = (Options { stress: false, verbose: false }, 1);
+    let (mut options, mut boots) = (Options { words: "", verbose: false }, 1);
     let mut kernels = Vec::new();
     for argument in arguments {
         match *argument {
-            "--stress" => options.stress = true,
+            "--stress" => options.words = "stress",
+            "--nohz-full" => options.words = "nohz_full=1",
             "--verbose" => options.verbose = true,
             flag if let Some(n) = flag.strip_prefix("--boots=") => {
                 boots = n.parse().context(USAGE)?;
@@ -153,8 +156,12 @@ fn programs(root: &Path) -> Result<Archive> {
         &[("bpf_node_exporter", "bpf_node_exporter"), ("vm_init", "init")],
     )?;
     cargo(
-        &["test", "--no-run", "--package=tests", "--test=live", "--test=stress"],
-        &[("live", "live"), ("stress", "stress")],
+        &[
+            &["test", "--no-run", "--package=tests"][..],
+            &["--test=live", "--test=live_cpu", "--test=live_tasks", "--test=stress"],
+        ]
+        .concat(),
+        &["live", "live_cpu", "live_tasks", "stress"].map(|name| (name, name)),
     )?;
     let which = output("sh", &["-c", "command -v ip"]).context("ip is missing (iproute2)")?;
     archive.file("bin/ip", &fs::read(which.trim())?);
@@ -202,7 +209,7 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
         .arg("-initrd")
         .arg(&image)
         .arg("-append")
-        .arg(format!("{KERNEL_OPTIONS} {}", if options.stress { "stress" } else { "" }))
+        .arg(format!("{KERNEL_OPTIONS} {}", options.words))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -4,17 +4,21 @@
 //! collector `cpu`. An absent line counts as 0; a malformed line is left out.
 
 use crate::{
-    host::Shared,
+    host::{Shared, bpf::Bpf},
     parse::{decimal, rows},
     prelude::*,
 };
+use std::sync::PoisonError;
 
 pub const SPEC: Spec = Spec {
     name: "stat",
     enabled: true,
     capabilities: NONE,
     flags: &[&SOFTIRQ],
-    new: |host, flags| Ok(Box::new(Stat { file: host.stat.clone(), softirq: flags.get(&SOFTIRQ) })),
+    new: |host, flags| {
+        let (file, bpf) = (host.stat.clone(), host.bpf.clone());
+        Ok(Box::new(Stat { file, bpf, softirq: flags.get(&SOFTIRQ) }))
+    },
 };
 
 static SOFTIRQ: Flag<bool> =
@@ -47,6 +51,8 @@ const VECTORS: [&str; 10] = [
 
 struct Stat {
     file: Shared<SingleFile>,
+    /// Programs that copy the processors' times, which the file is held against while it is at hand.
+    bpf: Bpf,
     softirq: bool,
 }
 
@@ -77,9 +83,16 @@ impl Default for Numbers {
 
 impl Collector for Stat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Self { file, softirq } = self;
+        let Self { file, bpf, softirq } = self;
         let mut numbers = Numbers::default();
-        let parsed = file.parse(out.scrape(), |text| numbers.parse(text, *softirq));
+        let times = || Some(bpf.loaded_cpu()?.lock().unwrap_or_else(PoisonError::into_inner));
+        let given = times().map(|times| times.given());
+        let parsed = file.parse(out.scrape(), |text| {
+            if let (Some(mut times), Some(given)) = (times(), given) {
+                times.audit(given, text);
+            }
+            numbers.parse(text, *softirq)
+        });
         if parsed.as_ref().is_err_and(|error| error.refusal().is_some()) {
             return parsed;
         }

@@ -70,8 +70,7 @@ impl Host {
         let proc = Tree::new(flags.get(&PROC));
         let sys = Tree::new(flags.get(&SYS));
         let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
-            let (btf, netns) = (sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"));
-            Bpf::new(btf, netns, sizes(&proc, flags))
+            Bpf::new(&proc, &sys, sizes(&proc, flags))
         } else {
             Bpf::off()
         };

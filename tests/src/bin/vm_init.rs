@@ -24,17 +24,22 @@ const PROGRAMS_SINCE: (u32, u32) = (5, 13);
 /// The first version in which a descriptor alone is enough to read a map.
 const DESCRIPTORS_SINCE: (u32, u32) = (5, 19);
 
+/// The first version that has the helper by which the accounting of all processors is found.
+const ACCOUNTING_SINCE: (u32, u32) = (5, 19);
+
 fn main() {
     let release = match prepare() {
         Ok(release) => release,
         Err(error) => format!("unprepared: {error}"),
     };
     let mut done = Vec::new();
-    let stress = fs::read_to_string("/proc/cmdline")
-        .is_ok_and(|line| line.split_whitespace().any(|word| word == "stress"));
-    let checked = if stress {
-        // The stress test runs first, while the kernel's hash tables have not grown yet.
+    let asked = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let asked = |word| asked.split_whitespace().any(|other| other == word);
+    let checked = if asked("stress") {
+        // First of all: the kernel's hash tables have not grown yet.
         test("/stress", "stress test", has_programs(&release), &mut done)
+    } else if asked("nohz_full=1") {
+        contexts(&release, &mut done)
     } else {
         check(&release, &mut done)
     };
@@ -114,7 +119,63 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     done.push("procfs".to_owned());
     ip("link del va")?;
 
-    test("/live", "live tests", programs, done)
+    test("/live", "live tests", programs, done)?;
+    test("/live_tasks", "tasks", programs, done)?;
+    processors(release, done)
+}
+
+/// Whether programs can copy the kernel's accounting of processors.
+fn has_accounting(release: &str) -> bool {
+    has_programs(release) && version(release) >= ACCOUNTING_SINCE
+}
+
+/// The processors' times, while one of two is taken offline and back.
+fn processors(release: &str, done: &mut Vec<String>) -> Checked {
+    const SECOND: &str = "/sys/devices/system/cpu/cpu1/online";
+    let (accounting, programs) = (has_accounting(release), has_programs(release));
+    let source = if accounting { "ebpf" } else { "procfs" };
+    let flags = ["--collector.cpu", "--collector.stat", "--collector.cpu.bpf-events"];
+    let server = Server::start(&[&flags[..], &["--collector.processes"]].concat())?;
+    server.served("cpu", source)?;
+    server.served("processes", if programs { "ebpf" } else { "procfs" })?;
+    server.expect_capabilities(programs && version(release) < DESCRIPTORS_SINCE)?;
+    if !accounting && !server.log.contains("eBPF does not count the processors' times") {
+        return Err(format!("the log does not say why: {}", server.log));
+    }
+    let has_second = |server: &Server| -> Result<bool, String> {
+        let text = server.served("cpu", source)?;
+        Ok(text.contains("node_cpu_seconds_total{cpu=\"1\",mode=\"idle\"}"))
+    };
+    for online in ["1", "0", "1"] {
+        fs::write(SECOND, online).map_err(|error| format!("{SECOND}: {error}"))?;
+        if has_second(&server)? != (online == "1") {
+            return Err(format!("processor 1, online: {online}, is not told of as such"));
+        }
+        test("/live_cpu", &format!("times (processor 1: {online})"), accounting, done)?;
+    }
+    // Nothing was doubted meanwhile.
+    let text = server.served("cpu", source)?;
+    let doubts = "node_bpf_resyncs_total{reason=\"failure\",subject=\"cpu\"} ";
+    if accounting && !text.contains(&format!("{doubts}0\n")) {
+        return Err(format!("doubts: {text}"));
+    }
+    Ok(())
+}
+
+/// A kernel that tracks contexts on processor 1: its times are not copied, and the log says why.
+fn contexts(release: &str, done: &mut Vec<String>) -> Checked {
+    let tracked = fs::read_to_string("/sys/devices/system/cpu/nohz_full").unwrap_or_default();
+    if tracked.trim() != "1" {
+        return Err("the kernel is not built for nohz_full".to_owned());
+    }
+    let server = Server::start(&["--collector.cpu"])?;
+    server.served("cpu", "procfs")?;
+    let reason = "the kernel tracks contexts on processor 1 (nohz_full)";
+    if has_accounting(release) && !server.log.contains(reason) {
+        return Err(format!("the log does not say why: {}", server.log));
+    }
+    done.push("nohz_full: procfs".to_owned());
+    Ok(())
 }
 
 /// Runs the tests in `path`; where the kernel takes the programs, they must not skip.
@@ -186,6 +247,15 @@ impl Server {
         };
         ask().map_err(|error| format!("no answer: {error}"))?;
         Ok(text)
+    }
+
+    /// The answer, in which that source must have served the collector.
+    fn served(&self, collector: &str, source: &str) -> Result<String, String> {
+        let text = self.scrape()?;
+        let line = format!(
+            "node_scrape_collector_source{{collector=\"{collector}\",source=\"{source}\"}} 1\n"
+        );
+        if text.contains(&line) { Ok(text) } else { Err(format!("no {line:?} in {text}")) }
     }
 
     /// Checks that the collector is served by that source, and that its counts are right.

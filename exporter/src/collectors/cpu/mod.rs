@@ -1,27 +1,31 @@
-//! Time of each processor, from `/proc/stat`; its model and frequency, from `/proc/cpuinfo`;
-//! throttling, isolation and whether it is online, from `/sys/devices/system/cpu`.
+//! Time of each processor, copied by programs in the kernel or from `/proc/stat`; its model and
+//! frequency, from `/proc/cpuinfo`; throttling, isolation and whether it is online, from
+//! `/sys/devices/system/cpu`.
 //!
-//! A processor's ten numbers (`fs/proc/stat.c`) are in ticks of 1/100 s, whatever the kernel's own
-//! tick. The kernel computes idle and iowait without a lock, so that they can fall a little; since
-//! a counter may not fall, the highest value seen is kept. Where idle time falls by three seconds
-//! or more, the processor was switched off and on again, and its numbers begin anew.
+//! A processor's ten numbers are those of `fs/proc/stat.c`: the file has them in ticks of 1/100 s,
+//! whatever the kernel's own tick, the programs in nanoseconds. They can fall a little (idle and
+//! iowait are computed without a lock), which a counter may not: the highest value seen is kept.
+//! Where idle time falls by three seconds or more, the processor was switched off and on again, and
+//! its numbers begin anew.
 
 mod cpuinfo;
+mod events;
+mod times;
 
 use crate::{
     exposition::Label,
-    host::Shared,
-    parse::{decimal, number, ranges, rows},
+    parse::{decimal, ranges},
     prelude::*,
 };
 use cpuinfo::Arch;
-use std::cmp::Ordering;
+use events::Events;
+use times::Times;
 
 pub const SPEC: Spec = Spec {
     name: "cpu",
     enabled: true,
     capabilities: NONE,
-    flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE],
+    flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE, &EVENTS],
     new: |host, flags| Ok(Box::new(Cpu::new(host, flags))),
 };
 
@@ -35,6 +39,11 @@ static FLAGS_INCLUDE: Flag<Option<Pattern>> = pattern(
 static BUGS_INCLUDE: Flag<Option<Pattern>> = pattern(
     "collector.cpu.info.bugs-include",
     "Filter the `bugs` field in cpuInfo with a value that must be a regular expression",
+);
+static EVENTS: Flag<bool> = switch(
+    "collector.cpu.bpf-events",
+    false,
+    "Count and time interrupts, and count context switches, with eBPF programs.",
 );
 
 static SECONDS: Metric<2> =
@@ -85,21 +94,9 @@ static ISOLATED: Metric<1> = gauge(
 static ONLINE: Metric<1> =
     gauge("node_cpu_online", "CPUs that are online and being scheduled.").by(["cpu"]);
 
-/// `USER_HZ`, the same on every architecture that this exporter runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
-/// Where idle time falls by this many ticks (three seconds), the numbers begin anew.
-const JUMP_BACK: f64 = 300.0;
-
-/// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
-/// guest and guest nice; NaN where the kernel's text is no number.
-type Times = (u32, [f64; 10]);
-
 struct Cpu {
-    stat: Shared<SingleFile>,
-    /// The times that are exposed, ordered as labels are.
-    times: Vec<Times>,
-    /// Room for the times that the file has at this scrape.
-    fresh: Vec<Times>,
+    times: Times,
+    events: Option<Events>,
     guest: bool,
     cpuinfo: Option<File>,
     flags: Option<Pattern>,
@@ -120,14 +117,13 @@ impl Cpu {
         if let Err(error) = file.parse(|text| list(text, &mut isolated))
             && !error.is_absent()
         {
-            tracing::warn!("node_cpu_isolated lacks processors: {error}");
+            tracing::warn!(collector = "cpu", "node_cpu_isolated lacks processors: {error}");
         }
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();
         Self {
-            stat: host.stat.clone(),
-            times: Vec::new(),
-            fresh: Vec::new(),
+            times: Times::new(host, flags.get(&EVENTS)),
+            events: flags.get(&EVENTS).then(|| Events::new(host)),
             guest: flags.get(&GUEST),
             cpuinfo: info.then(|| host.proc.file("cpuinfo")),
             flags: cpu_flags,
@@ -176,19 +172,16 @@ impl Cpu {
     }
 
     fn seconds(&mut self, out: &mut Sink) -> Result {
-        let Self { stat, times, fresh, .. } = self;
-        let mut faults = Faults::default();
-        match stat.parse(out.scrape(), |text| parse(text, fresh)) {
-            Err(error @ Error::Read { .. }) => return Err(error),
-            parsed => faults.keep(parsed),
-        };
-        update(times, fresh);
-        out.served_by("procfs");
-        for (cpu, ticks) in &*times {
-            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] = *ticks;
-            let mut put = |metric, mode: &str, ticks: f64| {
-                if !ticks.is_nan() {
-                    out.put(metric, [cpu, &mode], ticks / TICKS_PER_SECOND);
+        let read = self.times.read(out);
+        if let Err(error @ Error::Read { .. }) = read {
+            return Err(error);
+        }
+        for (cpu, seconds) in self.times.iter() {
+            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] =
+                *seconds;
+            let mut put = |metric, mode: &str, seconds: f64| {
+                if !seconds.is_nan() {
+                    out.put(metric, [cpu, &mode], seconds);
                 }
             };
             put(&SECONDS, "idle", idle);
@@ -204,7 +197,10 @@ impl Cpu {
                 put(&GUEST_SECONDS, "user", guest);
             }
         }
-        faults.end()
+        if let Some(events) = &self.events {
+            events.put(&self.times, out);
+        }
+        read
     }
 
     /// Every processor of a core or package has the throttling counters of that core or package;
@@ -275,50 +271,6 @@ fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: Op
     }
 }
 
-/// Puts the processors' lines of `/proc/stat` into `times`. Old kernels have fewer columns.
-fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
-    times.clear();
-    rows(text, |line| {
-        // Lines that are no processor's are not split into words: the line of interrupts is long.
-        let Some(cpu) = line.strip_prefix("cpu").filter(|cpu| !cpu.starts_with(' ')) else {
-            return Ok(());
-        };
-        let mut words = cpu.split_ascii_whitespace().peekable();
-        let (Some(cpu), Some(_)) = (words.next(), words.peek()) else { return Ok(()) };
-        let cpu = number("processor", cpu)?;
-        let mut faults = Faults::default();
-        let mut ticks = [0.0; 10];
-        for (ticks, word) in ticks.iter_mut().zip(words) {
-            *ticks = faults.keep(decimal("ticks", word)).unwrap_or(f64::NAN);
-        }
-        times.push((cpu, ticks));
-        faults.end()
-    })
-}
-
-/// Replaces `times` by `fresh`, in which a number that is a little lower than before is raised to
-/// its old value; see [`JUMP_BACK`]. A number that is NaN stays so.
-fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
-    for (cpu, ticks) in &mut *fresh {
-        let Ok(i) = times.binary_search_by(|(old, _)| as_labels(*old, *cpu)) else { continue };
-        let Some((_, old)) = times.get(i) else { continue };
-        let ([_, _, _, idle, ..], [_, _, _, old_idle, ..]) = (&*ticks, old);
-        if old_idle - *idle >= JUMP_BACK {
-            continue;
-        }
-        for (ticks, old) in ticks.iter_mut().zip(old).filter(|(ticks, _)| !ticks.is_nan()) {
-            *ticks = ticks.max(*old);
-        }
-    }
-    fresh.sort_unstable_by(|(a, _), (b, _)| as_labels(*a, *b));
-    std::mem::swap(times, fresh);
-}
-
-/// The order of two numbers as texts of a label: `10` comes before `9`.
-fn as_labels(a: u32, b: u32) -> Ordering {
-    itoa::Buffer::new().format(a).cmp(itoa::Buffer::new().format(b))
-}
-
 /// The kernel's lists of processors, such as `1,4-6`.
 fn list(text: &str, cpus: &mut Vec<u16>) -> Result<(), Malformed> {
     let mut faults = Faults::default();
@@ -356,30 +308,6 @@ mod tests {
     }
 
     #[test]
-    fn times_do_not_fall_save_at_a_jump() {
-        let mut times = Vec::new();
-        let mut see = |fresh: &[(u32, u32, u32)]| {
-            let mut fresh = fresh
-                .iter()
-                .map(|&(cpu, user, idle)| {
-                    (cpu, [f64::from(user), 0., 0., f64::from(idle), 0., 0., 0., 0., 0., 0.])
-                })
-                .collect();
-            update(&mut times, &mut fresh);
-            times.iter().map(|(cpu, ticks)| (*cpu, ticks[0], ticks[3])).collect::<Vec<_>>()
-        };
-        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6.0, 1000.0), (9, 5.0, 1000.0)]);
-        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7.0, 700.0), (9, 5.0, 1000.0)]);
-        assert_eq!(
-            see(&[(9, 6, 1001), (10, 1, 1)]),
-            [(10, 1.0, 1.0), (9, 6.0, 1001.0)],
-            "a jump resets all"
-        );
-        assert_eq!(see(&[(10, 1, 1)]), [(10, 1.0, 1.0)], "offline");
-        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1.0, 1.0), (9, 0.0, 5.0)], "and back");
-    }
-
-    #[test]
     fn odd_ticks_cost_themselves_alone() {
         let text = "cpu 1\ncpu0\ncpu1 7 -5 99999999999999999999 x 3\ncpux 1\ncpu2 1\nintr x\n";
         let machine = Machine::new().with("proc/stat", text);
@@ -399,19 +327,6 @@ mod tests {
 
         let machine = Machine::new().with("proc/stat", "cpu0 1 -2 3\n");
         assert!(machine.collect(&SPEC, &[]).1.is_ok(), "a kernel can print a negative number");
-    }
-
-    #[test]
-    fn an_unknown_number_is_not_replaced_by_its_old_value() {
-        let mut times = vec![(0, [5.0; 10])];
-        let mut now = [4.0; 10];
-        now[0] = f64::NAN;
-        update(&mut times, &mut vec![(0, now)]);
-        let (cpu, [user, rest @ ..]) = times[0];
-        assert!(user.is_nan());
-        assert_eq!((cpu, rest), (0, [5.0; 9]));
-        update(&mut times, &mut vec![(0, [6.0; 10])]);
-        assert_eq!(times, [(0, [6.0; 10])]);
     }
 
     #[test]

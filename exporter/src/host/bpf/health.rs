@@ -4,7 +4,9 @@
 //! Programs that a collector asked for in vain are exposed as not attached, and have no other
 //! metric.
 
-use super::{Bpf, Error, Health, Runs};
+use super::{
+    Bpf, CpuTimes, Error, Health, Interrupts, Neighbours, Runs, Shared, Subject, Tasks, tasks,
+};
 use crate::exposition::{Metric, Sink, counter, gauge};
 use std::sync::TryLockError;
 
@@ -44,27 +46,43 @@ static KEEPER: Metric = gauge(
 );
 
 impl Bpf {
-    /// Puts all of these metrics; none where no collector wants programs, or while a late collector
-    /// reads from the programs.
+    /// Puts all of it; of a subject nothing where no collector wants its programs, or while one that
+    /// is late reads from them.
     pub fn collect(&self, out: &mut Sink) {
-        let loaded = match self.0.neighbours.get() {
-            None | Some(Err(Error::Off)) => return,
-            Some(Err(_)) => {
-                for program in self.programs() {
-                    out.put(&ATTACHED, [&program], 0);
-                }
-                return;
+        let Shared { neighbours, cpu, interrupts, tasks, .. } = &*self.0;
+        put(neighbours, Neighbours::programs(), out, Neighbours::health);
+        put(cpu, std::iter::empty(), out, CpuTimes::health);
+        put(interrupts, Interrupts::programs(), out, Interrupts::health);
+        put(tasks, [tasks::PROGRAM].into_iter(), out, Tasks::health);
+    }
+}
+
+/// Puts the metrics of one subject.
+fn put<T>(
+    subject: &Subject<T>,
+    programs: impl Iterator<Item = &'static str>,
+    out: &mut Sink,
+    health: impl FnOnce(&T, &mut Sink) -> Result<(), Error>,
+) {
+    let loaded = match subject.get() {
+        None | Some(Err(Error::Off)) => return,
+        Some(Err(_)) => {
+            for program in programs {
+                out.put(&ATTACHED, [&program], 0);
             }
-            Some(Ok(loaded)) => loaded,
-        };
-        let neighbours = match loaded.try_lock() {
-            Ok(neighbours) => neighbours,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        if let Err(error) = neighbours.health(out) {
-            tracing::debug!("node_bpf_*: {error}");
+            return;
         }
+        Some(Ok(loaded)) => loaded,
+    };
+    let subject = match loaded.try_lock() {
+        Ok(subject) => subject,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    let told = health(&subject, out);
+    drop(subject);
+    if let Err(error) = told {
+        tracing::debug!("node_bpf_*: {error}");
     }
 }
 

@@ -3,15 +3,15 @@
 //! The exporter drops all its capabilities before it serves. A second process, the keeper, is
 //! forked at the start, before there are threads, so that programs with larger maps can be loaded
 //! later. It has `CAP_BPF` and `CAP_PERFMON` and no other capability, no files but a socket and the
-//! log, and does one thing: on request it loads the exporter's own programs with more room in their
-//! maps, hands their descriptors over and closes its own. It ends with the exporter.
+//! log, and does one thing: asked for the programs of a subject it loads the exporter's own, hands
+//! their descriptors over and closes its own. It ends with the exporter.
 //!
 //! One question and one answer at a time, each a message:
 //!
 //! | state | event | action | next state |
 //! |---|---|---|---|
-//! | idle | more room is wanted | the question is sent | asked |
-//! | idle | more room is wanted, but the keeper has ended | the keeper is given up | gone |
+//! | idle | programs are wanted, or more room | the question is sent | asked |
+//! | idle | … and nobody is there | the keeper is given up | gone |
 //! | asked | no answer yet | the old programs go on counting | asked |
 //! | asked | descriptors | they are a new set of programs | idle |
 //! | asked | the reason of a refusal | the reason is told | idle |
@@ -28,7 +28,6 @@ use std::{
     time::Duration,
 };
 
-use bytemuck::Zeroable as _;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{
@@ -40,8 +39,9 @@ use rustix::{
 };
 
 use super::{
-    Error, loading,
-    neighbour::Room,
+    Error,
+    loader::{Question, Words},
+    loading,
     object::{Plan, Set},
     sys,
 };
@@ -60,13 +60,14 @@ const REFUSED: u8 = 0;
 #[derive(Debug)]
 pub(super) struct Keeper {
     state: State,
-    plan: &'static Plan,
+    /// The object file of the programs that a question is about.
+    plan: fn(Question) -> &'static Plan,
 }
 
 #[derive(Debug)]
 enum State {
     Idle(Process),
-    Asked(Process),
+    Asked(Process, &'static Plan),
     Gone,
 }
 
@@ -96,9 +97,8 @@ impl Keeper {
     /// `confine` takes all capabilities but the given ones from the process, which ends at once
     /// where that fails; the process calls `load` for each question.
     pub(super) fn fork(
-        plan: &'static Plan,
         confine: fn(CapabilitySet) -> rustix::io::Result<()>,
-        load: impl FnMut(Room) -> Result<Set, Error>,
+        load: impl FnMut(Question) -> Result<Set, Error>,
     ) -> io::Result<Self> {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -121,7 +121,7 @@ impl Keeper {
             pid => {
                 drop(far);
                 let process = Process { socket: near, pid: Pid::from_raw(pid) };
-                Ok(Self { state: State::Idle(process), plan })
+                Ok(Self { state: State::Idle(process), plan: Question::plan })
             }
         }
     }
@@ -129,7 +129,7 @@ impl Keeper {
     /// Whether the process runs.
     pub(super) fn is_there(&self) -> bool {
         match &self.state {
-            State::Idle(process) | State::Asked(process) => {
+            State::Idle(process) | State::Asked(process, _) => {
                 let mut end = [PollFd::new(&process.socket, PollFlags::empty())];
                 let now = Timespec { tv_sec: 0, tv_nsec: 0 };
                 poll(&mut end, Some(&now)).is_ok_and(|ended| ended == 0)
@@ -138,26 +138,26 @@ impl Keeper {
         }
     }
 
-    /// Asks for programs with this `room`. Does nothing while a question is open.
-    pub(super) fn ask(&mut self, room: Room) -> Result<(), Error> {
+    /// Asks for programs. Nothing while a question is open.
+    pub(super) fn ask(&mut self, question: Question) -> Result<(), Error> {
         let process = match std::mem::replace(&mut self.state, State::Gone) {
             State::Idle(process) => process,
-            State::Asked(process) => {
-                self.state = State::Asked(process);
+            asked @ State::Asked(..) => {
+                self.state = asked;
                 return Ok(());
             }
             State::Gone => return Err(Error::NoKeeper),
         };
-        send(process.socket.as_fd(), bytemuck::bytes_of(&room), &[])
+        send(process.socket.as_fd(), bytemuck::bytes_of(&question.words()), &[])
             .map_err(|_| Error::NoKeeper)?;
-        self.state = State::Asked(process);
+        self.state = State::Asked(process, (self.plan)(question));
         Ok(())
     }
 
     /// The answer, if it comes within `patience`; `None` where it does not, or no question is open.
     pub(super) fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
-        let process = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Asked(process) => process,
+        let (process, plan) = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Asked(process, plan) => (process, plan),
             State::Idle(process) => {
                 self.state = State::Idle(process);
                 return None;
@@ -165,14 +165,14 @@ impl Keeper {
             State::Gone => return Some(Err(Error::NoKeeper)),
         };
         if !is_ready(process.socket.as_fd(), patience) {
-            self.state = State::Asked(process);
+            self.state = State::Asked(process, plan);
             return None;
         }
         let mut text = [0; LONGEST];
         let received = receive(process.socket.as_fd(), &mut text);
         let Ok((length, descriptors)) = received else { return Some(Err(Error::NoKeeper)) };
         match text.get(..length) {
-            Some([LOADED]) => Some(match Set::received(self.plan, descriptors) {
+            Some([LOADED, told @ ..]) => Some(match Set::received(plan, descriptors, told) {
                 Some(set) => {
                     self.state = State::Idle(process);
                     Ok(set)
@@ -217,16 +217,20 @@ fn isolate(
     Ok(())
 }
 
-/// Answers questions until the exporter has closed its end of the socket.
-fn serve(socket: BorrowedFd<'_>, mut load: impl FnMut(Room) -> Result<Set, Error>) {
+/// Answers questions until there is nobody left to ask them.
+fn serve(socket: BorrowedFd<'_>, mut load: impl FnMut(Question) -> Result<Set, Error>) {
     loop {
-        let mut room = Room::zeroed();
-        let asked = receive(socket, bytemuck::bytes_of_mut(&mut room));
-        if !matches!(asked, Ok((length, _)) if length == size_of::<Room>()) {
+        let mut words = Words::default();
+        let asked = receive(socket, bytemuck::bytes_of_mut(&mut words));
+        if !matches!(asked, Ok((length, _)) if length == size_of::<Words>()) {
             return;
         }
-        let sent = match load(room) {
-            Ok(set) => send(socket, &[LOADED], &set.descriptors().collect::<Vec<_>>()),
+        let Some(question) = Question::from_words(words) else { return };
+        let sent = match load(question) {
+            Ok(set) => {
+                let text = [&[LOADED], set.told()].concat();
+                send(socket, &text, &set.descriptors().collect::<Vec<_>>())
+            }
             Err(error) => {
                 let mut text = error.to_string().into_bytes();
                 text.insert(0, REFUSED);
@@ -284,33 +288,42 @@ fn is_ready(socket: BorrowedFd<'_>, patience: Duration) -> bool {
 mod tests {
     use std::{fs::File, thread};
 
-    use super::*;
+    use super::{super::neighbour::Room, *};
 
     /// Three descriptors and no programs.
-    static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"] };
+    static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"], since: "" };
     /// One descriptor.
-    static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"] };
+    static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"], since: "" };
 
     const PATIENT: Duration = Duration::from_secs(60);
 
-    fn room(entries: u32) -> Room {
-        Room { entries, interfaces: 0 }
+    fn plan(question: Question) -> &'static Plan {
+        if question == Question::Tasks { &OTHER } else { &PLAN }
+    }
+
+    fn room(entries: u32) -> Question {
+        Question::Neighbour(Room { entries, interfaces: 0 })
+    }
+
+    fn entries(question: Question) -> u32 {
+        let Question::Neighbour(Room { entries, .. }) = question else { panic!("{question:?}") };
+        entries
     }
 
     fn set(descriptors: usize) -> Set {
         #[expect(clippy::disallowed_methods, reason = "any descriptor will do")]
         let files = (0..descriptors).map(|_| File::open("/dev/null").unwrap().into());
         let plan = if descriptors == 3 { &PLAN } else { &OTHER };
-        Set::received(plan, files.collect()).unwrap()
+        Set::received(plan, files.collect(), b"told").unwrap()
     }
 
-    /// A keeper whose process is a thread; `load` is as for [`Keeper::fork`].
-    fn keeper(load: impl FnMut(Room) -> Result<Set, Error> + Send + 'static) -> Keeper {
+    /// A keeper whose process is a thread; `load` as [`Keeper::fork`] wants it.
+    fn keeper(load: impl FnMut(Question) -> Result<Set, Error> + Send + 'static) -> Keeper {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .unwrap();
         thread::spawn(move || serve(far.as_fd(), load));
-        Keeper { state: State::Idle(Process { socket: near, pid: None }), plan: &PLAN }
+        Keeper { state: State::Idle(Process { socket: near, pid: None }), plan }
     }
 
     #[test]
@@ -318,7 +331,7 @@ mod tests {
         let mut keeper =
             keeper(
                 |room| {
-                    if room.entries < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
+                    if entries(room) < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
                 },
             );
         assert!(keeper.answer(Duration::ZERO).is_none(), "idle: nothing was asked");
@@ -334,11 +347,22 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_is_open_is_not_followed_by_another() {
+    fn each_subject_has_an_object_of_its_own() {
+        let mut keeper =
+            keeper(|question| Ok(set(if question == Question::Tasks { 1 } else { 3 })));
+        for (question, descriptors) in [(Question::Tasks, 1), (room(1), 3), (Question::Tasks, 1)] {
+            keeper.ask(question).unwrap();
+            let set = keeper.answer(PATIENT).unwrap().unwrap();
+            assert_eq!((set.descriptors().count(), set.told()), (descriptors, &b"told"[..]));
+        }
+    }
+
+    #[test]
+    fn asked_it_is_not_asked_again() {
         let (tell, told) = std::sync::mpsc::channel::<()>();
         let mut keeper = keeper(move |room| {
             told.recv().map_err(|_| Error::NoKeeper)?;
-            Err(Error::Refused(room.entries.to_string()))
+            Err(Error::Refused(entries(room).to_string()))
         });
         keeper.ask(room(1)).unwrap();
         keeper.ask(room(2)).unwrap();
@@ -349,8 +373,8 @@ mod tests {
     }
 
     #[test]
-    fn a_keeper_that_is_gone_stays_gone() {
-        type Load = fn(Room) -> Result<Set, Error>;
+    fn gone_it_stays_gone() {
+        type Load = fn(Question) -> Result<Set, Error>;
         let ends: Load = |_| panic!("the thread ends, and with it the socket");
         // Descriptors that are not those of the plan.
         let lies: Load = |_| Ok(set(1));
@@ -371,8 +395,8 @@ mod tests {
                 .unwrap();
         drop(far);
         let process = Process { socket: near, pid: None };
-        let mut keeper = Keeper { state: State::Idle(process), plan: &PLAN };
-        assert!(!keeper.is_there(), "its end is seen without a question");
+        let mut keeper = Keeper { state: State::Idle(process), plan };
+        assert!(!keeper.is_there(), "seen before it is asked");
         assert!(matches!(keeper.ask(room(1)), Err(Error::NoKeeper)));
         assert!(!keeper.is_there());
     }

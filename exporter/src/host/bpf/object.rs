@@ -4,16 +4,23 @@
 //! used: it reads all types of the kernel, tries a dozen features out, and needs 20 MB for both.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
+    num::NonZero,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
+    thread,
 };
 
 use aya::maps::{Map, MapData, MapError};
-use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures, generated::bpf_map_type};
+use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures};
+use bytemuck::Pod;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::{Error, Runs, sys};
+use super::{Error, Runs, mapped::Mapped, sys};
 
 /// The cause of a program's runs.
 #[derive(Clone, Copy, Debug)]
@@ -22,19 +29,21 @@ pub(super) enum Hook {
     Tracepoint(&'static str),
     /// When the daemon asks for it.
     OnDemand(&'static str),
+    /// For each thing that an iterator of the kernel finds, when the daemon reads it.
+    Iterator(&'static str),
 }
 
 impl Hook {
     /// The program's name in the object.
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Tracepoint(name) | Self::OnDemand(name) => name,
+            Self::Tracepoint(name) | Self::OnDemand(name) | Self::Iterator(name) => name,
         }
     }
 
-    /// Whether it runs by itself.
+    /// Whether it is attached to something, and not only loaded.
     pub(super) const fn is_attached(self) -> bool {
-        matches!(self, Self::Tracepoint(_))
+        matches!(self, Self::Tracepoint(_) | Self::Iterator(_))
     }
 }
 
@@ -46,6 +55,8 @@ pub(super) struct Plan {
     pub(super) hooks: &'static [Hook],
     /// The maps that the daemon reads or writes.
     pub(super) maps: &'static [&'static str],
+    /// The first version of Linux whose helpers are enough.
+    pub(super) since: &'static str,
 }
 
 /// The values that depend on the running kernel and on the load.
@@ -54,8 +65,11 @@ pub(super) struct Fit<'a> {
     pub(super) globals: &'a [(&'static str, &'a [u8])],
     /// Elements of maps, by name; others have as many as the object says.
     pub(super) elements: &'a [(&'static str, u32)],
-    /// The kernel's numbers for the types of the tracepoints, by the programs' names.
-    pub(super) tracepoints: &'a HashMap<&'static str, u32>,
+    /// The kernel's numbers for the types of the tracepoints and for the functions of the
+    /// iterators, by the programs' names.
+    pub(super) targets: &'a HashMap<&'static str, u32>,
+    /// Facts of this kernel for the daemon, as bytes of a type of the subject's own.
+    pub(super) told: &'a [u8],
 }
 
 /// Programs that are loaded and attached, and maps: as long as the descriptors are open.
@@ -65,6 +79,8 @@ pub(super) struct Set {
     /// Those of the plan's maps, then of its programs, then of the links that hold these at
     /// tracepoints.
     descriptors: Vec<OwnedFd>,
+    /// See [`Fit::told`].
+    told: Vec<u8>,
 }
 
 impl Plan {
@@ -104,26 +120,38 @@ impl Set {
             let (_, fd) = maps.remove(*name).ok_or_else(|| broken(format!("no map {name}")))?;
             descriptors.push(fd);
         }
+        let load = |hook| load(plan, hook, &object, types.as_fd(), fit);
         let mut links = Vec::new();
-        for hook in plan.hooks {
-            descriptors.push(load(*hook, &object, types.as_fd(), fit)?);
-        }
-        for (hook, fd) in plan.hooks.iter().zip(descriptors.iter().skip(plan.maps.len())) {
-            if hook.is_attached() {
+        each_loaded(plan.hooks, load, |hook, fd: OwnedFd| {
+            let link = match hook {
+                Hook::Tracepoint(_) => Some(sys::attach(fd.as_fd())),
+                Hook::Iterator(_) => Some(sys::link_iterator(fd.as_fd())),
+                Hook::OnDemand(_) => None,
+            };
+            if let Some(link) = link {
                 let program = hook.name();
-                links.push(
-                    sys::attach(fd.as_fd()).map_err(|source| Error::Load { program, source })?,
-                );
+                links.push(link.map_err(|source| Error::Load { program, source })?);
             }
-        }
+            descriptors.push(fd);
+            Ok(())
+        })?;
         descriptors.append(&mut links);
-        Ok(Self { plan, descriptors })
+        Ok(Self { plan, descriptors, told: fit.told.to_vec() })
     }
 
-    /// A set that another process has loaded; `None` where the number of descriptors is not that of
-    /// a set.
-    pub(super) fn received(plan: &'static Plan, descriptors: Vec<OwnedFd>) -> Option<Self> {
-        (descriptors.len() == plan.count()).then_some(Self { plan, descriptors })
+    /// A set that was loaded elsewhere; nothing where these are not as many descriptors as it has.
+    pub(super) fn received(
+        plan: &'static Plan,
+        descriptors: Vec<OwnedFd>,
+        told: &[u8],
+    ) -> Option<Self> {
+        let told = told.to_vec();
+        (descriptors.len() == plan.count()).then_some(Self { plan, descriptors, told })
+    }
+
+    /// Facts of this kernel for the daemon: see [`Fit::told`].
+    pub(super) fn told(&self) -> &[u8] {
+        &self.told
     }
 
     /// All descriptors, for [`Set::received`].
@@ -134,24 +162,47 @@ impl Set {
     /// The map of that name, as one of aya's.
     pub(super) fn map(&self, name: &'static str) -> Result<Map, Error> {
         let wrong = |source| Error::Map { map: name, source };
-        let fd = self.plan.maps.iter().position(|map| *map == name);
-        let fd = fd.and_then(|place| self.descriptors.get(place));
-        let fd = fd.ok_or_else(|| wrong(io::ErrorKind::NotFound.into()))?;
-        let map = MapData::from_fd(fd.try_clone().map_err(wrong)?).and_then(Map::from_map_data);
+        let fd = self.descriptor(name).and_then(|fd| fd.try_clone_to_owned()).map_err(wrong)?;
+        let map = MapData::from_fd(fd).and_then(Map::from_map_data);
         map.map_err(|error: MapError| wrong(io::Error::other(error)))
     }
 
-    /// Runs a program that is attached to nothing, with these arguments.
+    /// An array of so many elements, where it lies.
+    pub(super) fn mapped<T: Pod>(
+        &self,
+        name: &'static str,
+        elements: u32,
+    ) -> Result<Mapped<T>, Error> {
+        let wrong = |source| Error::Map { map: name, source };
+        let fd = self.descriptor(name).map_err(wrong)?;
+        Mapped::new(fd, elements).map_err(wrong)
+    }
+
+    /// Runs a program that is attached to nothing, with so many arguments.
     pub(super) fn run(&self, program: &'static str, arguments: &[u64]) -> Result<(), Error> {
         let wrong = |source| Error::Program { program, source };
         let fd = self.program(program).map_err(wrong)?;
         sys::run(fd, arguments).map_err(wrong)
     }
 
-    /// The kernel's figures on a program.
+    /// A descriptor that reads the plan's only iterator from its start.
+    pub(super) fn iterate(&self, program: &'static str) -> Result<OwnedFd, Error> {
+        let wrong = |source| Error::Program { program, source };
+        let place = self.plan.maps.len() + self.plan.hooks.len();
+        let link = self.descriptors.get(place).ok_or_else(|| io::ErrorKind::NotFound.into());
+        sys::iterate(link.map_err(wrong)?.as_fd()).map_err(wrong)
+    }
+
+    /// The kernel's statistics of a program.
     pub(super) fn runs(&self, program: &'static str) -> Result<Runs, Error> {
         let runs = self.program(program).and_then(sys::runs);
         runs.map_err(|source| Error::Program { program, source })
+    }
+
+    fn descriptor(&self, map: &str) -> io::Result<BorrowedFd<'_>> {
+        let place = self.plan.maps.iter().position(|name| *name == map);
+        let fd = place.and_then(|place| self.descriptors.get(place));
+        fd.map(OwnedFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn program(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
@@ -181,12 +232,6 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
     if let Some((_, n)) = fit.elements.iter().find(|(of, _)| *of == name) {
         map.set_max_entries(*n);
     }
-    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
-        // Bytes, in whole pages.
-        let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
-        map.set_max_entries(map.max_entries().next_power_of_two().max(page));
-        map.set_value_size(0);
-    }
     let fd = sys::create_map(name, map).map_err(wrong)?;
     if map.section_kind() == EbpfSectionKind::Rodata {
         sys::fix(fd.as_fd(), map.data()).map_err(wrong)?;
@@ -194,8 +239,55 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
     Ok(fd)
 }
 
+/// Calls `load` with each hook, on a thread for each processor, and `take` on this thread with each
+/// result, in the order of the hooks. The first error in that order ends it.
+///
+/// Most of the time is the verifier's, which works on the processor of the thread that loads. A
+/// thread that attaches waits now and then until all processors have passed a quiet state.
+fn each_loaded<T: Send>(
+    hooks: &[Hook],
+    load: impl Fn(Hook) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(Hook, T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    /// Each verification takes up to a megabyte of the kernel's memory.
+    const MOST: usize = 4;
+    const STACK: usize = 1 << 18;
+    let next = AtomicUsize::new(0);
+    let work = |loaded: Sender<_>| {
+        while let place = next.fetch_add(1, Relaxed)
+            && let Some(hook) = hooks.get(place)
+            && loaded.send((place, load(*hook))).is_ok()
+        {}
+    };
+    thread::scope(|scope| {
+        let (tell, loaded) = channel();
+        let spawn = || {
+            let (tell, work) = (tell.clone(), &work);
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, move || work(tell))
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+        if (0..threads).filter(|_| spawn().is_ok()).count() == 0 {
+            work(tell.clone());
+        }
+        drop(tell);
+        let (mut early, mut rest) = (BTreeMap::new(), hooks.iter().enumerate().peekable());
+        for (place, result) in loaded {
+            early.insert(place, result);
+            while let Some((place, hook)) = rest.peek()
+                && let Some(result) = early.remove(place)
+            {
+                take(**hook, result?)?;
+                rest.next();
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Has the kernel verify a program.
 fn load(
+    plan: &Plan,
     hook: Hook,
     object: &Object,
     types: BorrowedFd<'_>,
@@ -210,17 +302,19 @@ fn load(
     let (Some(found), Some(function)) = (found, function) else {
         return Err(broken(format!("no program {program}")));
     };
-    let tracepoint = hook
-        .is_attached()
-        .then(|| fit.tracepoints.get(program).copied().ok_or(Error::NoTracepoint(program)))
-        .transpose()?;
+    let target = || fit.targets.get(program).copied();
+    let kind = match hook {
+        Hook::OnDemand(_) => sys::Kind::OnDemand,
+        Hook::Tracepoint(_) => sys::Kind::Tracepoint(target().ok_or(Error::NoTracepoint(program))?),
+        Hook::Iterator(_) => sys::Kind::Iterator(target().ok_or(Error::NoIterator(program))?),
+    };
     let code = sys::Code {
         name: program,
         license: &found.license,
         instructions: &function.instructions,
         types,
         functions: &function.func_info.func_info,
-        tracepoint,
+        kind,
     };
     let mut result = sys::load(&code, &mut []);
     for _ in 1..TIMES {
@@ -237,7 +331,7 @@ fn load(
         let reasons = String::from_utf8_lossy(reasons);
         tracing::debug!("program {program}: {reasons}");
         if is_too_old(&reasons) {
-            Error::TooOld { program, source }
+            Error::TooOld { program, since: plan.since, source }
         } else {
             Error::Load { program, source }
         }
@@ -258,7 +352,7 @@ fn is_too_old(reasons: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_too_old;
+    use super::{Error, Hook, each_loaded, is_too_old};
 
     #[test]
     fn the_verifier_says_whether_the_kernel_is_too_old() {
@@ -266,5 +360,42 @@ mod tests {
         assert!(is_too_old("number of funcs in func_info doesn't match number of subprogs\n"));
         assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
         assert!(!is_too_old(""));
+    }
+
+    #[test]
+    fn programs_are_taken_in_order_up_to_the_first_that_is_refused() {
+        const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let hooks = NAMES.map(Hook::OnDemand);
+        for refused in 0..=NAMES.len() {
+            // The later ones are refused as well, and may be so before it is.
+            let load = |hook: Hook| match NAMES.iter().position(|name| *name == hook.name()) {
+                Some(place) if place < refused => Ok(hook.name()),
+                _ => Err(Error::NoTracepoint(hook.name())),
+            };
+            let mut taken = Vec::new();
+            let ended = each_loaded(&hooks, load, |hook, loaded| {
+                assert_eq!(loaded, hook.name());
+                taken.push(loaded);
+                Ok(())
+            });
+            assert_eq!(taken, NAMES[..refused]);
+            match (ended, NAMES.get(refused)) {
+                (Ok(()), None) => {}
+                (Err(Error::NoTracepoint(name)), Some(first)) => assert_eq!(name, *first),
+                (ended, _) => panic!("{refused}: {ended:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_ends_it() {
+        let hooks = ["a", "b", "c"].map(Hook::Tracepoint);
+        let mut taken = 0;
+        let ended = each_loaded(&hooks, Ok, |hook, _| {
+            taken += 1;
+            if hook.name() == "b" { Err(Error::NoTracepoint("b")) } else { Ok(()) }
+        });
+        assert!(matches!(ended, Err(Error::NoTracepoint("b"))));
+        assert_eq!(taken, 2);
     }
 }

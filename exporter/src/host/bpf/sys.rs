@@ -165,7 +165,8 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
 pub(super) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
     let mut call = attributes();
     call.test.prog_fd = number(program);
-    call.test.ctx_in = arguments.as_ptr() as u64;
+    // The kernel refuses an address of nothing.
+    call.test.ctx_in = if arguments.is_empty() { 0 } else { arguments.as_ptr() as u64 };
     call.test.ctx_size_in = length(bytemuck::cast_slice::<u64, u8>(arguments));
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut call).map(drop)
 }
@@ -213,9 +214,18 @@ pub(super) struct Code<'a> {
     pub(super) types: BorrowedFd<'a>,
     /// The type of each function.
     pub(super) functions: &'a [bpf_func_info],
-    /// The kernel's number for the type of the tracepoint; `None` for a program that runs on
-    /// demand.
-    pub(super) tracepoint: Option<u32>,
+    pub(super) kind: Kind,
+}
+
+/// How a program comes to run; with the kernel's number for its target.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// When it is asked to.
+    OnDemand,
+    /// At a tracepoint, by the type of its arguments.
+    Tracepoint(u32),
+    /// In an iterator, by the function that stands for its arguments.
+    Iterator(u32),
 }
 
 /// Hands a program to the verifier, which writes its log into `reasons`, unless that is empty.
@@ -234,13 +244,18 @@ pub(super) fn load(code: &Code<'_>, reasons: &mut [u8]) -> io::Result<OwnedFd> {
     attributes.prog_btf_fd = number(code.types);
     attributes.func_info = code.functions.as_ptr() as u64;
     attributes.func_info_cnt = length(code.functions);
-    let (kind, attach) = match code.tracepoint {
-        Some(_) => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP as u32),
-        None => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+    let (kind, attach, target) = match code.kind {
+        Kind::OnDemand => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0),
+        Kind::Tracepoint(of) => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP as u32, of)
+        }
+        Kind::Iterator(of) => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER as u32, of)
+        }
     };
     attributes.prog_type = kind as u32;
     attributes.expected_attach_type = attach;
-    attributes.attach_btf_id = code.tracepoint.unwrap_or_default();
+    attributes.attach_btf_id = target;
     if !reasons.is_empty() {
         attributes.log_level = 1;
         attributes.log_buf = reasons.as_mut_ptr() as u64;
@@ -254,6 +269,21 @@ pub(super) fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut call = attributes();
     call.raw_tracepoint.prog_fd = number(program);
     open(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut call)
+}
+
+/// Makes an iterator's program ready to be read, until the descriptor is closed.
+pub(super) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.link_create.__bindgen_anon_1.prog_fd = number(program);
+    call.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    open(bpf_cmd::BPF_LINK_CREATE, &mut call)
+}
+
+/// A descriptor that reads an iterator from its start, once.
+pub(super) fn iterate(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.iter_create.link_fd = number(link);
+    open(bpf_cmd::BPF_ITER_CREATE, &mut call)
 }
 
 /// Gives memory that was freed back to the kernel.

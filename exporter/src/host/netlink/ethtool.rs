@@ -135,9 +135,8 @@ fn index_in(header: &[u8]) -> Result<Option<u32>, BadMessage> {
 }
 
 /// The number that the kernel gave the family `ethtool`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 enum Family {
-    #[default]
     Unasked,
     Absent,
     Number(u16),
@@ -154,16 +153,17 @@ pub struct Ethtool {
 
 impl Default for Ethtool {
     fn default() -> Self {
-        Self {
-            socket: Socket::new(Protocol::Generic),
-            family: Family::default(),
-            modes: Vec::new(),
-            complete: false,
-        }
+        Self::new(Socket::new(Protocol::Generic))
     }
 }
 
 impl Ethtool {
+    /// Asks through `socket`; nothing is asked yet.
+    #[must_use]
+    pub const fn new(socket: Socket) -> Self {
+        Self { socket, family: Family::Unasked, modes: Vec::new(), complete: false }
+    }
+
     /// Asks for all links' speed and duplex.
     ///
     /// # Errors

@@ -229,6 +229,14 @@ impl Socket {
         Ok(Self { open, ..Self::new(Protocol::Route) })
     }
 
+    /// A socket to a peer that is not the kernel, for fuzzing. After an error it is closed, and
+    /// the kernel is asked.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn to(socket: netlink_sys::Socket, protocol: Protocol) -> Self {
+        Self { open: Some(socket), ..Self::new(protocol) }
+    }
+
     /// Asks `request` and gives each payload of the answer to `each`, whole dumps again
     /// where the kernel says that one is not consistent.
     fn dump(
@@ -348,6 +356,11 @@ fn receive<'a>(
 ) -> Result<Option<&'a [u8]>, Error> {
     let received = loop {
         match socket.recv(&mut buffer.as_mut_slice(), libc::MSG_TRUNC) {
+            // The kernel never closes its side.
+            Ok(0) => {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                return Err(Error::Call { call: "recv", source });
+            }
             Ok(received) => break received,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Error::Call { call: "recv", source }),

@@ -27,19 +27,22 @@ use std::{
 use exporter_common::neighbour::{Counts, Key};
 
 use super::{
-    Counting, HOOKS, Kernel, Reason, Room,
+    Counting, HOOKS, Reason, Room,
     carry::{Carried, Pair},
     counts::Interfaces,
     load, stock,
 };
-use crate::host::bpf::{Error, Health, Sizes, keeper::Keeper, object::Set, permitted, sys};
+use crate::host::bpf::{
+    Error, Health, Sizes,
+    loader::{Loader, Question},
+    sys,
+};
 
 /// How long no room is asked for after a refusal.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How long to wait for a new set where the old one cannot be trusted, and at the start.
+/// How long to wait for a new set where the old one cannot be trusted.
 const PATIENCE: Duration = Duration::from_secs(2);
-const FIRST: Duration = Duration::from_secs(20);
 
 /// The least room.
 const LEAST: Room = Room { entries: 1 << 12, interfaces: 1 << 9 };
@@ -55,34 +58,7 @@ pub struct Options<'a> {
     pub sizes: Sizes,
 }
 
-/// The process that loads sets of programs.
-enum Loader {
-    /// This process, which must have the capabilities.
-    Own { kernel: Kernel, asked: Option<Room> },
-    /// Another process.
-    Keeper(Keeper),
-}
-
-impl Loader {
-    fn ask(&mut self, room: Room) -> Result<(), Error> {
-        match self {
-            Self::Own { asked, .. } => {
-                *asked = Some(room);
-                Ok(())
-            }
-            Self::Keeper(keeper) => keeper.ask(room),
-        }
-    }
-
-    fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
-        match self {
-            Self::Own { kernel, asked } => asked.take().map(|room| kernel.load(room)),
-            Self::Keeper(keeper) => keeper.answer(patience),
-        }
-    }
-}
-
-/// The states of growth.
+/// Where growth has got to.
 enum Growth {
     Rests,
     Asked(Room),
@@ -123,28 +99,21 @@ impl Neighbours {
     /// The kernel lacks something, or the process a capability. Maps that are too small for the
     /// entries are no error here: see [`Neighbours::counts`].
     pub fn start(options: &Options<'_>) -> Result<Self, Error> {
-        permitted()?;
-        let kernel = Kernel::read(options.btf)?;
-        Self::from(Loader::Own { kernel, asked: None }, options)
+        Self::through(Loader::own(options.btf)?, options)
     }
 
-    /// As [`Neighbours::start`], where another process loads.
+    /// As [`Neighbours::start`], with a loader that serves others as well.
     pub(in crate::host::bpf) fn through(
-        keeper: Keeper,
+        loader: Loader,
         options: &Options<'_>,
     ) -> Result<Self, Error> {
-        Self::from(Loader::Keeper(keeper), options)
-    }
-
-    fn from(mut loader: Loader, options: &Options<'_>) -> Result<Self, Error> {
         let Sizes { expected, entries, interfaces } = options.sizes;
         let most = Room { entries, interfaces };
         let first = Room {
             entries: expected.max(LEAST.entries).min(most.entries),
             interfaces: load::interfaces()?.max(LEAST.interfaces).min(most.interfaces),
         };
-        loader.ask(first)?;
-        let set = loader.answer(FIRST).ok_or(Error::NoKeeper)??;
+        let set = loader.load(Question::Neighbour(first))?;
         let mut neighbours = Self {
             counting: Counting::new(set, first, Reason::Start)?,
             growth: Growth::Rests,
@@ -204,8 +173,8 @@ impl Neighbours {
 
     /// Gives `health` the figures on the programs and maps.
     pub fn health(&self, health: &mut impl Health) -> Result<(), Error> {
-        if let Loader::Keeper(keeper) = &self.loader {
-            health.keeper(keeper.is_there());
+        if let Some(is_there) = self.loader.keeper_is_there() {
+            health.keeper(is_there);
         }
         self.counting.health(health)
     }
@@ -215,8 +184,8 @@ impl Neighbours {
         HOOKS.iter().filter(|hook| hook.is_attached()).map(|hook| hook.name())
     }
 
-    /// Whether the counts stay right without any capability. Only more room takes capabilities,
-    /// where there is no keeper.
+    /// Whether all of it works as the calling thread is, without any capability, save for more room
+    /// without a keeper.
     #[must_use]
     pub fn needs_no_capability(&mut self) -> bool {
         self.counting.needs_no_capability()
@@ -252,7 +221,7 @@ impl Neighbours {
             && let Some(room) = self.wanted(doubt)?
         {
             tracing::debug!(room.entries, room.interfaces, "more room for neighbours is wanted");
-            match self.loader.ask(room) {
+            match self.loader.ask(Question::Neighbour(room)) {
                 Ok(()) => self.growth = Growth::Asked(room),
                 Err(error) => self.refuse(&error, now),
             }

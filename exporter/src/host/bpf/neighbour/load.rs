@@ -1,7 +1,7 @@
 //! Loading the programs, and telling them the offsets of the members that they read in the running
 //! kernel.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use bytemuck::{Pod, Zeroable};
 use exporter_common::neighbour::{Offsets, STEPS, WAYS};
@@ -42,6 +42,7 @@ pub(in crate::host::bpf) static PLAN: Plan = Plan {
     object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/neighbour.o"),
     hooks: &HOOKS,
     maps: &["TAGS", "COUNTS", "ENTRIES", "BATCH", "TOTALS"],
+    since: "5.13",
 };
 
 /// The number of slots among which `entries` entries mostly find their own slot free.
@@ -51,44 +52,40 @@ pub(super) fn slots(entries: u32) -> u32 {
 
 /// The facts about the running kernel that the programs need.
 #[derive(Debug)]
-pub(in crate::host::bpf) struct Kernel {
-    offsets: Offsets,
-    /// The numbers of the tracepoints' types, by the programs' names.
-    tracepoints: HashMap<&'static str, u32>,
-}
+pub(in crate::host::bpf) struct Facts(Offsets);
 
-impl Kernel {
-    /// Reads the facts from a file like `/sys/kernel/btf/vmlinux`.
-    pub(in crate::host::bpf) fn read(types: &Path) -> Result<Self, Error> {
-        let attached = HOOKS.iter().filter(|hook| hook.is_attached());
-        let definitions: Vec<_> =
-            attached.map(|hook| (hook.name(), format!("btf_trace_{}", hook.name()))).collect();
-        let mut wanted: Vec<&str> = definitions.iter().map(|(_, name)| name.as_str()).collect();
-        offsets(|structure, path| {
+impl Facts {
+    /// Adds the names of the types and members that [`Facts::of`] asks for.
+    pub(in crate::host::bpf) fn names(wanted: &mut Vec<&str>) {
+        // Nothing fails while names are only noted.
+        let _ = offsets(|structure, path| {
             wanted.push(structure);
             wanted.extend(path);
             Ok(0)
-        })?;
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut types = Btf::read(types, &wanted)?;
-        let offsets = offsets(|structure, path| {
+        });
+    }
+
+    /// The facts, from the kernel's types.
+    pub(in crate::host::bpf) fn of(types: &mut Btf<'_>) -> Result<Self, Error> {
+        let of = |structure, path: &[&str]| {
             types
                 .offset(structure, path)
                 .ok_or_else(|| Error::NoMember { structure, member: path.join(".") })
-        })?;
-        let number =
-            |(program, name): &(&'static str, String)| Some((*program, types.definition(name)?));
-        Ok(Self { offsets, tracepoints: definitions.iter().filter_map(number).collect() })
+        };
+        offsets(of).map(Self)
     }
 
     /// Loads and attaches the programs.
-    pub(in crate::host::bpf) fn load(&self, room: Room) -> Result<Set, Error> {
+    pub(in crate::host::bpf) fn load(
+        &self,
+        targets: &HashMap<&'static str, u32>,
+        room: Room,
+    ) -> Result<Set, Error> {
         let (slots, groups) = (slots(room.entries), groups(room.interfaces));
         let (slot_mask, group_mask) = (slots - 1, groups - 1);
         let fit = Fit {
             globals: &[
-                ("OFFSETS", bytemuck::bytes_of(&self.offsets)),
+                ("OFFSETS", bytemuck::bytes_of(&self.0)),
                 ("SLOT_MASK", bytemuck::bytes_of(&slot_mask)),
                 ("GROUP_MASK", bytemuck::bytes_of(&group_mask)),
             ],
@@ -98,7 +95,8 @@ impl Kernel {
                 ("ENTRIES", room.entries),
                 ("SLOTS", slots),
             ],
-            tracepoints: &self.tracepoints,
+            targets,
+            told: &[],
         };
         Set::load(&PLAN, &fit)
     }

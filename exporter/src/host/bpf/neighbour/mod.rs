@@ -11,7 +11,7 @@
 //! - an event was lost since the map of interfaces was full (`crowded`);
 //! - the tables' own sizes and the map's differ for some time, or a count is below zero (`audit`).
 //!
-//! While the doubt cannot be removed there are no counts, and attempts become rarer ([`pause`]).
+//! While the doubt cannot be removed there are no counts, and attempts become rarer ([`super::pause`]).
 //! Elements of interfaces that are gone are taken back by the program `prune`.
 
 mod audit;
@@ -19,27 +19,23 @@ mod carry;
 mod counts;
 mod growth;
 mod load;
-mod pause;
+mod look;
 mod stock;
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use exporter_common::neighbour::{Known, Totals};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 pub use self::growth::{Neighbours, Options};
-pub(super) use self::load::{Kernel, PLAN, Room};
+pub(super) use self::load::{Facts, PLAN, Room};
 pub use exporter_common::neighbour::{Counts, FAMILIES, Key};
 
-use self::{
-    audit::Audit,
-    counts::Interfaces,
-    pause::{Look, Pause},
-};
+use self::{audit::Audit, counts::Interfaces, look::Look};
 use super::{
     Error, Health, Runs,
     object::{Hook, Set},
+    pause::Pause,
 };
 
 /// The programs, in the order in which they are attached: `neigh_create` comes last, so that no
@@ -179,26 +175,9 @@ impl Counting {
         Ok(())
     }
 
-    /// Whether reading and resyncs work without any capability.
-    ///
-    /// They do since Linux 5.19, and before where `kernel.unprivileged_bpf_disabled` is 0: then
-    /// descriptors are enough. This is found out by trying, in a thread that has given up its
-    /// capabilities.
+    /// Whether all of it works as the calling thread is, without any capability.
     fn needs_no_capability(&mut self) -> bool {
-        let counting = self;
-        thread::scope(|scope| {
-            let attempt = move || {
-                let none = CapabilitySets {
-                    effective: CapabilitySet::empty(),
-                    permitted: CapabilitySet::empty(),
-                    inheritable: CapabilitySet::empty(),
-                };
-                set_capabilities(None, none).is_ok()
-                    && counting.set.runs(SETTLE).is_ok()
-                    && counting.settle().is_ok()
-            };
-            scope.spawn(attempt).join().unwrap_or_default()
-        })
+        self.set.runs(SETTLE).is_ok() && self.settle().is_ok()
     }
 
     /// The kernel's figures on each program, those of earlier sets included.

@@ -1,4 +1,4 @@
-//! When to try again after a failure, and how often to look for interfaces that are gone.
+//! When to try again after a failure.
 
 use std::time::{Duration, Instant};
 
@@ -30,32 +30,6 @@ impl Pause {
     }
 }
 
-/// Says when to look again at interfaces without entries: where there are more of them, and from
-/// time to time.
-#[derive(Debug, Default)]
-pub(super) struct Look {
-    /// The last look, and the number of interfaces without entries after it.
-    last: Option<(Instant, usize)>,
-}
-
-impl Look {
-    const EVERY: Duration = Duration::from_secs(60);
-    const MORE: usize = 64;
-
-    /// Whether to look, where `idle` interfaces are without entries.
-    pub(super) fn is_due(&self, idle: usize, now: Instant) -> bool {
-        idle > 0
-            && self.last.is_none_or(|(since, before)| {
-                idle >= before + Self::MORE || now.saturating_duration_since(since) >= Self::EVERY
-            })
-    }
-
-    /// Notes a look that has left `idle` interfaces without entries.
-    pub(super) const fn done(&mut self, idle: usize, now: Instant) {
-        self.last = Some((now, idle));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,19 +51,5 @@ mod tests {
         assert!(pause.is_over(at(now)));
         pause.lengthen(at(now));
         assert!(pause.is_over(at(now + 1)), "the first pause again");
-    }
-
-    #[test]
-    fn idle_interfaces_are_looked_at_where_there_are_more_or_a_minute_has_passed() {
-        let (mut look, start) = (Look::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!look.is_due(0, start), "nothing is idle");
-        assert!(look.is_due(1, start));
-        look.done(10, start);
-        assert!(!look.is_due(73, at(1)));
-        assert!(look.is_due(74, at(1)));
-        assert!(!look.is_due(10, at(59)));
-        assert!(look.is_due(10, at(60)));
-        assert!(!look.is_due(0, at(60)), "nothing is idle");
     }
 }
