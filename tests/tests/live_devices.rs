@@ -48,6 +48,7 @@ fn descriptors(server: &Server) -> usize {
 fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
     in_a_thread(REQUIRED, || {
         enter(CloneFlags::CLONE_NEWNET)?;
+        ip("link set lo up")?;
         ip("link add va type veth peer name vb")?;
         let server = Server::start(&[
             "--no-bpf",
@@ -55,6 +56,7 @@ fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
             "--collector.ethtool",
             "--collector.loadavg",
             "--collector.netclass",
+            "--collector.netclass.netlink", // not sysfs, which shows another namespace
         ]);
         let scrape = || {
             let (_, text) = server.get("/metrics");
@@ -77,7 +79,7 @@ fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
         // A thread is in the namespace of the one that starts it.
         let churn = thread::spawn(|| {
             let pair = "link add xa type veth peer name xb\nlink set xa up\nlink del xa\n";
-            batch(&pair.repeat(200));
+            batch(&pair.repeat(100));
         });
         while !churn.is_finished() {
             scrape();
