@@ -63,8 +63,10 @@ fn forked(lives: bool) -> Pid {
     match unsafe { fork() }.expect("a process") {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            while lives {
-                pause();
+            if lives {
+                loop {
+                    pause();
+                }
             }
             // SAFETY: ends the process.
             unsafe { nix::libc::_exit(0) }
