@@ -168,6 +168,7 @@ fn contexts(release: &str, done: &mut Vec<String>) -> Checked {
     if tracked.trim() != "1" {
         return Err("the kernel is not built for nohz_full".to_owned());
     }
+    ip("link set lo up")?;
     let server = Server::start(&["--collector.cpu"])?;
     server.served("cpu", "procfs")?;
     let reason = "the kernel tracks contexts on processor 1 (nohz_full)";
