@@ -24,6 +24,9 @@ const PROGRAMS_SINCE: (u32, u32) = (5, 13);
 /// The first version in which a descriptor alone is enough to read a map.
 const DESCRIPTORS_SINCE: (u32, u32) = (5, 19);
 
+/// The first version with iterators and all that the program about tasks uses.
+const TASKS_SINCE: (u32, u32) = (5, 8);
+
 /// The first version that has the helper by which the accounting of all processors is found.
 const ACCOUNTING_SINCE: (u32, u32) = (5, 19);
 
@@ -132,13 +135,14 @@ fn has_accounting(release: &str) -> bool {
 /// The processors' times, while one of two is taken offline and back.
 fn processors(release: &str, done: &mut Vec<String>) -> Checked {
     const SECOND: &str = "/sys/devices/system/cpu/cpu1/online";
-    let (accounting, programs) = (has_accounting(release), has_programs(release));
+    let accounting = has_accounting(release);
+    let tasks = version(release) >= TASKS_SINCE && Path::new("/sys/kernel/btf/vmlinux").exists();
     let source = if accounting { "ebpf" } else { "procfs" };
     let flags = ["--collector.cpu", "--collector.stat", "--collector.cpu.bpf-events"];
     let server = Server::start(&[&flags[..], &["--collector.processes"]].concat())?;
     server.served("cpu", source)?;
-    server.served("processes", if programs { "ebpf" } else { "procfs" })?;
-    server.expect_capabilities(programs && version(release) < DESCRIPTORS_SINCE)?;
+    server.served("processes", if tasks { "ebpf" } else { "procfs" })?;
+    server.expect_capabilities(tasks && version(release) < DESCRIPTORS_SINCE)?;
     if !accounting && !server.log.contains("eBPF does not count the processors' times") {
         return Err(format!("the log does not say why: {}", server.log));
     }
