@@ -40,25 +40,35 @@ impl<S: ?Sized> Sources<S> {
     ///
     /// # Errors
     /// The error of the last source.
-    pub fn ask(
-        &mut self,
-        out: &mut Sink,
-        mut ask: impl FnMut(&mut S, &mut Sink) -> Result,
-    ) -> Result {
-        let mut result = Err(Error::NoData);
-        let last = self.sources.len().saturating_sub(1);
-        for (i, (name, source)) in self.sources.iter_mut().enumerate() {
-            result = if i == last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
-            match &result {
-                Ok(()) => {
-                    out.served_by(name);
-                    break;
-                }
-                Err(error) => tracing::debug!("{}: {name}: {error}", self.collector),
-            }
-        }
-        result
+    pub fn ask(&mut self, out: &mut Sink, ask: impl FnMut(&mut S, &mut Sink) -> Result) -> Result {
+        let sources = self.sources.iter_mut().map(|(name, source)| (*name, &mut **source));
+        ask_in_turn(self.collector, sources, out, ask)
     }
+}
+
+/// As [`Sources::ask`], for sources that share the collector's state.
+///
+/// # Errors
+/// The error of the last source.
+pub fn ask_in_turn<S>(
+    collector: &str,
+    sources: impl ExactSizeIterator<Item = (&'static str, S)>,
+    out: &mut Sink,
+    mut ask: impl FnMut(S, &mut Sink) -> Result,
+) -> Result {
+    let mut result = Err(Error::NoData);
+    let last = sources.len().saturating_sub(1);
+    for (i, (name, source)) in sources.enumerate() {
+        result = if i == last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
+        match &result {
+            Ok(()) => {
+                out.served_by(name);
+                break;
+            }
+            Err(error) => tracing::debug!("{collector}: {name}: {error}"),
+        }
+    }
+    result
 }
 
 /// A collector's entry in the registry: its name, configuration and constructor.

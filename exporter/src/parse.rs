@@ -187,20 +187,6 @@ fn notation(text: &str) -> (u32, &str) {
     }
 }
 
-/// As [`unsigned`], with a sign.
-///
-/// # Errors
-/// `text` is no such number (out of range included).
-pub fn signed(text: &str) -> Result<i64, Malformed> {
-    let (digits, sign) = match text.strip_prefix('-') {
-        Some(digits) => (digits, -1),
-        None => (text.strip_prefix('+').unwrap_or(text), 1),
-    };
-    (unsigned(digits).ok())
-        .and_then(|magnitude| i64::try_from(i128::from(magnitude) * sign).ok())
-        .ok_or_else(|| Malformed::new("number", text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,18 +206,10 @@ mod tests {
             ("0B11", 3),
         ] {
             assert_eq!(unsigned(text), Ok(number), "{text}");
-            assert_eq!(signed(&format!("+{text}")), Ok(number.cast_signed()), "+{text}");
-            assert_eq!(signed(&format!("-{text}")), Ok(-number.cast_signed()), "-{text}");
         }
         assert_eq!(unsigned("0xffffffffffffffff"), Ok(u64::MAX));
-        assert_eq!(signed("-9223372036854775808"), Ok(i64::MIN));
         for wrong in ["", "-1", "+1", "0x", "0x+1", "08", "1 2", "18446744073709551616"] {
             assert_eq!(malformed(unsigned(wrong)), format!("bad number: {wrong:?}"));
-        }
-        for wrong in
-            ["", "-", "x", "0x", "0x-1", "08", "1.5", "--1", "+-1", "é", "9223372036854775808"]
-        {
-            assert_eq!(malformed(signed(wrong)), format!("bad number: {wrong:?}"));
         }
     }
 

@@ -7,22 +7,10 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &["ethtool", "logind", "perf", "supervisord", "systemd", "wifi"];
+pub static COLLECTORS: &[&str] = &["logind", "systemd"];
 
 /// The flags of these collectors, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
-    ("collector.ethtool.device-exclude", Form::Once),
-    ("collector.ethtool.device-include", Form::Once),
-    ("collector.ethtool.metrics-include", Form::Once),
-    ("collector.perf.cache-profilers", Form::Repeated),
-    ("collector.perf.cpus", Form::Once),
-    ("collector.perf.disable-cache-profilers", Form::Switch),
-    ("collector.perf.disable-hardware-profilers", Form::Switch),
-    ("collector.perf.disable-software-profilers", Form::Switch),
-    ("collector.perf.hardware-profilers", Form::Repeated),
-    ("collector.perf.software-profilers", Form::Repeated),
-    ("collector.perf.tracepoint", Form::Repeated),
-    ("collector.supervisord.url", Form::Once),
     ("collector.systemd.enable-restarts-metrics", Form::Switch),
     ("collector.systemd.enable-start-time-metrics", Form::Switch),
     ("collector.systemd.enable-task-metrics", Form::Switch),
@@ -31,7 +19,6 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.systemd.unit-exclude", Form::Once),
     ("collector.systemd.unit-include", Form::Once),
     ("collector.systemd.unit-whitelist", Form::Once),
-    ("collector.wifi.fixtures", Form::Once),
 ];
 
 /// The collector whose flag this is.

@@ -9,6 +9,7 @@
 
 pub mod asleep;
 pub mod namespace;
+pub mod supervisord;
 pub mod thresholds;
 
 use std::{

@@ -58,6 +58,7 @@ fn server() -> Server {
     let mut args = golden_flags(&machine);
     args.extend(ALL.iter().map(|spec| format!("--collector.{}", spec.name)));
     args.push("--web.disable-exporter-metrics".into());
+    args.push(format!("--collector.supervisord.url={}", tests::supervisord::start()));
     Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 

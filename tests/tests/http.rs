@@ -122,6 +122,29 @@ fn a_request_names_its_host_once() {
 }
 
 #[test]
+fn what_a_request_asks_beyond_http_is_refused_as_by_go() {
+    let server = two();
+    for (target, headers, status, text) in [
+        ("/x", "Expect: 100-continue\r\n", "404", "404 page not found\n"),
+        ("/x", "Expect: y\r\n", "417", ""),
+        ("http://a:80/x", "", "404", "404 page not found\n"),
+        ("http://a:b/metrics", "", "400", "400 Bad Request"),
+    ] {
+        let (head, body) = server.request("GET", target, headers);
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{target} {headers}: {head}");
+        assert_eq!(String::from_utf8(body).unwrap(), text, "{target} {headers}");
+    }
+    let chunked =
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    let mut stream = server.connect();
+    stream.write_all(chunked.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nUnsupported transfer encoding"), "{answer}");
+}
+
+#[test]
 fn an_answer_is_packed_where_gzip_has_more_weight() {
     let server = two();
     for (headers, packed) in [

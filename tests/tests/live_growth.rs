@@ -8,6 +8,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -258,7 +259,9 @@ impl Group {
             let folder = Path::new(root).join(&name);
             if fs::create_dir(&folder).is_ok() {
                 let group = Self(folder);
-                if fs::write(group.0.join(file), limit.to_string()).is_ok() {
+                // Not made where it is missing: the folder of all hierarchies takes any file.
+                let file = fs::OpenOptions::new().write(true).open(group.0.join(file));
+                if file.and_then(|mut file| write!(file, "{limit}")).is_ok() {
                     return Some(group);
                 }
             }

@@ -133,10 +133,15 @@ fn measure(options: &Options) -> Result<()> {
     let mut costs = Vec::new();
     let mut there = 0;
     for &wanted in &options.entries {
-        let before = subjects.first_mut().context("no subject")?.programs()?;
-        fill(there..wanted)?;
+        let ebpf = subjects.first_mut().context("no subject")?;
+        let before = ebpf.programs()?;
+        // Room grows with scrapes: entries that find none cost more, and are counted later.
+        for begin in (there..wanted).step_by(TURN as usize) {
+            fill(begin..wanted.min(begin + TURN))?;
+            ebpf.scrape()?;
+        }
         there = wanted;
-        let filled = subjects.first_mut().context("no subject")?.programs()?;
+        let filled = ebpf.programs()?;
         for subject in &mut subjects {
             let figures = subject.measure(wanted)?;
             println!(
@@ -308,7 +313,7 @@ impl Subject {
         times.sort_unstable_by(f64::total_cmp);
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let resident = self.process()?.status()?.vmrss.unwrap_or_default() as f64 / 1024.0;
-        let charged = self.cgroup.as_ref().map(Cgroup::charged).transpose()?;
+        let charged = self.cgroup.as_ref().map(Cgroup::held).transpose()?;
         Ok(Figures { median, cpu, resident, charged })
     }
 

@@ -102,20 +102,21 @@ fn soak(options: &Options) -> Result<()> {
     // During these ten seconds buffers grow to the size that the churn needs.
     let _ = exporter.measure(Duration::from_secs(10))?;
     println!(
-        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB | descriptors \
-         | map entries | turns of the churn |"
+        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB \
+         | not to be reclaimed, MiB | descriptors | map entries | turns of the churn |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---|---:|");
     let mut all = Vec::new();
     for minute in 1..=options.minutes {
         let turns = churn.turns.load(Relaxed);
         let figures = exporter.measure(MINUTE)?;
         println!(
-            "| {minute} | {:.1} | {:.2} | {:.1} | {:.1} | {} | {} | {} |",
+            "| {minute} | {:.1} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {} | {} |",
             figures.rate,
             figures.cpu,
             figures.resident,
             figures.charged,
+            figures.held,
             figures.descriptors,
             figures.maps,
             churn.turns.load(Relaxed) - turns
@@ -133,6 +134,7 @@ fn soak(options: &Options) -> Result<()> {
         "the scrapes have become slower"
     );
     ensure!(last.resident <= first.resident * 1.1 + 1.0, "the memory has grown");
+    ensure!(last.held <= first.held * 1.1 + 1.0, "the kernel's memory has grown");
     ensure!(last.descriptors <= first.descriptors + 8, "the descriptors have grown");
     Ok(())
 }
@@ -148,6 +150,8 @@ struct Figures {
     /// Memory at the end, with the kernel's and the children's, in MiB; 0 where there are no
     /// cgroups.
     charged: f64,
+    /// The part of it that the kernel cannot take back, in MiB.
+    held: f64,
     descriptors: usize,
     /// Elements of each map at the end.
     maps: String,
@@ -231,6 +235,7 @@ impl Exporter {
             cpu: (cpu()? - before) * 1e3 / scrapes,
             resident: process.status()?.vmrss.unwrap_or_default() as f64 / 1024.0,
             charged: self.cgroup.as_ref().map_or(Ok(0.0), Cgroup::charged)?,
+            held: self.cgroup.as_ref().map_or(Ok(0.0), Cgroup::held)?,
             descriptors: process.fd_count()?,
             maps: maps.trim().to_owned(),
         })

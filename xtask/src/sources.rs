@@ -21,7 +21,7 @@ pub(crate) const PREBUILT: &str = "exporter-ebpf/prebuilt";
 pub(crate) const MANIFEST: &str = "manifest.toml";
 
 /// Packages of others that end up in the programs: the beginnings of their names.
-const PACKAGES: [&str; 3] = ["aya-ebpf", "aya-log-", "bytemuck"];
+const PACKAGES: [&str; 2] = ["aya-ebpf", "bytemuck"];
 
 /// The hash of everything the programs are built from.
 pub(crate) fn hash(root: &Path) -> io::Result<String> {

@@ -44,7 +44,7 @@ pub(super) fn zsh(program: &str) -> String {
     format!(
         r#"#compdef {program}
 {function}() {{
-    if [[ $PREFIX == -* ]]; then
+    if [[ $PREFIX == -* ]] && ! compset -P '*='; then
         compadd -- ${{(f)"$(${{~words[1]}} --completion-bash 2> /dev/null)"}}
     else
         _files

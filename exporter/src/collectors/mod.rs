@@ -18,6 +18,7 @@ mod drbd;
 mod drm;
 mod edac;
 mod entropy;
+mod ethtool;
 mod fibrechannel;
 mod filefd;
 mod filesystem;
@@ -45,6 +46,7 @@ mod nvme;
 mod nvmesubsystem;
 mod os;
 mod pcidevice;
+mod perf;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -58,6 +60,7 @@ mod sockstat;
 mod softirqs;
 mod softnet;
 mod stat;
+mod supervisord;
 mod swap;
 mod sysctl;
 mod tapestats;
@@ -70,6 +73,7 @@ mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod wifi;
 mod xfrm;
 mod xfs;
 mod zfs;
@@ -97,6 +101,7 @@ pub static ALL: &[&Spec] = &[
     &drm::SPEC,
     &edac::SPEC,
     &entropy::SPEC,
+    &ethtool::SPEC,
     &fibrechannel::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
@@ -124,6 +129,7 @@ pub static ALL: &[&Spec] = &[
     &nvmesubsystem::SPEC,
     &os::SPEC,
     &pcidevice::SPEC,
+    &perf::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &processes::SPEC,
@@ -137,6 +143,7 @@ pub static ALL: &[&Spec] = &[
     &softirqs::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
+    &supervisord::SPEC,
     &swap::SPEC,
     &sysctl::SPEC,
     &tapestats::SPEC,
@@ -149,6 +156,7 @@ pub static ALL: &[&Spec] = &[
     &uname::SPEC,
     &vmstat::SPEC,
     &watchdog::SPEC,
+    &wifi::SPEC,
     &xfrm::SPEC,
     &xfs::SPEC,
     &zfs::SPEC,

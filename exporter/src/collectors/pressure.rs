@@ -90,15 +90,15 @@ impl Totals {
     /// Takes the wanted ones of the lines `some` and `full`.
     fn parse(&mut self, text: &str, [some, full]: [bool; 2]) -> Result<(), Malformed> {
         rows(text, |line| {
-            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let total = match kind {
-                "some" if some => &mut self.some,
-                "full" if full => &mut self.full,
+            let mut words = line.split_ascii_whitespace();
+            let total = match words.next() {
+                Some("some") if some => &mut self.some,
+                Some("full") if full => &mut self.full,
                 _ => return Ok(()),
             };
-            let (_, microseconds) =
-                rest.split_once("total=").ok_or_else(|| Malformed::new("pressure", line))?;
-            *total = Some(decimal("total", microseconds.trim_ascii())?);
+            let microseconds = (words.find_map(|word| word.strip_prefix("total=")))
+                .ok_or_else(|| Malformed::new("pressure", line))?;
+            *total = Some(decimal("total", microseconds)?);
             Ok(())
         })
     }
@@ -126,7 +126,10 @@ mod tests {
     fn an_odd_or_refused_file_costs_itself_alone() {
         let machine = Machine::new()
             .with("proc/pressure/cpu", format!("some {LINE}x\nfull {LINE}y\n"))
-            .with("proc/pressure/io", format!("some {LINE}-2000000\nmost {LINE}z\nfull avg10=0\n"))
+            .with(
+                "proc/pressure/io",
+                format!("some {LINE}-2000000 new=1\nmost {LINE}z\nfull avg10=0\n"),
+            )
             .with("proc/pressure/irq/is_a_directory", "")
             .with("proc/pressure/memory", format!("full {LINE}18446744073709551616\n"));
         let (text, result) = machine.collect(&SPEC, &[]);

@@ -6,7 +6,11 @@
 //! 5.10 only root may read `energy_uj`: without the right to do so there is no data. A counter
 //! wraps at the zone's `max_energy_range_uj`, which is a reset like any other.
 
-use crate::{exposition::Kind, parse::decimal, prelude::*};
+use crate::{
+    exposition::{Kind, sanitized},
+    parse::decimal,
+    prelude::*,
+};
 use std::collections::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -128,23 +132,6 @@ fn split(text: &str, next: impl Fn(&str) -> i64) -> (&str, i64) {
     }
 }
 
-/// `text` as a part of a metric's name: each run of characters that the name may not have becomes
-/// one `_`, which replaces a `_` beside the run, too.
-fn sanitized(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut name = String::new();
-    for run in chars.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
-        let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-        if run.iter().all(is_plain) {
-            name.extend(run);
-        } else {
-            let runs = run.split(|c| *c == '_').filter(|part| !part.is_empty());
-            name.extend(runs.map(|_| '_'));
-        }
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,12 +143,6 @@ mod tests {
         assert_eq!(split("dram", |_| 7), ("dram", 7));
         assert_eq!(split("package-1-die-0", |_| 7), ("package-1-die-0", 7));
         assert_eq!(split("psys-io", |_| 7), ("psys-io", 7));
-    }
-
-    #[test]
-    fn names_become_parts_of_metrics_names() {
-        assert_eq!(sanitized("package-1-die-0"), "package_1_die_0");
-        assert_eq!(sanitized("a_-_b__c.-d"), "a_b__c_d");
     }
 
     #[test]

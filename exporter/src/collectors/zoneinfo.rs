@@ -83,7 +83,8 @@ impl Collector for ZoneInfo {
                     return Ok(());
                 }
                 let line = line.trim_ascii_start();
-                let (field, value) = line.split_once(' ').unwrap_or((line, ""));
+                let (field, value) =
+                    line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
                 if zone.is_empty() {
                     return Ok(());
                 }
@@ -91,12 +92,16 @@ impl Collector for ZoneInfo {
                     return put_protection([node, zone], value, protection, out);
                 }
                 if let Some((_, metric)) = FIELDS.iter().find(|(name, _)| *name == field) {
-                    out.put(metric, [&node, &zone], decimal("zoneinfo value", value.trim_ascii())?);
+                    out.put(metric, [&node, &zone], decimal("zoneinfo value", first(value))?);
                 }
                 Ok(())
             })
         })
     }
+}
+
+fn first(text: &str) -> &str {
+    text.split_ascii_whitespace().next().unwrap_or_default()
 }
 
 /// Node and zone of `0, zone   Normal`.
@@ -143,7 +148,7 @@ mod tests {
     fn a_line_that_is_odd_costs_itself_alone() {
         let machine = Machine::new().with(
             "proc/zoneinfo",
-            "Node 1, zone   Normal\n  pages free  5\n   min x\n   low -7\n   high: 8\n\
+            "Node 1, zone   Normal\n  pages free  5\n   min x\n   low\t-7 3\n   high: 8\n\
              \x20  protection: (0, x, 3)\n  per-node stats\n\nNode 1 zone DMA\n   low 5\n\
              Node 2, zone   DMA\n   low 18446744073709551616\n",
         );

@@ -120,3 +120,32 @@ const fn ordered(a: &[u8], b: &[u8]) -> bool {
     }
     a.len() < b.len()
 }
+
+/// `text` as a part of a metric's name: each run of characters that the name may not have becomes
+/// one `_`, which replaces a `_` beside the run, too.
+#[must_use]
+pub fn sanitized(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut name = String::new();
+    for run in chars.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+        if run.iter().all(is_plain) {
+            name.extend(run);
+        } else {
+            let runs = run.split(|c| *c == '_').filter(|part| !part.is_empty());
+            name.extend(runs.map(|_| '_'));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_parts_of_metrics_names() {
+        assert_eq!(sanitized("package-1-die-0"), "package_1_die_0");
+        assert_eq!(sanitized("a_-_b__c.-d"), "a_b__c_d");
+    }
+}

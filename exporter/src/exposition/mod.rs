@@ -9,5 +9,5 @@ pub mod packing;
 mod sink;
 pub mod text;
 
-pub use metric::{Kind, Metric, counter, gauge, untyped};
+pub use metric::{Kind, Metric, counter, gauge, sanitized, untyped};
 pub use sink::{Body, Family, Label, Sink, Spaced, append_float};

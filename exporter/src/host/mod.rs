@@ -8,13 +8,16 @@
 
 pub mod bpf;
 pub mod crew;
+pub mod ethtool;
 mod limit;
 pub mod mounts;
 pub mod netlink;
 pub mod ntp;
+pub mod perf;
 mod shared;
 mod sysfs;
 pub mod tree;
+pub mod xmlrpc;
 pub mod zone;
 
 pub use shared::Shared;

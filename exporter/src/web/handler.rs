@@ -2,7 +2,7 @@
 
 use super::{
     query,
-    target::{Target, escape_non_ascii, host_error, target},
+    target::{Target, escape_non_ascii, has_good_port, host_error, target, unmet},
 };
 use crate::scrape::{
     Engine, Request,
@@ -42,8 +42,14 @@ pub struct Site {
 /// Answers a request; as in node_exporter, most answers do not depend on its method.
 pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    if !has_good_port(uri) {
+        return bad("400 Bad Request");
+    }
     if let Some(text) = host_error(request.version(), method, headers) {
         return bad(text);
+    }
+    if let Some((status, text)) = unmet(request.version(), headers) {
+        return refused(status, text);
     }
     match target(method, uri.path(), &site.path) {
         Target::Metrics => metrics(site, uri.query().unwrap_or_default(), headers).await,
@@ -66,11 +72,15 @@ pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
 
 /// The answer to a malformed request, after which the connection ends.
 fn bad(text: &'static str) -> Response {
+    refused(StatusCode::BAD_REQUEST, text)
+}
+
+fn refused(status: StatusCode, text: &'static str) -> Response {
     let close = (header::CONNECTION, HeaderValue::from_static("close"));
     if text.is_empty() {
-        return (StatusCode::BAD_REQUEST, [close]).into_response();
+        return (status, [close]).into_response();
     }
-    (StatusCode::BAD_REQUEST, [close, PLAIN], text).into_response()
+    (status, [close, PLAIN], text).into_response()
 }
 
 fn moved(method: &Method, to: &str) -> Response {

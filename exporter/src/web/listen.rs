@@ -93,7 +93,8 @@ impl<'a> Address<'a> {
                 Ok(SocketAddrV6::new(address, port, 0, zone).into())
             }
             (_, Some(zone)) => Err(format!("only an IPv6 address has a zone such as %{zone}")),
-            (Ok(address), None) => Ok((address, port).into()),
+            // An IPv4 address in IPv6's notation is that of IPv4.
+            (Ok(address), None) => Ok((address.to_canonical(), port).into()),
             (Err(_), None) => {
                 let mut all: Vec<SocketAddr> = ((self.host, port).to_socket_addrs())
                     .map_err(|error| format!("lookup {}: {error}", self.host))?
@@ -289,6 +290,14 @@ mod tests {
                 let error = bind(&format!("{other}{port}")).unwrap_err();
                 assert_eq!(error, format!("listen tcp {other}{port}: address already in use"));
             }
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_notation_is_of_ipv4() {
+        for address in ["[::ffff:127.0.0.1]:0", "[::ffff:7f00:1]:0"] {
+            let listener = bind(address).unwrap();
+            assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
         }
     }
 

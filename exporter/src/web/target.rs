@@ -1,7 +1,7 @@
 //! The target of a request: its host and its path, read as Go's `net/http` reads them.
 
 use super::query;
-use axum::http::{HeaderMap, Method, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use std::fmt::Write as _;
 
 /// The target of a path.
@@ -117,6 +117,33 @@ pub(super) fn host_error(
     }
 }
 
+/// Go's status and text for a request with a coding of its body other than `chunked`, or with an
+/// expectation other than `100-continue`.
+pub(super) fn unmet(version: Version, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    if !is_chunked && version >= Version::HTTP_11 {
+        return Some((StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding"));
+    }
+    let expected = headers.get(header::EXPECT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let mut tokens = expected.split(|byte| b" \t,".contains(byte));
+    let is_met =
+        expected.is_empty() || tokens.any(|token| token.eq_ignore_ascii_case(b"100-continue"));
+    (!is_met).then_some((StatusCode::EXPECTATION_FAILED, ""))
+}
+
+/// Whether the port in an absolute URI, or in the target of CONNECT, is a number where there is
+/// one.
+pub(super) fn has_good_port(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return true };
+    let (_, port) = authority.as_str().rsplit_once(':').unwrap_or_default();
+    port.ends_with(']') || port.contains('@') || port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
 }
@@ -124,7 +151,6 @@ fn is_host_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn moved(path: &str) -> Target {
         Target::Moved(path.into())
@@ -189,6 +215,53 @@ mod tests {
             assert_eq!(target(&Method::GET, path, "/"), Target::Metrics, "{path}");
         }
         assert_eq!(target(&Method::GET, "//", "/"), moved("/"));
+    }
+
+    #[test]
+    fn ports_in_uris_are_numbers() {
+        for good in [
+            "/x:y",
+            "http://x",
+            "http://x:",
+            "http://x:80/",
+            "http://x:99999/",
+            "http://[::1]/",
+            "http://[::1]:80/",
+            "http://u:p@x/",
+            "x:80",
+        ] {
+            assert!(has_good_port(&Uri::from_static(good)), "{good}");
+        }
+        for bad in ["http://x:y/", "http://x:8y", "http://[::1]:y/", "http://u:p@x:y/", "x:y"] {
+            assert!(!has_good_port(&Uri::from_static(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn codings_and_expectations_are_gos() {
+        let status = |version, lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            unmet(version, &headers).map_or(0, |(status, _)| status.as_u16())
+        };
+        for (lines, want) in [
+            (&[][..], 0),
+            (&[("transfer-encoding", "Chunked")], 0),
+            (&[("transfer-encoding", "gzip, chunked")], 501),
+            (&[("transfer-encoding", "chunked, chunked")], 501),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], 501),
+            (&[("transfer-encoding", "")], 501),
+            (&[("expect", "")], 0),
+            (&[("expect", "100-Continue")], 0),
+            (&[("expect", "x, 100-continue")], 0),
+            (&[("expect", "100-continued")], 417),
+            (&[("expect", "x")], 417),
+        ] {
+            assert_eq!(status(Version::HTTP_11, lines), want, "{lines:?}");
+        }
+        assert_eq!(status(Version::HTTP_10, &[("transfer-encoding", "gzip")]), 0);
     }
 
     #[test]

@@ -67,13 +67,13 @@ impl Machine {
         }
     }
 
-    /// The text of a file; `None` where the file is not UTF-8.
-    pub fn read(&self, file: &str) -> Option<String> {
-        String::from_utf8(fs::read(self.root.path().join(file)).unwrap()).ok()
+    /// The bytes of a file.
+    pub fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.root.path().join(file)).unwrap()
     }
 
-    pub fn write(&self, file: &str, text: &str) {
-        fs::write(self.root.path().join(file), text).unwrap();
+    pub fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.root.path().join(file), content).unwrap();
     }
 
     pub fn remove(&self, file: &str) {

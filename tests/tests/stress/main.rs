@@ -63,7 +63,6 @@ fn counts_are_those_of_a_dump_at_every_rest() {
     let churn = Churn::start(&places);
     let (begin, mut events, mut rests) = (Instant::now(), 0, 0);
     while rests < 4 || events < wanted {
-        assert!(begin.elapsed() < Duration::from_secs(300), "{events} events only");
         let until = Instant::now() + Duration::from_millis(1500);
         while Instant::now() < until {
             let _ = neighbours.counts(0, |_, _| {});
@@ -71,7 +70,9 @@ fn counts_are_those_of_a_dump_at_every_rest() {
         }
         if rests % 2 == 1 {
             // The programs are dropped in the middle, as after a kill.
-            events += sum(&mut neighbours);
+            let more = sum(&mut neighbours);
+            assert!(more > 0, "the churn has ended after {events} events");
+            events += more;
             drop(neighbours);
             neighbours = start().unwrap();
         }

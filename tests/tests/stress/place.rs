@@ -151,7 +151,7 @@ fn dump(socket: &mut Socket) -> Entries {
 
 /// Identifies the kernel's hash table of a family; a table that has grown is another.
 pub(crate) fn hash(family: u8) -> (u32, u32) {
-    Socket::neighbour_table(family).unwrap().unwrap().hash
+    Socket::default().neighbour_table(family).unwrap().unwrap().hash
 }
 
 /// The entries of this thread's namespace by the exporter's netlink source.

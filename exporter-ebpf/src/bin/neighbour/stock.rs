@@ -9,13 +9,12 @@ use aya_ebpf::{
     maps::Array,
     programs::RawTracePointContext,
 };
-use aya_log_ebpf::debug;
 use exporter_common::neighbour::{
-    FILLING, FLAGS, Key, STEPS, Table, Tags, WAYS, key,
+    FILLING, FLAGS, STEPS, Table, Tags, WAYS,
     protocol::{
         entries::remove,
-        interfaces::{prune as prune_one, tag_of},
-        known::{content, find, interface_of, state_of},
+        interfaces::prune as prune_one,
+        known::{content, find, state_of},
     },
 };
 use exporter_ebpf::{Copied, Pointer, for_each};
@@ -207,11 +206,7 @@ extern "C" fn sweep_entry(address: u64, walk: u32) -> i32 {
     if found == walk || state_of::<Running>(known) & FILLING != 0 {
         return 0;
     }
-    let Key { netns, ifindex, family } = key(tag_of::<Running>(interface_of::<Running>(known)));
-    if remove::<Running>(address) {
-        debug!(&(), "namespace {} interface {} family {}: removed unseen", netns, ifindex, family);
-    }
-    0
+    remove::<Running>(address).into()
 }
 
 /// Frees the elements of interfaces that are gone.

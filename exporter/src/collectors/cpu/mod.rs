@@ -117,7 +117,7 @@ impl Cpu {
         if let Err(error) = file.parse(|text| list(text, &mut isolated))
             && !error.is_absent()
         {
-            tracing::warn!("node_cpu_isolated lacks processors: {error}");
+            tracing::warn!(collector = "cpu", "node_cpu_isolated lacks processors: {error}");
         }
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();

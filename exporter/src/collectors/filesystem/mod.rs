@@ -214,9 +214,9 @@ impl FileSystem {
             if question.note(answer.is_none()) {
                 let mountpoint = question.subject().to_string_lossy();
                 if answer.is_some() {
-                    tracing::info!(%mountpoint, "mount point answers again");
+                    tracing::info!(collector = "filesystem", %mountpoint, "mount point answers again");
                 } else {
-                    tracing::warn!(%mountpoint, "mount point does not answer");
+                    tracing::warn!(collector = "filesystem", %mountpoint, "mount point does not answer");
                 }
             }
         }

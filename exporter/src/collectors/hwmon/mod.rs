@@ -114,9 +114,13 @@ impl Collector for HwMon {
             let answer = question.answer();
             if question.note(answer.is_none()) {
                 if answer.is_some() {
-                    tracing::info!(chip = label, "hwmon chip answers again");
+                    tracing::info!(collector = "hwmon", chip = label, "hwmon chip answers again");
                 } else {
-                    tracing::warn!(chip = label, "hwmon chip is left out until it answers");
+                    tracing::warn!(
+                        collector = "hwmon",
+                        chip = label,
+                        "hwmon chip is left out until it answers"
+                    );
                 }
             }
             match answer {
@@ -211,6 +215,17 @@ mod tests {
         assert!(temperatures.ends_with("/hwmon2/temp3_input: bad number: \"not a number\""));
         let second = "--collector.hwmon.sensor-include=;temp2$";
         assert_eq!(error(&[second]), None, "an excluded sensor is not parsed");
+    }
+
+    #[test]
+    fn empty_lines_are_no_part_of_a_label() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon0/name", "x\n")
+            .with("sys/class/hwmon/hwmon0/temp1_input", "1000\n")
+            .with("sys/class/hwmon/hwmon0/temp1_label", "\nPackage id 0\n\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains(",label=\"Package id 0\",sensor=\"temp1\"} 1\n"), "{text}");
     }
 
     /// A FIFO without a writer: opening it to read never returns.

@@ -84,7 +84,11 @@ impl Readings {
             let begin = self.bytes.len();
             self.bytes.extend_from_slice(property.as_bytes());
             let middle = self.bytes.len();
-            self.bytes.extend_from_slice(content.strip_suffix(b"\n").unwrap_or(&content));
+            let mut bare: &[u8] = &content;
+            while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
+                bare = rest;
+            }
+            self.bytes.extend_from_slice(bare);
             self.readings.push(Reading {
                 kind,
                 number,

@@ -7,6 +7,7 @@ use super::{
     BY_STATE, CHANGES, CREATED, ENTRIES, FAILURES, NDISC, OF_NAMESPACE, OVERFLOWS, REMOVED, family,
 };
 use crate::{
+    collector::ask_in_turn,
     host::{
         Shared,
         bpf::{Bpf, Counts, FAMILIES, Key},
@@ -56,27 +57,21 @@ impl Source {
     }
 
     pub(super) fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = Err(Error::NoData);
-        for via in self.ways {
-            result = match via {
-                arp::Via::Ebpf => out.attempt(|out| self.ask_programs(out)),
-                arp::Via::Netlink => out.attempt(|out| self.ask_netlink(out)),
-                // As the last source, the file keeps the samples that it gave before an error.
+        let ways = self.ways.iter().map(|via| (via.name(), *via));
+        let mut last = None;
+        ask_in_turn("neighbour", ways, out, |via, out| {
+            last = Some(via);
+            match via {
+                arp::Via::Ebpf => self.ask_programs(out),
+                arp::Via::Netlink => self.ask_netlink(out),
                 arp::Via::Procfs => self.read_procfs(out),
-            };
-            match &result {
-                Ok(()) => {
-                    out.served_by(via.name());
-                    // The file has no states, and a copied tree has no netlink to ask.
-                    if self.states && *via != arp::Via::Procfs {
-                        return out.attempt(|out| self.put_states(out));
-                    }
-                    break;
-                }
-                Err(error) => tracing::debug!("neighbour: {}: {error}", via.name()),
             }
+        })?;
+        // The file has no states, and a copied tree has no netlink to ask.
+        if self.states && last != Some(arp::Via::Procfs) {
+            return out.attempt(|out| self.put_states(out));
         }
-        result
+        Ok(())
     }
 
     fn ask_programs(&mut self, out: &mut Sink) -> Result {

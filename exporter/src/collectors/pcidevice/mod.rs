@@ -147,7 +147,11 @@ fn read_ids(path: &str) -> String {
             Err(error) => tracing::debug!("{error}"),
         }
     }
-    tracing::warn!(?paths, "PCI devices have no names: none of these files can be read");
+    tracing::warn!(
+        collector = "pcidevice",
+        ?paths,
+        "PCI devices have no names: none of these files can be read"
+    );
     String::new()
 }
 

@@ -27,7 +27,7 @@ impl Complaints {
         let is_new = self.now.insert(format!("{what}: {err}"));
         let is_new = is_new && !self.before.contains(&format!("{what}: {err}"));
         if is_new {
-            error!(err, "{what}");
+            error!(collector = "textfile", err, "{what}");
         }
         is_new
     }

@@ -4,13 +4,19 @@
 //! used: it reads all types of the kernel, tries a dozen features out, and needs 20 MB for both.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
+    num::NonZero,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
+    thread,
 };
 
 use aya::maps::{Map, MapData, MapError};
-use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures, generated::bpf_map_type};
+use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures};
 use bytemuck::Pod;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -114,19 +120,21 @@ impl Set {
             let (_, fd) = maps.remove(*name).ok_or_else(|| broken(format!("no map {name}")))?;
             descriptors.push(fd);
         }
+        let load = |hook| load(plan, hook, &object, types.as_fd(), fit);
         let mut links = Vec::new();
-        for hook in plan.hooks {
-            descriptors.push(load(plan, *hook, &object, types.as_fd(), fit)?);
-        }
-        for (hook, fd) in plan.hooks.iter().zip(descriptors.iter().skip(plan.maps.len())) {
+        each_loaded(plan.hooks, load, |hook, fd: OwnedFd| {
             let link = match hook {
-                Hook::Tracepoint(_) => sys::attach(fd.as_fd()),
-                Hook::Iterator(_) => sys::link_iterator(fd.as_fd()),
-                Hook::OnDemand(_) => continue,
+                Hook::Tracepoint(_) => Some(sys::attach(fd.as_fd())),
+                Hook::Iterator(_) => Some(sys::link_iterator(fd.as_fd())),
+                Hook::OnDemand(_) => None,
             };
-            let program = hook.name();
-            links.push(link.map_err(|source| Error::Load { program, source })?);
-        }
+            if let Some(link) = link {
+                let program = hook.name();
+                links.push(link.map_err(|source| Error::Load { program, source })?);
+            }
+            descriptors.push(fd);
+            Ok(())
+        })?;
         descriptors.append(&mut links);
         Ok(Self { plan, descriptors, told: fit.told.to_vec() })
     }
@@ -224,17 +232,57 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
     if let Some((_, n)) = fit.elements.iter().find(|(of, _)| *of == name) {
         map.set_max_entries(*n);
     }
-    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
-        // Bytes, in whole pages.
-        let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
-        map.set_max_entries(map.max_entries().next_power_of_two().max(page));
-        map.set_value_size(0);
-    }
     let fd = sys::create_map(name, map).map_err(wrong)?;
     if map.section_kind() == EbpfSectionKind::Rodata {
         sys::fix(fd.as_fd(), map.data()).map_err(wrong)?;
     }
     Ok(fd)
+}
+
+/// Calls `load` with each hook, on a thread for each processor, and `take` on this thread with each
+/// result, in the order of the hooks. The first error in that order ends it.
+///
+/// Most of the time is the verifier's, which works on the processor of the thread that loads. A
+/// thread that attaches waits now and then until all processors have passed a quiet state.
+fn each_loaded<T: Send>(
+    hooks: &[Hook],
+    load: impl Fn(Hook) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(Hook, T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    /// Each verification takes up to a megabyte of the kernel's memory.
+    const MOST: usize = 4;
+    const STACK: usize = 1 << 18;
+    let next = AtomicUsize::new(0);
+    let work = |loaded: Sender<_>| {
+        while let place = next.fetch_add(1, Relaxed)
+            && let Some(hook) = hooks.get(place)
+            && loaded.send((place, load(*hook))).is_ok()
+        {}
+    };
+    thread::scope(|scope| {
+        let (tell, loaded) = channel();
+        let spawn = || {
+            let (tell, work) = (tell.clone(), &work);
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, move || work(tell))
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+        if (0..threads).filter(|_| spawn().is_ok()).count() == 0 {
+            work(tell.clone());
+        }
+        drop(tell);
+        let (mut early, mut rest) = (BTreeMap::new(), hooks.iter().enumerate().peekable());
+        for (place, result) in loaded {
+            early.insert(place, result);
+            while let Some((place, hook)) = rest.peek()
+                && let Some(result) = early.remove(place)
+            {
+                take(**hook, result?)?;
+                rest.next();
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Has the kernel verify a program.
@@ -304,7 +352,7 @@ fn is_too_old(reasons: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_too_old;
+    use super::{Error, Hook, each_loaded, is_too_old};
 
     #[test]
     fn the_verifier_says_whether_the_kernel_is_too_old() {
@@ -312,5 +360,42 @@ mod tests {
         assert!(is_too_old("number of funcs in func_info doesn't match number of subprogs\n"));
         assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
         assert!(!is_too_old(""));
+    }
+
+    #[test]
+    fn programs_are_taken_in_order_up_to_the_first_that_is_refused() {
+        const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let hooks = NAMES.map(Hook::OnDemand);
+        for refused in 0..=NAMES.len() {
+            // The later ones are refused as well, and may be so before it is.
+            let load = |hook: Hook| match NAMES.iter().position(|name| *name == hook.name()) {
+                Some(place) if place < refused => Ok(hook.name()),
+                _ => Err(Error::NoTracepoint(hook.name())),
+            };
+            let mut taken = Vec::new();
+            let ended = each_loaded(&hooks, load, |hook, loaded| {
+                assert_eq!(loaded, hook.name());
+                taken.push(loaded);
+                Ok(())
+            });
+            assert_eq!(taken, NAMES[..refused]);
+            match (ended, NAMES.get(refused)) {
+                (Ok(()), None) => {}
+                (Err(Error::NoTracepoint(name)), Some(first)) => assert_eq!(name, *first),
+                (ended, _) => panic!("{refused}: {ended:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_ends_it() {
+        let hooks = ["a", "b", "c"].map(Hook::Tracepoint);
+        let mut taken = 0;
+        let ended = each_loaded(&hooks, Ok, |hook, _| {
+            taken += 1;
+            if hook.name() == "b" { Err(Error::NoTracepoint("b")) } else { Ok(()) }
+        });
+        assert!(matches!(ended, Err(Error::NoTracepoint("b"))));
+        assert_eq!(taken, 2);
     }
 }

@@ -89,7 +89,8 @@ pub struct HardwareAddress {
 
 impl HardwareAddress {
     /// The address in an attribute, cut where it is longer than the kernel's longest.
-    fn new(value: &[u8]) -> Self {
+    #[must_use]
+    pub fn new(value: &[u8]) -> Self {
         let mut address = Self::default();
         for (to, &from) in address.bytes.iter_mut().zip(value) {
             *to = from;

@@ -1,5 +1,5 @@
 //! The kernel's answers over netlink: links, neighbours, addresses, routes; TCP sockets; counters of
-//! connection tracking; and over generic netlink, ethtool's.
+//! connection tracking; and over generic netlink, ethtool's and nl80211's.
 //!
 //! One blocking socket and one buffer, both reused: a dump allocates nothing once the buffers have
 //! grown. Messages are read in the buffer, and every length in them is checked.
@@ -13,9 +13,11 @@ mod address;
 mod conntrack;
 mod diag;
 mod ethtool;
+mod genl;
 mod link;
 mod links;
 mod neighbour;
+mod nl80211;
 mod qdisc;
 mod route;
 mod table;
@@ -33,10 +35,11 @@ pub use self::{
     address::Address,
     conntrack::ConntrackStats,
     diag::{InetSocket, InetTable},
-    ethtool::{Ethtool, Mode},
+    ethtool::{Ethtool, Mode, Modes, bits},
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
+    nl80211::{Bss, Interface, Nl80211, Station, Status},
     qdisc::Qdisc,
     route::{Hop, RTN_UNICAST, Route},
     table::Table,
@@ -44,6 +47,7 @@ pub use self::{
     watch::{Change, Watch},
     wire::BadMessage,
 };
+use crate::error::Refusal;
 use wire::{Header, Messages};
 
 /// How long the kernel may take to send the next part of an answer.
@@ -97,6 +101,13 @@ impl Error {
     pub fn is_unknown(&self) -> bool {
         let Self::Refused { source, .. } = self else { return false };
         source.raw_os_error() == Some(libc::ENOENT)
+    }
+
+    /// The meaning of the errno with which the kernel answered; `None` for every other error.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let Self::Refused { source, .. } = self else { return None };
+        Some(source.raw_os_error().map_or(Refusal::Failed, Refusal::of))
     }
 }
 
@@ -218,6 +229,14 @@ impl Socket {
         Ok(Self { open, ..Self::new(Protocol::Route) })
     }
 
+    /// A socket to a peer that is not the kernel, for fuzzing. After an error it is closed, and
+    /// the kernel is asked.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn to(socket: netlink_sys::Socket, protocol: Protocol) -> Self {
+        Self { open: Some(socket), ..Self::new(protocol) }
+    }
+
     /// Asks `request` and gives each payload of the answer to `each`, whole dumps again
     /// where the kernel says that one is not consistent.
     fn dump(
@@ -337,6 +356,11 @@ fn receive<'a>(
 ) -> Result<Option<&'a [u8]>, Error> {
     let received = loop {
         match socket.recv(&mut buffer.as_mut_slice(), libc::MSG_TRUNC) {
+            // The kernel never closes its side.
+            Ok(0) => {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                return Err(Error::Call { call: "recv", source });
+            }
             Ok(received) => break received,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Error::Call { call: "recv", source }),

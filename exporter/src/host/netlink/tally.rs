@@ -83,7 +83,7 @@ impl NeighbourDump {
                 Step::Item(neighbour) => add(interfaces, neighbour),
             })
         };
-        let mut ask = || Ok(Socket::neighbour_table(*family)?.map(|table| table.hash));
+        let mut ask = || Ok(Socket::default().neighbour_table(*family)?.map(|table| table.hash));
         let dumped = dump_whole(interfaces, before, hash, dump, &mut ask);
         if dumped.is_err() {
             interfaces.clear(); // A dump is compared with complete ones only.

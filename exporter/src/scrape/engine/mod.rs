@@ -102,7 +102,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
-    /// Takes the collectors and starts `threads` threads for them (at least one).
+    /// Takes the collectors and starts `threads` threads for them: one at least, and no more than
+    /// can ever run at once.
     #[must_use]
     pub fn start(
         collectors: Vec<(&'static str, Box<dyn Collector>)>,
@@ -123,7 +124,7 @@ impl Engine {
         let (names, seats): (Vec<_>, Vec<_>) = (collectors.into_iter().chain(own))
             .map(|(name, collector)| (name, Some(Seat { collector, said: Said::default() })))
             .unzip();
-        let machine = Machine::new(seats.len(), threads.max(1));
+        let machine = Machine::new(seats.len(), threads.min(seats.len()).max(1));
         let kept = Kept::new(seats.len());
         let engine = Arc::new(Self {
             names,

@@ -323,6 +323,13 @@ fn a_thread_that_unwinds_is_replaced() {
 }
 
 #[test]
+fn no_more_threads_start_than_can_run() {
+    let engine = Engine::start(vec![steady().0], usize::MAX, own(false));
+    let state = lock(&engine.state);
+    assert_eq!(state.machine.threads(), state.seats.len());
+}
+
+#[test]
 fn a_deadline_beyond_the_clock_counts_as_none() {
     let engine = engine([steady().0]);
     for deadline in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {

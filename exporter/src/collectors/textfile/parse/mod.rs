@@ -11,6 +11,7 @@ use cursor::{Cursor, float, unescaped};
 use family::Pair;
 use hashbrown::HashMap;
 use memchr::memchr_iter;
+use std::borrow::Cow;
 
 /// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
@@ -46,17 +47,31 @@ impl Parser {
     /// Reads the next lines. Only the file's last line may lack its end; unless it is blank, the
     /// file is refused for that.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        let text = str::from_utf8(bytes).map_err(|error| {
-            let (valid, _) = bytes.split_at(error.valid_up_to());
-            let line = bytes.split(|&byte| byte == b'\n').nth(ends(valid)).unwrap_or_default();
-            self.refused(valid, Malformed::new("UTF-8", &String::from_utf8_lossy(line)))
-        })?;
-        let mut cursor = Cursor { text, at: 0 };
+        let text = match str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(self.with_odd_comments(bytes)?),
+        };
+        let mut cursor = Cursor { text: &text, at: 0 };
         let read = self.read(&mut cursor);
         let before = text.as_bytes().get(..cursor.at).unwrap_or_default();
         read.map_err(|wrong| self.refused(before, wrong))?;
         self.lines += ends(before);
         Ok(())
+    }
+
+    /// The lines as text: comments may have any bytes, samples may not.
+    fn with_odd_comments(&self, bytes: &[u8]) -> Result<String, Refused> {
+        let mut text = String::new();
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let line = String::from_utf8_lossy(line);
+            let is_comment = line.trim_start_matches([' ', '\t']).starts_with('#');
+            if matches!(line, Cow::Owned(_)) && !is_comment {
+                let wrong = Malformed::new("UTF-8", line.trim_end_matches('\n'));
+                return Err(self.refused(text.as_bytes(), wrong));
+            }
+            text.push_str(&line);
+        }
+        Ok(text)
     }
 
     fn refused(&self, before: &[u8], wrong: Malformed) -> Refused {

@@ -72,6 +72,7 @@ impl Counting {
 
     /// Brings the map of entries up to date, and with it the counts.
     fn resync(&mut self, now: Instant) -> Result<(), Error> {
+        let mut reason = Error::Unsettled;
         for _ in 0..TRIES {
             self.walk = self.walk.wrapping_add(1);
             self.settle()?;
@@ -102,12 +103,16 @@ impl Counting {
             if self.interfaces.entries() >= self.room.entries.into() {
                 return Err(full);
             }
-            // The sweep may have taken the last entries of interfaces that are gone.
-            if after.crowded != before.crowded && self.prune(now)? == 0 {
-                return Err(Error::Crowded { room: self.interfaces.room() });
+            reason = Error::Unsettled;
+            if after.crowded != before.crowded {
+                reason = Error::Crowded { room: self.interfaces.room() };
+                // The sweep may have taken the last entries of interfaces that are gone.
+                if self.prune(now)? == 0 {
+                    break;
+                }
             }
         }
-        Err(Error::Unsettled)
+        Err(reason)
     }
 
     /// Shows every entry of a table to the programs.
