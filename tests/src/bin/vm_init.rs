@@ -24,6 +24,9 @@ const PROGRAMS_SINCE: (u32, u32) = (5, 13);
 /// The first version in which a descriptor alone is enough to read a map.
 const DESCRIPTORS_SINCE: (u32, u32) = (5, 19);
 
+/// The first version with iterators and all that the program about tasks uses.
+const TASKS_SINCE: (u32, u32) = (5, 8);
+
 /// The first version that has the helper by which the accounting of all processors is found.
 const ACCOUNTING_SINCE: (u32, u32) = (5, 19);
 
@@ -120,7 +123,6 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     ip("link del va")?;
 
     test("/live", "live tests", programs, done)?;
-    test("/live_tasks", "tasks", programs, done)?;
     processors(release, done)
 }
 
@@ -132,16 +134,18 @@ fn has_accounting(release: &str) -> bool {
 /// The processors' times, while one of two is taken offline and back.
 fn processors(release: &str, done: &mut Vec<String>) -> Checked {
     const SECOND: &str = "/sys/devices/system/cpu/cpu1/online";
-    let (accounting, programs) = (has_accounting(release), has_programs(release));
+    let accounting = has_accounting(release);
+    let tasks = version(release) >= TASKS_SINCE && Path::new("/sys/kernel/btf/vmlinux").exists();
     let source = if accounting { "ebpf" } else { "procfs" };
     let flags = ["--collector.cpu", "--collector.stat", "--collector.cpu.bpf-events"];
     let server = Server::start(&[&flags[..], &["--collector.processes"]].concat())?;
     server.served("cpu", source)?;
-    server.served("processes", if programs { "ebpf" } else { "procfs" })?;
-    server.expect_capabilities(programs && version(release) < DESCRIPTORS_SINCE)?;
+    server.served("processes", if tasks { "ebpf" } else { "procfs" })?;
+    server.expect_capabilities(tasks && version(release) < DESCRIPTORS_SINCE)?;
     if !accounting && !server.log.contains("eBPF does not count the processors' times") {
         return Err(format!("the log does not say why: {}", server.log));
     }
+    test("/live_tasks", "tasks", tasks, done)?;
     let has_second = |server: &Server| -> Result<bool, String> {
         let text = server.served("cpu", source)?;
         Ok(text.contains("node_cpu_seconds_total{cpu=\"1\",mode=\"idle\"}"))
@@ -168,6 +172,7 @@ fn contexts(release: &str, done: &mut Vec<String>) -> Checked {
     if tracked.trim() != "1" {
         return Err("the kernel is not built for nohz_full".to_owned());
     }
+    ip("link set lo up")?;
     let server = Server::start(&["--collector.cpu"])?;
     server.served("cpu", "procfs")?;
     let reason = "the kernel tracks contexts on processor 1 (nohz_full)";
