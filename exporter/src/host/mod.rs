@@ -7,6 +7,7 @@
 //! a folder of its own in their place.
 
 pub mod bpf;
+pub mod bus;
 pub mod crew;
 mod limit;
 pub mod mounts;
@@ -21,6 +22,7 @@ pub use shared::Shared;
 
 use crate::flag::{AnyFlag, Flag, Flags};
 use bpf::{Bpf, FAMILIES, Sizes};
+use bus::Bus;
 use mounts::Mounts;
 use netlink::{LinkDump, NeighbourDump};
 use std::path::PathBuf;
@@ -30,9 +32,15 @@ const PROC: Flag<PathBuf> = Flag::value("path.procfs", &["/proc"], "procfs mount
 const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoint.");
 const ROOT: Flag<PathBuf> = Flag::value("path.rootfs", &["/"], "rootfs mountpoint.");
 const UDEV: Flag<PathBuf> = Flag::value("path.udev.data", &["/run/udev/data"], "udev data path.");
+const BUS: Flag<String> = Flag::value(
+    "dbus.address",
+    &["unix:path=/var/run/dbus/system_bus_socket"],
+    "Address of the system bus.",
+)
+.variable("DBUS_SYSTEM_BUS_ADDRESS");
 
 /// The flags that say where the machine is.
-pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV];
+pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV, &BUS];
 
 /// The machine.
 #[derive(Clone)]
@@ -56,6 +64,8 @@ pub struct Host {
     /// Dumps of the tables of IPv4 and IPv6 neighbours, which cost the kernel a walk over those of
     /// all network namespaces.
     pub neighbours: [Shared<NeighbourDump>; 2],
+    /// The system bus.
+    pub bus: Bus,
     /// Programs in the kernel; off for a machine that is a folder of files.
     pub bpf: Bpf,
 }
@@ -74,6 +84,7 @@ impl Host {
         };
         Self {
             bpf,
+            bus: Bus::new(bus::Address::Bus(flags.get(&BUS))),
             stat: Shared::new(proc.single_file("stat")),
             netstat: Shared::new(proc.single_file("net/netstat")),
             mounts: Shared::new(Mounts::new(&proc)),
@@ -84,6 +95,12 @@ impl Host {
             root: Tree::new(flags.get(&ROOT)),
             udev: Tree::new(flags.get(&UDEV)),
         }
+    }
+
+    /// Whether this process is root's.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
     }
 
     /// Whether `--path.procfs` is a procfs, so that it is the running kernel's (its own or the
