@@ -7,7 +7,7 @@
 use crate::flag::Form;
 
 /// Collectors that are not built yet, in alphabetical order.
-pub static COLLECTORS: &[&str] = &["ethtool", "logind", "perf", "supervisord", "systemd", "wifi"];
+pub static COLLECTORS: &[&str] = &["ethtool", "perf", "supervisord", "wifi"];
 
 /// Their flags, without the two dashes.
 pub static FLAGS: &[(&str, Form)] = &[
@@ -23,14 +23,6 @@ pub static FLAGS: &[(&str, Form)] = &[
     ("collector.perf.software-profilers", Form::Repeated),
     ("collector.perf.tracepoint", Form::Repeated),
     ("collector.supervisord.url", Form::Once),
-    ("collector.systemd.enable-restarts-metrics", Form::Switch),
-    ("collector.systemd.enable-start-time-metrics", Form::Switch),
-    ("collector.systemd.enable-task-metrics", Form::Switch),
-    ("collector.systemd.private", Form::Switch),
-    ("collector.systemd.unit-blacklist", Form::Once),
-    ("collector.systemd.unit-exclude", Form::Once),
-    ("collector.systemd.unit-include", Form::Once),
-    ("collector.systemd.unit-whitelist", Form::Once),
     ("collector.wifi.fixtures", Form::Once),
 ];
 

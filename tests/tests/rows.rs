@@ -34,6 +34,7 @@ use std::{
 const WHOLE: &[(&str, &str)] = &[
     ("textfile/", "a file that a program wrote wrong is refused, as upstream does"),
     ("qdisc/", "a recording in JSON, which stands in for the kernel in tests"),
+    ("bus/", "a recording in JSON, which stands in for the bus in tests"),
 ];
 
 /// Rows that decide how other rows or files are read, so that nothing can be told of those where
