@@ -1,6 +1,6 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, upstream, web};
+use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, web};
 use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
@@ -32,10 +32,6 @@ fn start(
 ) -> Result<()> {
     let flags = &config.flags;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting bpf_node_exporter");
-    if !config.missing.is_empty() {
-        let collectors = config.missing.join(",");
-        tracing::warn!(collectors, "Not built yet, ignored");
-    }
     let descriptors = web::raise_descriptors();
     if let Err(error) = kept {
         tracing::warn!("The eBPF maps cannot grow later: {error}");
@@ -76,7 +72,6 @@ fn start(
             .iter()
             .map(|spec| spec.name)
             .filter(|name| !enabled(name))
-            .chain(upstream::COLLECTORS.iter().copied())
             .collect(),
         path: flags.get(&web::PATH),
         max_requests: flags.get(&web::MAX_REQUESTS),

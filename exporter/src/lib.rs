@@ -24,7 +24,6 @@ pub mod cli;
 pub mod daemon;
 pub mod log;
 pub mod privileges;
-pub mod upstream;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

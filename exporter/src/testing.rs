@@ -14,6 +14,8 @@ use crate::{
     flag::{AnyFlag, Flags, Form},
     host::{self, Host},
 };
+pub mod bus;
+
 pub use expect_test::{Expect, expect};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,8 @@ pub fn golden_flags(root: &Path) -> Vec<String> {
     #[expect(clippy::disallowed_methods, reason = "not a file of the machine")]
     let text = std::fs::read_to_string(fixture("golden/flags")).expect("the file of flags");
     let given = text.lines().map(|flag| flag.replace("MACHINE", &root.display().to_string()));
-    given.chain(paths(root)).collect()
+    let bus = format!("--dbus.address={}", bus::serve(&root.join("bus/recording")));
+    given.chain(paths(root)).chain([bus]).collect()
 }
 
 /// Reads `--name`, `--no-name` and `--name=value` for any flag that exists, collectors included.

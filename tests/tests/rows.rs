@@ -36,6 +36,7 @@ const WHOLE: &[(&str, &str)] = &[
     ("qdisc/", "a recording in JSON, which stands in for the kernel in tests"),
     ("ethtool/", "the same"),
     ("wifi/", "the same"),
+    ("bus/", "a recording in JSON, which stands in for the bus in tests"),
 ];
 
 /// Collectors that read no file whose rows could be spoiled, and the reason.

@@ -4,7 +4,6 @@ use super::GLOBAL;
 use crate::{
     collectors::ALL,
     flag::{AnyFlag, Form},
-    upstream,
 };
 use std::fmt::Write as _;
 
@@ -72,28 +71,11 @@ pub(super) fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> =
         SINGLE.iter().map(|(name, help)| Entry::new(name, Form::Switch, *help)).collect();
     entries.extend(GLOBAL.iter().copied().flatten().map(|flag| Entry::of(*flag)));
-    let built = ALL.iter().map(|spec| (spec.name, Some(spec)));
-    let missing = upstream::COLLECTORS.iter().map(|name| (*name, None));
-    let mut collectors: Vec<_> = built.chain(missing).collect();
-    collectors.sort_by_key(|(name, _)| *name);
-    for (name, spec) in collectors {
-        let switch = format!("collector.{name}");
-        if let Some(spec) = spec {
-            let state = if spec.enabled { "enabled" } else { "disabled" };
-            let help = format!("Enable the {name} collector (default: {state}).");
-            entries.push(Entry::new(&switch, Form::Switch, help));
-            entries.extend(spec.flags.iter().map(|flag| Entry::of(*flag)));
-        } else {
-            let help = format!("The {name} collector {MISSING}.");
-            entries.push(Entry::new(&switch, Form::Switch, help));
-            let help = format!("A flag of the {name} collector, which {MISSING}.");
-            entries.extend(
-                (upstream::FLAGS.iter().filter(|(flag, _)| upstream::collector(flag) == name))
-                    .map(|(flag, form)| Entry::new(flag, *form, help.as_str())),
-            );
-        }
+    for spec in ALL {
+        let state = if spec.enabled { "enabled" } else { "disabled" };
+        let help = format!("Enable the {} collector (default: {state}).", spec.name);
+        entries.push(Entry::new(&format!("collector.{}", spec.name), Form::Switch, help));
+        entries.extend(spec.flags.iter().map(|flag| Entry::of(*flag)));
     }
     entries
 }
-
-const MISSING: &str = "is not built yet: accepted, without effect";

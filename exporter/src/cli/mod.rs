@@ -10,7 +10,7 @@ use crate::{
     collector::Spec,
     collectors::ALL,
     flag::{AnyFlag, Flag, Flags, Form, switch},
-    host, log, scrape, upstream, web,
+    host, log, scrape, web,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 
@@ -35,8 +35,6 @@ pub struct Config {
     pub flags: Flags,
     /// The collectors to run, in alphabetical order.
     pub collectors: Vec<&'static Spec>,
-    /// Collectors of node_exporter that are asked for and not built yet.
-    pub missing: Vec<&'static str>,
 }
 
 /// Reads a command line: the program's name and its arguments.
@@ -75,9 +73,8 @@ pub fn parse(
     for spec in off {
         flags.turn_off(spec.name);
     }
-    let missing = upstream::COLLECTORS.iter().filter(|name| wanted(name, false)).copied().collect();
     web::check(&flags)?;
-    Ok(Ask::Serve(Config { flags, collectors, missing }))
+    Ok(Ask::Serve(Config { flags, collectors }))
 }
 
 fn all() -> impl Iterator<Item = &'static dyn AnyFlag> {
@@ -96,12 +93,8 @@ fn command() -> Command {
     for flag in all() {
         command = add(command, flag.name(), flag.form());
     }
-    for &(name, form) in upstream::FLAGS {
-        command = add(command, name, form);
-    }
-    let names = ALL.iter().map(|spec| spec.name).chain(upstream::COLLECTORS.iter().copied());
-    for name in names {
-        command = add(command, &format!("collector.{name}"), Form::Switch);
+    for spec in ALL {
+        command = add(command, &format!("collector.{}", spec.name), Form::Switch);
     }
     command
 }
@@ -215,8 +208,6 @@ mod tests {
         assert!(names(&[]).contains(&"loadavg"));
         assert!(!names(&["--no-collector.loadavg"]).contains(&"loadavg"));
         assert_eq!(names(&["--collector.disable-defaults", "--collector.loadavg"]), ["loadavg"]);
-        assert_eq!(run(&["--collector.logind"]).unwrap().missing, ["logind"]);
-        assert!(run(&[]).unwrap().missing.is_empty());
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod kernel_hung;
 mod ksmd;
 mod lnstat;
 mod loadavg;
+mod logind;
 mod mdadm;
 mod meminfo;
 mod meminfo_numa;
@@ -63,6 +64,7 @@ mod stat;
 mod supervisord;
 mod swap;
 mod sysctl;
+mod systemd;
 mod tapestats;
 mod tcpstat;
 mod textfile;
@@ -113,6 +115,7 @@ pub static ALL: &[&Spec] = &[
     &ksmd::SPEC,
     &lnstat::SPEC,
     &loadavg::SPEC,
+    &logind::SPEC,
     &mdadm::SPEC,
     &meminfo::SPEC,
     &meminfo_numa::SPEC,
@@ -146,6 +149,7 @@ pub static ALL: &[&Spec] = &[
     &supervisord::SPEC,
     &swap::SPEC,
     &sysctl::SPEC,
+    &systemd::SPEC,
     &tapestats::SPEC,
     &tcpstat::SPEC,
     &textfile::SPEC,

@@ -7,6 +7,7 @@
 //! a folder of its own in their place.
 
 pub mod bpf;
+pub mod bus;
 pub mod crew;
 pub mod ethtool;
 mod limit;
@@ -24,6 +25,7 @@ pub use shared::Shared;
 
 use crate::flag::{AnyFlag, Flag, Flags};
 use bpf::{Bpf, FAMILIES, Sizes};
+use bus::Bus;
 use mounts::Mounts;
 use netlink::{LinkDump, NeighbourDump};
 use std::path::PathBuf;
@@ -33,9 +35,15 @@ const PROC: Flag<PathBuf> = Flag::value("path.procfs", &["/proc"], "procfs mount
 const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoint.");
 const ROOT: Flag<PathBuf> = Flag::value("path.rootfs", &["/"], "rootfs mountpoint.");
 const UDEV: Flag<PathBuf> = Flag::value("path.udev.data", &["/run/udev/data"], "udev data path.");
+const BUS: Flag<String> = Flag::value(
+    "dbus.address",
+    &["unix:path=/var/run/dbus/system_bus_socket"],
+    "Address of the system bus.",
+)
+.variable("DBUS_SYSTEM_BUS_ADDRESS");
 
-/// The flags with the paths at which the machine is seen.
-pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV];
+/// The flags with the places at which the machine is seen.
+pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV, &BUS];
 
 /// The machine.
 #[derive(Clone)]
@@ -59,6 +67,8 @@ pub struct Host {
     /// Dumps of the tables of IPv4 and IPv6 neighbours, each of which costs the kernel a walk over
     /// the neighbours of all network namespaces.
     pub neighbours: [Shared<NeighbourDump>; 2],
+    /// The system bus.
+    pub bus: Bus,
     /// Programs in the kernel; off for a machine that is a folder of files.
     pub bpf: Bpf,
 }
@@ -76,6 +86,7 @@ impl Host {
         };
         Self {
             bpf,
+            bus: Bus::new(bus::Address::Bus(flags.get(&BUS))),
             stat: Shared::new(proc.single_file("stat")),
             netstat: Shared::new(proc.single_file("net/netstat")),
             mounts: Shared::new(Mounts::new(&proc)),
@@ -86,6 +97,12 @@ impl Host {
             root: Tree::new(flags.get(&ROOT)),
             udev: Tree::new(flags.get(&UDEV)),
         }
+    }
+
+    /// Whether this process runs as root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
     }
 
     /// Whether `--path.procfs` is a procfs, and so shows the running kernel (this container's view
