@@ -127,7 +127,7 @@ impl Ethtool {
         let listed = netlink.all_modes(|of_one| modes.push(of_one));
         modes.sort_unstable_by_key(|modes| modes.index);
         listed.unwrap_or_else(|error| {
-            tracing::debug!(%error, "ethtool: not all modes over netlink");
+            tracing::debug!(collector = SPEC.name, %error, "not all modes over netlink");
             false
         })
     }
@@ -138,7 +138,7 @@ fn told<T>(device: &[u8], result: Result<T, ethtool::Error>) -> Option<T> {
     result
         .inspect_err(|error| {
             if !error.is_absent() {
-                tracing::debug!(device = %device.escape_ascii(), %error, "ethtool: left out");
+                tracing::debug!(collector = SPEC.name, device = %device.escape_ascii(), %error, "left out");
             }
         })
         .ok()

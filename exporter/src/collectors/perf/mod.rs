@@ -240,7 +240,7 @@ impl What {
     fn seek(&mut self, metric: &Metric<1>) -> Result {
         let Self::Sought([tracefs, debugfs]) = self else { return Ok(()) };
         let number = tracefs.number().or_else(|error| debugfs.number().map_err(|_| error))?;
-        tracing::debug!("{} is tracepoint {number}", metric.name);
+        tracing::debug!(collector = SPEC.name, "{} is tracepoint {number}", metric.name);
         *self = Self::Known(Event { kind: Type::Tracepoint, config: number });
         Ok(())
     }
