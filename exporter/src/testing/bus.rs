@@ -45,7 +45,7 @@ struct Shared {
     calls: AtomicUsize,
 }
 
-/// What the bus does with a call.
+/// The way in which the bus treats a call.
 #[derive(Clone, Copy, Debug)]
 pub enum Mood {
     /// It answers.
@@ -58,7 +58,8 @@ pub enum Mood {
     Drowses,
     /// It closes the connection instead of an answer.
     Closes,
-    /// It sends what this makes of the answer to a call of a service, and closes the connection.
+    /// It sends the answer to a call of a service as this function spoils it, and closes the
+    /// connection.
     Spoils(fn(Vec<u8>, usize) -> Vec<u8>, usize),
 }
 
@@ -99,7 +100,7 @@ impl Server {
         (get(&self.shared.accepted), get(&self.shared.calls))
     }
 
-    /// Changes what it does from the next call on.
+    /// Changes the bus's treatment from the next call on.
     pub fn set(&self, mood: Mood) {
         *lock(&self.shared.mood) = mood;
     }
@@ -163,7 +164,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Until the client leaves or sends what no client should.
+    /// Serves until the client leaves or breaks the protocol.
     fn serve(&self, stream: &UnixStream) {
         self.converse(stream);
         let _ = stream.shutdown(Shutdown::Both);
@@ -189,7 +190,7 @@ impl Shared {
                 self.calls.fetch_add(1, Ordering::SeqCst);
             }
             let answer = if is_hello {
-                // A bus also tells its clients what it named them.
+                // A bus also tells its clients their names.
                 writer.write_all(&message(4, &[(3, "s", "NameAcquired")], None, &[])).ok()?;
                 call.answer("s", &Value::from(vec![":1.7"]))
             } else {

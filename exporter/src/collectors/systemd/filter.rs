@@ -56,7 +56,7 @@ fn whole(flags: &Flags, flag: &Flag<String>, old: &Flag<String>) -> Result<Patte
         tracing::warn!("--{old} is DEPRECATED and will be removed in 2.0.0, use --{flag}");
         (old, given)
     };
-    // By itself first, so that an error tells the place in what the user wrote.
+    // The pattern alone first, so that an error names a place in the user's own text.
     Pattern::new(&pattern)
         .and_then(|_| Pattern::new(&format!("^(?:{pattern})$")))
         .map_err(|error| Error::Flag(format!("--{name}: {error}")))

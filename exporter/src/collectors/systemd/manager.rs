@@ -16,7 +16,7 @@ static VIRTUALIZATION: Metric<1> =
 /// The first version with `SystemState` and `LastTriggerUSec`.
 pub(super) const WITH_STATE: f64 = 212.0;
 
-/// Asks for the version, which says what else can be asked for, and for the virtualization.
+/// Asks for the version, on which later questions depend, and for the virtualization.
 ///
 /// # Errors
 /// The connection fails.

@@ -1,4 +1,4 @@
-//! The units that systemd has loaded, and what is kept of each between scrapes.
+//! The units that systemd has loaded, and the facts that are kept of each between scrapes.
 //!
 //! Type and `Accept=` are those of the unit's file, which systemd reads when it loads the unit:
 //! at a `daemon-reload`, after which everything is asked anew, or when a unit is used that it had
@@ -34,7 +34,7 @@ pub(super) struct Units {
     lists: u64,
 }
 
-/// What the end of a unit's name says.
+/// The type of a unit, from the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Service,
@@ -64,7 +64,7 @@ struct Listed<'a> {
     path: &'a str,
 }
 
-/// What is kept of a unit.
+/// The facts that are kept of a unit.
 #[derive(Default)]
 pub(super) struct Known {
     /// The type of a service or of a mount; empty for all others, and where systemd refuses it.
@@ -85,7 +85,7 @@ impl Unit {
         }
     }
 
-    /// What is known of the unit is asked anew.
+    /// Makes the next scrape ask for the unit's facts anew.
     const fn forget(&mut self) {
         if let Some(known) = &mut self.known {
             known.is_asked = false;
@@ -116,7 +116,7 @@ impl Kind {
 }
 
 impl Known {
-    /// Asks what is not known.
+    /// Asks for the unit's facts.
     fn ask(&mut self, kind: Kind, path: &str, session: &mut Session<'_>) -> Result {
         let of = |interface| Object { path, ..interface };
         let type_ = match kind {
@@ -148,7 +148,7 @@ impl Units {
         }
     }
 
-    /// Reads the list of all units, and asks for what is not known of the units that are wanted.
+    /// Reads the list of all units, and asks for the missing facts of the wanted units.
     ///
     /// # Errors
     /// The connection fails, or there is no list.

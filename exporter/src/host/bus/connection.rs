@@ -28,7 +28,7 @@ const BUS: Object<'static> = Object {
     interface: "org.freedesktop.DBus",
 };
 
-/// What every service answers.
+/// An object that every service has.
 const PEER: Object<'static> = Object {
     service: "org.freedesktop.systemd1",
     path: "/",
@@ -38,7 +38,7 @@ const PEER: Object<'static> = Object {
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: OwnedFd,
-    /// What was received; kept for its room.
+    /// The bytes that were received; kept, so that later answers allocate nothing.
     received: Vec<u8>,
     /// How much of it is filled.
     filled: usize,
@@ -82,7 +82,7 @@ impl Connection {
         Err(wrong)
     }
 
-    /// Says who asks, and learns this connection's name on the bus.
+    /// Names the asking user, and learns this connection's name on the bus.
     fn log_in(socket: OwnedFd, address: &Address, deadline: Instant) -> Result<Self, Wrong> {
         let mut connection = Self {
             socket,
@@ -112,8 +112,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Waits until the service answers. systemd does not look at what came together with the end of
-    /// the log-in until more comes.
+    /// Waits until the service answers. systemd does not look at bytes that came together with the
+    /// end of the log-in until more bytes come.
     fn rouse(&mut self, deadline: Instant) -> Result<(), Wrong> {
         let mut patience = Duration::from_millis(10);
         loop {

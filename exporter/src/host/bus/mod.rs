@@ -40,7 +40,7 @@ pub struct Object<'a> {
     pub interface: &'a str,
 }
 
-/// What goes wrong with a question.
+/// The reason why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Wrong {
     /// Nobody listens there.
@@ -48,7 +48,7 @@ pub enum Wrong {
     Unreachable {
         /// The bus.
         address: Address,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The address is of a kind that is not known.
@@ -136,8 +136,8 @@ impl Bus {
 
 /// Questions to the services of a bus, one after the other.
 ///
-/// What a service refuses, such as a property that it does not have, or one of an object that is
-/// gone, is `None`. So is an answer of another type, which [`Session::end`] tells. After any other
+/// A refusal by the service, such as that of a property that it does not have or of an object that is
+/// gone, is `None`. So is an answer of another type, which [`Session::end`] reports. After any other
 /// error the session is of no use.
 pub struct Session<'a> {
     state: MutexGuard<'a, State>,

@@ -6,7 +6,7 @@ const OBJECT: Object<'static> =
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// No time: what does not come at once does not come.
+/// So little time that only an answer which comes at once is received.
 const NONE: Duration = Duration::from_millis(30);
 
 const RECORDING: &str = concat!(

@@ -24,12 +24,12 @@ impl Malformed {
     pub(super) const ENDLESS: Self = Self("a line without an end");
 }
 
-/// What a message is.
+/// The part of a message in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Answer,
     Refusal,
-    /// A signal, a call, or what may come to be.
+    /// A signal, a call, or a type of a later version.
     Other,
 }
 
@@ -307,7 +307,7 @@ impl<'a> Row<'a> {
 mod tests {
     use super::*;
 
-    /// What systemd 257 answered, as `busctl capture` recorded it: the type of a service, the seats
+    /// Answers of systemd 257, as `busctl capture` recorded them: the type of a service, the seats
     /// and a refusal.
     const TYPE: &[u8] = b"l\x02\x01\x01\x10\0\0\0\x9d\x05\0\0-\0\0\0\x05\x01u\0\x02\0\0\0\x06\x01s\0\x05\0\0\0:1.97\0\0\0\x08\x01g\0\x01v\0\0\x07\x01s\0\x04\0\0\0:1.0\0\0\0\0\x01s\0\0\x07\0\0\0oneshot\0";
     const SEATS: &[u8] = b"l\x02\x01\x01;\0\0\0,\0\0\x005\0\0\0\x05\x01u\0\x02\0\0\0\x06\x01s\0\x06\0\0\0:1.881\0\0\x08\x01g\0\x05a(so)\0\0\0\0\0\0\x07\x01s\0\x04\0\0\0:1.1\0\0\0\x003\0\0\0\0\0\0\0\x05\0\0\0seat0\0\0\0\"\0\0\0/org/freedesktop/login1/seat/seat0\0";

@@ -63,7 +63,7 @@ impl Endpoint {
     }
 }
 
-/// The header that says who asks, where the authority of a URL does.
+/// The header with the user and password of a URL, if the URL has them.
 fn authorization(authority: &str) -> String {
     let Some((user, _)) = authority.rsplit_once('@') else { return String::new() };
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
