@@ -40,14 +40,20 @@ const WHOLE: &[(&str, &str)] = &[
 ];
 
 /// Collectors that read no file whose rows could be spoiled, and the reason.
-const WITHOUT_ROWS: [(&str, &str); 7] = [
+const WITHOUT_ROWS: [(&str, &str); 13] = [
+    ("ethtool", "asks over netlink and by ioctl(2), here a recording"),
+    ("logind", "asks over the bus, here a recording"),
     ("network_route", "asks over netlink"),
     ("ntp", "asks a server"),
+    ("perf", "asks by a system call"),
     ("qdisc", "asks over netlink, here a recording"),
+    ("supervisord", "asks a server"),
+    ("systemd", "asks over the bus, here a recording"),
     ("tcpstat", "asks over netlink"),
     ("textfile", "takes files whole"),
     ("timex", "asks by a system call"),
     ("uname", "asks by a system call"),
+    ("wifi", "asks over netlink, here a recording"),
 ];
 
 /// Rows that decide how other rows or files are read, so that these cannot be exposed without the
