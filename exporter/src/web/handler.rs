@@ -112,7 +112,8 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         None => Some(site.timeout).filter(|timeout| !timeout.is_zero()),
         given => given,
     };
-    let request = Request { collectors, names, deadline, gzip };
+    let (format, content_type) = query::negotiate(get("accept"));
+    let request = Request { collectors, names, deadline, format, gzip };
     let body = match site.engine.scrape(request).await {
         Ok(body) => body,
         Err(error) => {
@@ -122,10 +123,6 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         }
     };
     drop(ended);
-    let content_type = format!(
-        "text/plain; version=0.0.4; charset=utf-8; escaping={}",
-        query::escaping(get("accept"))
-    );
     let mut response = Body::from(body).into_response();
     if let Ok(value) = HeaderValue::from_str(&content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
