@@ -8,6 +8,7 @@
 
 use rustix::{
     io::Errno,
+    process::{DumpableBehavior, set_dumpable_behavior},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -17,12 +18,16 @@ use std::sync::PoisonError;
 
 use crate::{collector::Spec, host::bpf::Bpf};
 
-/// Drops every capability of this thread, save what `bpf` and these collectors need,
+/// Drops every capability of this thread, save what `bpf` and these collectors need, and that to
+/// read files of others where there `are_files` to be read again (certificates and keys);
 /// and makes sure that none is gained by running another program.
 ///
 /// What the kernel refuses is logged: the exporter works with too many as well as with none.
-pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
+pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec], are_files: bool) {
     let mut keep = needed(collectors);
+    if are_files {
+        keep |= CapabilitySet::DAC_READ_SEARCH;
+    }
     if let Some(neighbours) = bpf.loaded() {
         let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
         if !neighbours.needs_no_capability() {
@@ -41,6 +46,14 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
 pub fn drop_all() {
     if let Err(errno) = restrict(CapabilitySet::empty()) {
         tracing::debug!("capabilities of the log's thread cannot be dropped: {errno}");
+    }
+}
+
+/// Makes this process's memory that of nobody else: no core is dumped, and only who may read any
+/// process's memory reads this one's.
+pub fn hide_memory() {
+    if let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("cores with keys and hashes in them may be dumped: {errno}");
     }
 }
 

@@ -4,8 +4,15 @@
 //! while a request is under way: one that is silent, idle or slow in sending costs its socket, its
 //! task and the bytes it has sent.
 
-use super::{Place, State, wire::Wire};
-use crate::web::handler::{Site, handle};
+use super::{
+    Place, State,
+    handshake::shake,
+    wire::{Wire, read_piece},
+};
+use crate::web::{
+    guard::Peer,
+    handler::{Site, handle},
+};
 use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -21,12 +28,12 @@ use std::{
     },
     task::{Context, Poll},
 };
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{io::AsyncWrite as _, sync::watch};
 
 /// The longest head that is read.
 const LONGEST: usize = 64 << 10;
-/// Read at once while a head comes, and after the last answer.
-const PIECE: usize = 4 << 10;
+/// Read at once after the last answer.
+const PIECE: usize = 1 << 10;
 
 /// Answers the requests of one connection until it ends. Once `stop` changes, the request under
 /// way is the last.
@@ -35,31 +42,45 @@ pub(in super::super) async fn converse(
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut wire = Wire::plain(place.clone());
+    if let Some(guard) = site.guard.as_ref().filter(|guard| guard.has_tls()) {
+        let shaken = tokio::select! {
+            shaken = Box::pin(shake(&place, guard)) => shaken,
+            _ = stop.changed() => return,
+        };
+        match shaken {
+            Some(shaken) => wire = shaken,
+            None => return close(&place, None).await,
+        }
+    }
     let mut read = Vec::new();
     loop {
         let came = tokio::select! {
-            came = head(&place, &mut read) => came,
+            came = head(&place, &mut wire, &mut read) => came,
             _ = stop.changed() => return,
         };
         if !came {
             break;
         }
-        let before = Bytes::from(std::mem::take(&mut read));
+        wire.before = Bytes::from(std::mem::take(&mut read));
         // In a box, so that a connection between requests does without the room for it.
-        match Box::pin(answer(&place, before, &site, &mut stop)).await {
-            Next::Request(rest) => read = rest,
-            Next::Close => break,
+        match Box::pin(answer(&place, wire, &site, &mut stop)).await {
+            Next::Request(mut next) => {
+                read = std::mem::take(&mut next.before).into();
+                wire = next;
+            }
+            Next::Close => return close(&place, None).await,
             Next::Gone => return,
         }
         if *stop.borrow() {
             break;
         }
     }
-    close(&place).await;
+    close(&place, Some(wire)).await;
 }
 
 /// Reads a head; false where the connection ends instead.
-async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
+async fn head(place: &Place, wire: &mut Wire, read: &mut Vec<u8>) -> bool {
     loop {
         let blank = read.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
         read.drain(..blank); // allowed before a request
@@ -70,14 +91,14 @@ async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
                 return true;
             }
         }
-        let readable = tokio::select! {
-            readable = place.stream().readable() => readable,
+        let came = tokio::select! {
+            came = poll_fn(|cx| wire.poll_piece(cx, read)) => came,
             reason = place.overdue(false) => {
                 tracing::debug!(reason, "connection closed");
                 return false;
             }
         };
-        match readable.and_then(|()| read_piece(place.stream(), read)) {
+        match came {
             Ok(false) => {}
             Ok(true) => return false,
             Err(error) => {
@@ -85,19 +106,6 @@ async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
                 return false;
             }
         }
-    }
-}
-
-/// Reads what has come, if anything; says whether nothing more will.
-fn read_piece(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = [0; PIECE]; // not across an await: each connection would keep it
-    match stream.try_read(&mut piece) {
-        Ok(len) => {
-            read.extend_from_slice(piece.get(..len).unwrap_or_default());
-            Ok(len == 0)
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -117,19 +125,18 @@ pub(super) fn is_for_hyper(read: &[u8]) -> bool {
 
 /// What comes after an answer.
 enum Next {
-    /// Another request, which begins with bytes that have come already.
-    Request(Vec<u8>),
+    /// Another request, the begin of which may have come already.
+    Request(Wire),
     /// Nothing: all has been said.
     Close,
     /// Nothing: the client is gone, or is to be.
     Gone,
 }
 
-/// Answers the request that begins with `before`, and those that come before hyper can be done
-/// without.
+/// Answers the request that has come, and those that come before hyper can be done without.
 async fn answer(
     place: &Place,
-    before: Bytes,
+    wire: Wire,
     site: &Arc<Site>,
     stop: &mut watch::Receiver<bool>,
 ) -> Next {
@@ -140,12 +147,11 @@ async fn answer(
         }
         respond(place.clone(), Arc::clone(site), request.map(Body::new))
     });
-    let wire = TokioIo::new(Wire::new(place.clone(), before));
     let mut serving = hyper::server::conn::http1::Builder::new()
         .max_buf_size(LONGEST)
         .max_headers(100)
         .half_close(true)
-        .serve_connection(wire, service);
+        .serve_connection(TokioIo::new(wire), service);
     let mut broken = pin!(place.broken());
     let mut overdue = pin!(place.overdue(true));
     let mut stopping = false;
@@ -175,7 +181,9 @@ async fn answer(
         }
         None => {
             let parts = serving.into_parts();
-            Next::Request([parts.read_buf, parts.io.into_inner().before].concat())
+            let mut wire = parts.io.into_inner();
+            wire.before = [parts.read_buf, wire.before].concat().into();
+            Next::Request(wire)
         }
     }
 }
@@ -184,9 +192,13 @@ async fn answer(
 async fn respond(
     place: Place,
     site: Arc<Site>,
-    request: Request,
+    mut request: Request,
 ) -> Result<hyper::Response<Answer>, Infallible> {
     place.note(State::requested);
+    if site.guard.is_some() {
+        let address = place.stream().peer_addr();
+        request.extensions_mut().insert(Peer(address.ok().map(|address| address.ip())));
+    }
     place.spare(site.max_requests).await;
     let response = handle(&site, request).await;
     place.note(State::answered);
@@ -228,14 +240,26 @@ impl hyper::body::Body for Answer {
 /// Waits until the client has all that was sent and closes its side, too. What it still sends is
 /// read: the kernel would reset the connection, and the answer with it, for bytes that nobody
 /// reads.
-async fn close(place: &Place) {
+async fn close(place: &Place, wire: Option<Wire>) {
     place.note(State::closes);
+    if let Some(mut wire) = wire {
+        tokio::select! {
+            biased;
+            _ = poll_fn(|cx| Pin::new(&mut wire).poll_shutdown(cx)) => {}
+            _ = place.overdue(true) => return,
+        }
+    }
     let _ = rustix::net::shutdown(place.stream(), rustix::net::Shutdown::Write);
     let end = async {
-        let mut ignored = Vec::new();
-        while !read_piece(place.stream(), &mut ignored)? {
-            ignored.clear();
-            place.stream().readable().await?;
+        loop {
+            match read_piece(place, &mut [0; PIECE]) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    place.stream().readable().await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         place.settled().await;
         io::Result::Ok(())

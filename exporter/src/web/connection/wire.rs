@@ -1,4 +1,4 @@
-//! The bytes of a connection, as hyper reads and writes them.
+//! The bytes of a connection: as they are on its socket, and as hyper reads and writes them.
 
 use super::{Place, State};
 use bytes::Bytes;
@@ -8,18 +8,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
-/// A connection that notes what comes and goes, and begins with bytes that were read before.
+/// Read at once while a head comes, and after the last answer.
+const PIECE: usize = 4 << 10;
+
+/// A socket that notes what comes and goes, and begins with bytes that were read before.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Socket {
     place: Place,
-    /// Read before, and to be read first.
-    pub(super) before: Bytes,
+    before: Bytes,
+    /// Whether bytes have come since this was last looked at.
+    has_come: bool,
 }
 
-impl Wire {
+impl Socket {
     pub(super) const fn new(place: Place, before: Bytes) -> Self {
-        Self { place, before }
+        Self { place, before, has_come: false }
     }
 
     /// Writes once the kernel takes some.
@@ -42,15 +47,20 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+/// Hands out bytes that were read before.
+fn take(before: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+    let len = before.len().min(buffer.remaining());
+    buffer.put_slice(&before.split_to(len));
+}
+
+impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.before.is_empty() {
-            let len = self.before.len().min(buffer.remaining());
-            buffer.put_slice(&self.before.split_to(len));
+            take(&mut self.before, buffer);
             return Poll::Ready(Ok(()));
         }
         let stream = self.place.stream();
@@ -62,6 +72,7 @@ impl AsyncRead for Wire {
                     buffer.advance(bytes);
                     if bytes > 0 {
                         self.place.note(State::came);
+                        self.has_come = true;
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -71,7 +82,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -93,12 +104,159 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.place.note(State::flushed);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = rustix::net::shutdown(self.place.stream(), rustix::net::Shutdown::Write);
         Poll::Ready(done.map_err(io::Error::from))
+    }
+}
+
+/// A connection without its encryption.
+#[derive(Debug)]
+pub(super) struct Wire {
+    line: Line,
+    /// Read before, and to be read first.
+    pub(super) before: Bytes,
+}
+
+#[derive(Debug)]
+enum Line {
+    Plain(Socket),
+    /// In a box: it is large, and most connections are plain.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Wire {
+    pub(super) const fn plain(place: Place) -> Self {
+        Self { line: Line::Plain(Socket::new(place, Bytes::new())), before: Bytes::new() }
+    }
+
+    pub(super) fn tls(stream: TlsStream<Socket>) -> Self {
+        Self { line: Line::Tls(Box::new(stream)), before: Bytes::new() }
+    }
+
+    fn place(&self) -> &Place {
+        match &self.line {
+            Line::Plain(socket) => &socket.place,
+            Line::Tls(stream) => &stream.get_ref().0.place,
+        }
+    }
+
+    /// Appends what has come to `read`, once something has; says whether nothing more will. Now and
+    /// then that is nothing: when part of a TLS record has come, the state is another.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: &mut Vec<u8>,
+    ) -> Poll<io::Result<bool>> {
+        let mut piece = [0; PIECE]; // not across an await: each connection would keep it
+        match &mut self.line {
+            Line::Plain(socket) => {
+                ready!(socket.place.stream().poll_read_ready(cx))?;
+                match read_piece(&socket.place, &mut piece) {
+                    Ok(len) => {
+                        read.extend_from_slice(piece.get(..len).unwrap_or_default());
+                        Poll::Ready(Ok(len == 0))
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        Poll::Ready(Ok(false))
+                    }
+                    Err(error) => Poll::Ready(Err(error)),
+                }
+            }
+            Line::Tls(_) => {
+                let mut buffer = ReadBuf::new(&mut piece);
+                match Pin::new(&mut *self).poll_read(cx, &mut buffer) {
+                    Poll::Ready(came) => {
+                        came?;
+                        read.extend_from_slice(buffer.filled());
+                        Poll::Ready(Ok(buffer.filled().is_empty()))
+                    }
+                    Poll::Pending if self.has_come() => Poll::Ready(Ok(false)),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    /// Whether bytes have come on the socket since the last call.
+    fn has_come(&mut self) -> bool {
+        let socket = match &mut self.line {
+            Line::Plain(socket) => socket,
+            Line::Tls(stream) => stream.get_mut().0,
+        };
+        std::mem::take(&mut socket.has_come)
+    }
+}
+
+/// Reads what has come on the socket, as it is.
+pub(super) fn read_piece(place: &Place, piece: &mut [u8]) -> io::Result<usize> {
+    place.stream().try_read(piece)
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            take(&mut self.before, buffer);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Line::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buffer)) {
+                // A client that says nothing before it closes its side sends no more either.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                done => Poll::Ready(done),
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Line::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+            Line::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// What hyper has given is then with the kernel, encrypted where it is to be.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Line::Tls(stream) = &mut self.line {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+        }
+        self.place().note(State::flushed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Line::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
