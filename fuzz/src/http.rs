@@ -59,11 +59,12 @@ impl Server {
             text.iter().map(|byte| if matches!(byte, 0..b' ' | 0x7f) { b' ' } else { *byte }).collect()
         };
         let (accept, encoding) = data.split_at(data.iter().position(|b| *b == 0).unwrap_or(data.len()));
+        let (accept, encoding) = (line(accept), line(encoding));
         let request = [
-            b"GET /metrics?collect[]=loadavg HTTP/1.0\r\nAccept: ",
-            line(accept).as_slice(),
+            &b"GET /metrics?collect[]=loadavg HTTP/1.0\r\nAccept: "[..],
+            &accept,
             b"\r\nAccept-Encoding: ",
-            &line(encoding),
+            &encoding,
             b"\r\n\r\n",
         ];
         let answer = self.exchange(&request.concat());
