@@ -93,6 +93,7 @@ fn start(
     });
     spare_descriptors()?;
     host::bpf::trim(); // what the command line and the patterns took while they were read
+    host::bpf::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }

@@ -25,7 +25,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 pub use self::{
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
-    sys::{Runs, trim},
+    sys::{Runs, forget_code, trim},
 };
 
 /// Why programs in the kernel cannot be had, or cannot be trusted.
