@@ -7,7 +7,7 @@
 use super::{
     Place, State,
     handshake::shake,
-    wire::{Wire, read_piece},
+    wire::{Session, Wire, poll_piece, read_piece},
 };
 use crate::web::{
     guard::Peer,
@@ -42,45 +42,37 @@ pub(in super::super) async fn converse(
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut wire = Wire::plain(place.clone());
+    let (mut session, mut is_open) = (None, true);
     if let Some(guard) = site.guard.as_ref().filter(|guard| guard.has_tls()) {
-        let shaken = tokio::select! {
-            shaken = Box::pin(shake(&place, guard)) => shaken,
+        session = tokio::select! {
+            session = Box::pin(shake(&place, guard)) => session,
             _ = stop.changed() => return,
         };
-        match shaken {
-            Some(shaken) => wire = shaken,
-            None => return close(&place, None).await,
-        }
+        is_open = session.is_some();
     }
     let mut read = Vec::new();
-    loop {
+    while is_open {
         let came = tokio::select! {
-            came = head(&place, &mut wire, &mut read) => came,
+            came = head(&place, &mut session, &mut read) => came,
             _ = stop.changed() => return,
         };
         if !came {
             break;
         }
-        wire.before = Bytes::from(std::mem::take(&mut read));
+        let wire = Wire::new(place.clone(), session.take(), std::mem::take(&mut read));
         // In a box, so that a connection between requests does without the room for it.
         match Box::pin(answer(&place, wire, &site, &mut stop)).await {
-            Next::Request(mut next) => {
-                read = std::mem::take(&mut next.before).into();
-                wire = next;
-            }
-            Next::Close => return close(&place, None).await,
+            Next::Request(next, rest) => (session, read) = (next, rest),
+            Next::Close => is_open = false,
             Next::Gone => return,
         }
-        if *stop.borrow() {
-            break;
-        }
+        is_open &= !*stop.borrow();
     }
-    close(&place, Some(wire)).await;
+    Box::pin(close(&place, session)).await;
 }
 
 /// Reads a head; false where the connection ends instead.
-async fn head(place: &Place, wire: &mut Wire, read: &mut Vec<u8>) -> bool {
+async fn head(place: &Place, session: &mut Session, read: &mut Vec<u8>) -> bool {
     loop {
         let blank = read.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
         read.drain(..blank); // allowed before a request
@@ -92,7 +84,7 @@ async fn head(place: &Place, wire: &mut Wire, read: &mut Vec<u8>) -> bool {
             }
         }
         let came = tokio::select! {
-            came = poll_fn(|cx| wire.poll_piece(cx, read)) => came,
+            came = poll_fn(|cx| poll_piece(place, session, cx, read)) => came,
             reason = place.overdue(false) => {
                 tracing::debug!(reason, "connection closed");
                 return false;
@@ -126,7 +118,7 @@ pub(super) fn is_for_hyper(read: &[u8]) -> bool {
 /// What comes after an answer.
 enum Next {
     /// Another request, the begin of which may have come already.
-    Request(Wire),
+    Request(Session, Vec<u8>),
     /// Nothing: all has been said.
     Close,
     /// Nothing: the client is gone, or is to be.
@@ -181,9 +173,8 @@ async fn answer(
         }
         None => {
             let parts = serving.into_parts();
-            let mut wire = parts.io.into_inner();
-            wire.before = [parts.read_buf, wire.before].concat().into();
-            Next::Request(wire)
+            let (session, rest) = parts.io.into_inner().into_parts(&parts.read_buf);
+            Next::Request(session, rest)
         }
     }
 }
@@ -240,12 +231,12 @@ impl hyper::body::Body for Answer {
 /// Waits until the client has all that was sent and closes its side, too. What it still sends is
 /// read: the kernel would reset the connection, and the answer with it, for bytes that nobody
 /// reads.
-async fn close(place: &Place, wire: Option<Wire>) {
+async fn close(place: &Place, session: Session) {
     place.note(State::closes);
-    if let Some(mut wire) = wire {
+    if let Some(mut stream) = session {
         tokio::select! {
             biased;
-            _ = poll_fn(|cx| Pin::new(&mut wire).poll_shutdown(cx)) => {}
+            _ = poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)) => {}
             _ = place.overdue(true) => return,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Place, State,
-    wire::{Socket, Wire, read_piece},
+    wire::{Session, Socket, read_piece},
 };
 use crate::web::guard::{Guard, Handshake};
 use bytes::Bytes;
@@ -24,7 +24,7 @@ const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// Shakes hands; None where the connection is to be closed instead.
-pub(super) async fn shake(place: &Place, guard: &Guard) -> Option<Wire> {
+pub(super) async fn shake(place: &Place, guard: &Guard) -> Session {
     let mut first = Vec::new();
     let ended = tokio::select! {
         begun = begin(place, &mut first) => begun.err(),
@@ -38,9 +38,9 @@ pub(super) async fn shake(place: &Place, guard: &Guard) -> Option<Wire> {
         },
     };
     match shaken {
-        Ok(wire) => {
+        Ok(session) => {
             place.note(State::greeted);
-            wire
+            session
         }
         Err(error) => {
             tracing::debug!(%error, "no TLS handshake");
@@ -72,7 +72,7 @@ fn is_http(first: &[u8]) -> bool {
     [&b"GET /"[..], b"HEAD ", b"POST ", b"PUT /", b"OPTIO"].iter().any(|m| first.starts_with(m))
 }
 
-async fn go_on(place: &Place, guard: &Guard, first: Bytes) -> io::Result<Option<Wire>> {
+async fn go_on(place: &Place, guard: &Guard, first: Bytes) -> io::Result<Session> {
     let plain = is_http(&first);
     let mut socket = Socket::new(place.clone(), first);
     if plain {
@@ -91,7 +91,7 @@ async fn go_on(place: &Place, guard: &Guard, first: Bytes) -> io::Result<Option<
         tracing::debug!("the client shows no certificate, and needs one with an allowed name");
         return Ok(None);
     }
-    Ok(Some(Wire::tls(stream)))
+    Ok(Some(Box::new(stream)))
 }
 
 /// What the configuration says, if it can be had within a second.

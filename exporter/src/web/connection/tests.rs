@@ -233,6 +233,16 @@ fn hyper_gets_whole_heads_and_what_is_none() {
     assert!(is_for_hyper(&vec![b'x'; 64 << 10]) && !is_for_hyper(&[b'x'; 1 << 10]));
 }
 
+/// Each connection has one such task, idle or not.
+#[test]
+fn the_task_of_a_connection_is_small() {
+    fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = size(converse);
+    assert!(size <= 700, "{size}");
+}
+
 /// A place and the other side of its connection.
 async fn pair(places: &Arc<Places>) -> (Place, std::net::TcpStream) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -326,7 +336,7 @@ fn a_reset_is_noticed_and_a_closed_side_is_not_one() {
 
 /// Writes an answer of so many bytes, or what the kernel takes of it.
 async fn write(place: &Place, bytes: usize) {
-    let mut wire = Wire::plain(place.clone());
+    let mut wire = Wire::new(place.clone(), None, Vec::new());
     let text = vec![b'x'; bytes];
     place.note(State::requested);
     place.note(State::answered);

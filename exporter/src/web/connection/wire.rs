@@ -113,28 +113,39 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A connection without its encryption.
+/// The encryption of a connection, if it has one. In a box: it is large, and most are plain.
+pub(super) type Session = Option<Box<TlsStream<Socket>>>;
+
+/// A connection without its encryption, as hyper has it.
 #[derive(Debug)]
 pub(super) struct Wire {
     line: Line,
     /// Read before, and to be read first.
-    pub(super) before: Bytes,
+    before: Bytes,
 }
 
 #[derive(Debug)]
 enum Line {
     Plain(Socket),
-    /// In a box: it is large, and most connections are plain.
     Tls(Box<TlsStream<Socket>>),
 }
 
 impl Wire {
-    pub(super) const fn plain(place: Place) -> Self {
-        Self { line: Line::Plain(Socket::new(place, Bytes::new())), before: Bytes::new() }
+    pub(super) fn new(place: Place, session: Session, before: Vec<u8>) -> Self {
+        let line = match session {
+            Some(stream) => Line::Tls(stream),
+            None => Line::Plain(Socket::new(place, Bytes::new())),
+        };
+        Self { line, before: before.into() }
     }
 
-    pub(super) fn tls(stream: TlsStream<Socket>) -> Self {
-        Self { line: Line::Tls(Box::new(stream)), before: Bytes::new() }
+    /// What is left where hyper, which has read `read`, does not go on.
+    pub(super) fn into_parts(self, read: &Bytes) -> (Session, Vec<u8>) {
+        let session = match self.line {
+            Line::Plain(_) => None,
+            Line::Tls(stream) => Some(stream),
+        };
+        (session, [&read[..], &self.before].concat())
     }
 
     fn place(&self) -> &Place {
@@ -143,51 +154,49 @@ impl Wire {
             Line::Tls(stream) => &stream.get_ref().0.place,
         }
     }
+}
 
-    /// Appends what has come to `read`, once something has; says whether nothing more will. Now and
-    /// then that is nothing: when part of a TLS record has come, the state is another.
-    pub(super) fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-        read: &mut Vec<u8>,
-    ) -> Poll<io::Result<bool>> {
-        let mut piece = [0; PIECE]; // not across an await: each connection would keep it
-        match &mut self.line {
-            Line::Plain(socket) => {
-                ready!(socket.place.stream().poll_read_ready(cx))?;
-                match read_piece(&socket.place, &mut piece) {
-                    Ok(len) => {
-                        read.extend_from_slice(piece.get(..len).unwrap_or_default());
-                        Poll::Ready(Ok(len == 0))
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        Poll::Ready(Ok(false))
-                    }
-                    Err(error) => Poll::Ready(Err(error)),
-                }
+/// Appends what has come to `read`, once something has; says whether nothing more will. Now and
+/// then that is nothing: when part of a TLS record has come, the state is another.
+pub(super) fn poll_piece(
+    place: &Place,
+    session: &mut Session,
+    cx: &mut Context<'_>,
+    read: &mut Vec<u8>,
+) -> Poll<io::Result<bool>> {
+    let mut piece = [0; PIECE]; // not across an await: each connection would keep it
+    let Some(stream) = session else {
+        ready!(place.stream().poll_read_ready(cx))?;
+        return match read_piece(place, &mut piece) {
+            Ok(len) => {
+                read.extend_from_slice(piece.get(..len).unwrap_or_default());
+                Poll::Ready(Ok(len == 0))
             }
-            Line::Tls(_) => {
-                let mut buffer = ReadBuf::new(&mut piece);
-                match Pin::new(&mut *self).poll_read(cx, &mut buffer) {
-                    Poll::Ready(came) => {
-                        came?;
-                        read.extend_from_slice(buffer.filled());
-                        Poll::Ready(Ok(buffer.filled().is_empty()))
-                    }
-                    Poll::Pending if self.has_come() => Poll::Ready(Ok(false)),
-                    Poll::Pending => Poll::Pending,
-                }
-            }
-        }
-    }
-
-    /// Whether bytes have come on the socket since the last call.
-    fn has_come(&mut self) -> bool {
-        let socket = match &mut self.line {
-            Line::Plain(socket) => socket,
-            Line::Tls(stream) => stream.get_mut().0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Ready(Ok(false)),
+            Err(error) => Poll::Ready(Err(error)),
         };
-        std::mem::take(&mut socket.has_come)
+    };
+    let mut buffer = ReadBuf::new(&mut piece);
+    match poll_decrypted(stream, cx, &mut buffer) {
+        Poll::Ready(came) => {
+            came?;
+            read.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().is_empty()))
+        }
+        Poll::Pending if std::mem::take(&mut stream.get_mut().0.has_come) => Poll::Ready(Ok(false)),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Reads; a client that says nothing before it closes its side sends no more either.
+fn poll_decrypted(
+    stream: &mut TlsStream<Socket>,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    match ready!(Pin::new(stream).poll_read(cx, buffer)) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+        done => Poll::Ready(done),
     }
 }
 
@@ -208,11 +217,7 @@ impl AsyncRead for Wire {
         }
         match &mut self.line {
             Line::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Line::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buffer)) {
-                // A client that says nothing before it closes its side sends no more either.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                done => Poll::Ready(done),
-            },
+            Line::Tls(stream) => poll_decrypted(stream, cx, buffer),
         }
     }
 }
