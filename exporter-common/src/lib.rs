@@ -1,7 +1,9 @@
 //! Types shared by the BPF programs and the daemon; one module per subject.
 #![no_std]
 
+pub mod cpu;
 pub mod neighbour;
+pub mod tasks;
 
 /// Declares types that both sides see as the same bytes.
 macro_rules! shared {
@@ -14,7 +16,7 @@ macro_rules! shared {
         // SAFETY: deriving `bytemuck::Pod` has proved that there is no padding and that
         // every bit pattern is valid.
         #[cfg(feature = "user")]
-        #[expect(unsafe_code, reason = "aya's word for what `bytemuck::Pod` says")]
+        #[expect(unsafe_code, reason = "aya's name for `bytemuck::Pod`")]
         unsafe impl aya::Pod for $name {}
     )*};
 }

@@ -1,4 +1,4 @@
-//! What the programs that run in the kernel share.
+//! The parts that all programs for the kernel share.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "the kernel's structures are read through raw pointers")]
@@ -14,22 +14,22 @@ pub mod helpers {
     pub use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
 }
 
-/// A structure of the kernel, and how it may be read.
+/// A structure of the kernel, and the way to read it.
 pub struct Pointer<A>(pub *const c_void, PhantomData<A>);
 
-/// How a structure of the kernel may be read.
+/// A way to read a structure of the kernel.
 pub trait Access {
     /// The member of type `T` that lies `offset` bytes behind `base`.
     ///
     /// # Safety
     ///
-    /// The pointer must be one that this access is for.
+    /// The pointer must be one of those that this access is for.
     unsafe fn member<T: Copy + Default>(base: *const c_void, offset: u32) -> T;
 }
 
-/// For pointers whose type the verifier knows: arguments of the program, and pointers read from
-/// there. The verifier proves that a member of this size lies there, and turns a read through a
-/// bad pointer into a zero. Such a read costs as much as a load.
+/// Reads through pointers whose type the verifier knows: arguments of the program, and pointers
+/// read from there. The verifier proves that a member of this size lies there, and turns a read
+/// through a bad pointer into a zero. Such a read costs as much as a load.
 pub enum Typed {}
 
 impl Access for Typed {
@@ -41,7 +41,7 @@ impl Access for Typed {
     }
 }
 
-/// For any address, such as one that was kept in a map; a bad one reads as zero.
+/// Reads at any address, such as one that was kept in a map; a bad address reads as zero.
 pub enum Copied {}
 
 impl Access for Copied {
@@ -50,7 +50,8 @@ impl Access for Copied {
         let mut value = MaybeUninit::<T>::uninit();
         let from = base.wrapping_byte_add(offset as usize);
         // SAFETY: the helper copies from anywhere, and fills with zeros where it fails. The program
-        // does not ask whether it failed: each question is two ways for the verifier to go.
+        // does not check whether it failed: each check would double the paths that the verifier
+        // walks.
         unsafe {
             bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
             value.assume_init()
@@ -118,7 +119,7 @@ impl<A> Copy for Pointer<A> {}
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 pub unsafe fn add(number: *mut u64, n: i64) {
-    // SAFETY: the verifier checks the write. The instruction that does not return what was there
+    // SAFETY: the verifier checks the write. The instruction that does not return the number before
     // promises no order on some processors.
     unsafe {
         core::arch::asm!(
@@ -129,7 +130,7 @@ pub unsafe fn add(number: *mut u64, n: i64) {
     }
 }
 
-/// Puts a number into a map and returns what was there, as one step. Since Linux 5.12.
+/// Puts a number into a map and returns the number before, as one step. Since Linux 5.12.
 ///
 /// # Safety
 ///
@@ -149,7 +150,8 @@ pub unsafe fn exchange(number: *mut u64, n: u64) -> u64 {
     before
 }
 
-/// Puts a number into a map where `old` was, as one step; returns what was there. Since Linux 5.12.
+/// Puts a number into a map where `old` was, as one step; returns the number before. Since Linux
+/// 5.12.
 ///
 /// # Safety
 ///
@@ -176,7 +178,7 @@ pub unsafe fn compare_exchange(number: *mut u64, old: u64, new: u64) -> u64 {
 #[macro_export]
 macro_rules! for_each {
     ($map:ident, $each:ident, $context:expr) => {
-        // SAFETY: the map and the function are what the helper wants.
+        // SAFETY: the helper takes this map and this function.
         unsafe {
             let map = (&raw const $map).cast_mut().cast();
             $crate::helpers::bpf_for_each_map_elem(
@@ -187,6 +189,15 @@ macro_rules! for_each {
             );
         }
     };
+}
+
+/// A static that the daemon sets before the programs are loaded, or a member of one. Read as
+/// volatile, since the compiler sees a zero.
+#[inline(always)]
+#[must_use]
+pub fn set_by_daemon<T: Copy>(value: &'static T) -> T {
+    // SAFETY: a reference can be read.
+    unsafe { (&raw const *value).read_volatile() }
 }
 
 /// The kernel gives some helpers only to programs under a license that it knows to be

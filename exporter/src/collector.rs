@@ -1,4 +1,4 @@
-//! What a collector is.
+//! The trait of collectors, and their description in the registry.
 
 use crate::{
     error::{Error, Result},
@@ -16,63 +16,73 @@ pub const NONE: CapabilitySet = CapabilitySet::empty();
 pub trait Collector: Send {
     /// Puts one scrape's samples into `out`.
     ///
-    /// Called from one thread at a time, not always the same one. What was put before an
-    /// error is still exposed; a panic is this collector's failure and no other's.
+    /// Called from one thread at a time, not always the same one. Samples that were put before an
+    /// error are still exposed; a panic is this collector's failure and no other's.
     fn collect(&mut self, out: &mut Sink) -> Result;
 }
 
-/// Sources of the same samples, the best first: another serves only while those before it fail,
-/// and the samples that those put before they failed are taken back. The last source keeps the
-/// samples that it could put beside an error. `S` is a trait of the collector's own.
+/// Sources of the same samples, the best first: a source serves only while all before it fail, and
+/// the samples of a source that fails are taken back. The last source keeps the samples that it put
+/// before an error. `S` is a trait that the collector declares.
 pub struct Sources<S: ?Sized> {
     collector: &'static str,
     sources: Vec<(&'static str, Box<S>)>,
 }
 
 impl<S: ?Sized> Sources<S> {
-    /// A collector's sources, by the names that `node_scrape_collector_source` tells.
+    /// A collector's sources, with their names in `node_scrape_collector_source`.
     #[must_use]
     pub const fn new(collector: &'static str, sources: Vec<(&'static str, Box<S>)>) -> Self {
         Self { collector, sources }
     }
 
-    /// Asks one after the other until one serves.
+    /// Asks one source after the other until one serves.
     ///
     /// # Errors
-    /// That of the last source.
-    pub fn ask(
-        &mut self,
-        out: &mut Sink,
-        mut ask: impl FnMut(&mut S, &mut Sink) -> Result,
-    ) -> Result {
-        let mut result = Err(Error::NoData);
-        let last = self.sources.len().saturating_sub(1);
-        for (i, (name, source)) in self.sources.iter_mut().enumerate() {
-            result = if i == last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
-            match &result {
-                Ok(()) => {
-                    out.served_by(name);
-                    break;
-                }
-                Err(error) => tracing::debug!("{}: {name}: {error}", self.collector),
-            }
-        }
-        result
+    /// The error of the last source.
+    pub fn ask(&mut self, out: &mut Sink, ask: impl FnMut(&mut S, &mut Sink) -> Result) -> Result {
+        let sources = self.sources.iter_mut().map(|(name, source)| (*name, &mut **source));
+        ask_in_turn(self.collector, sources, out, ask)
     }
 }
 
-/// One line of the registry: how a collector is named, configured and made.
+/// As [`Sources::ask`], for sources that share the collector's state.
+///
+/// # Errors
+/// The error of the last source.
+pub fn ask_in_turn<S>(
+    collector: &str,
+    sources: impl ExactSizeIterator<Item = (&'static str, S)>,
+    out: &mut Sink,
+    mut ask: impl FnMut(S, &mut Sink) -> Result,
+) -> Result {
+    let mut result = Err(Error::NoData);
+    let last = sources.len().saturating_sub(1);
+    for (i, (name, source)) in sources.enumerate() {
+        result = if i == last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
+        match &result {
+            Ok(()) => {
+                out.served_by(name);
+                break;
+            }
+            Err(error) => tracing::debug!("{collector}: {name}: {error}"),
+        }
+    }
+    result
+}
+
+/// A collector's entry in the registry: its name, configuration and constructor.
 pub struct Spec {
     /// The name in `--collector.<name>`, `collect[]` and the label `collector`.
     pub name: &'static str,
-    /// Whether it runs unless told otherwise; node_exporter's default.
+    /// Whether the collector runs by default, as in node_exporter.
     pub enabled: bool,
     /// Capabilities that the collector uses at each scrape: only these are kept after the start.
     pub capabilities: CapabilitySet,
-    /// Its own flags, each named `collector.<name>.…`.
+    /// The collector's flags, each named `collector.<name>.…`.
     pub flags: &'static [&'static dyn AnyFlag],
-    /// Makes the collector. An error ends the start: it is a flag that cannot be honored,
-    /// never a file that is not there (that is for `collect` to say, at each scrape).
+    /// Makes the collector. An error ends the start: a flag cannot be honored. An absent file is no
+    /// error here; `collect` reports it at each scrape.
     pub new: fn(&Host, &Flags) -> Result<Box<dyn Collector>>,
 }
 

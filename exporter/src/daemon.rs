@@ -1,23 +1,23 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, upstream, web};
+use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, web};
 use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
     sync::Arc,
 };
 
-/// Serves what `config` asks for until SIGTERM or SIGINT.
+/// Serves with this configuration until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// A collector's flags contradict each other, an address cannot be bound, or eBPF is required
-/// and refused: all logged already.
+/// A collector's flags contradict each other, an address cannot be bound, or eBPF is required and
+/// refused. Every error has been logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
     let host = host::Host::new(flags);
-    // Takes variables out of the environment, and so comes before there are threads.
+    // Takes variables out of the environment, and so precedes all threads.
     let activated = flags.get(&web::SYSTEMD).then(web::Listener::activated);
-    // Forks, and so comes before the log's thread.
+    // `keep` forks, and so precedes the start of the log's thread.
     let kept = host.bpf.keep(|keep| privileges::restrict(keep).map(drop));
     let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));
     let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
@@ -35,13 +35,9 @@ fn start(
 ) -> Result<()> {
     let flags = &config.flags;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting bpf_node_exporter");
-    if !config.missing.is_empty() {
-        let collectors = config.missing.join(",");
-        tracing::warn!(collectors, "Not built yet, ignored");
-    }
     let descriptors = web::raise_descriptors();
     if let Err(error) = kept {
-        tracing::warn!("eBPF will not have more room later: {error}");
+        tracing::warn!("The eBPF maps cannot grow later: {error}");
     }
     anyhow::ensure!(
         descriptors >= web::FEWEST_DESCRIPTORS,
@@ -50,9 +46,6 @@ fn start(
     );
     spare_descriptors()?;
     folders(host, flags)?;
-    if flags.get(&host::bpf::REQUIRED) {
-        host.bpf.neighbours().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
-    }
     let mut collectors = Vec::with_capacity(config.collectors.len());
     tracing::info!("Enabled collectors");
     for spec in &config.collectors {
@@ -60,6 +53,9 @@ fn start(
         let collector =
             (spec.new)(host, flags).with_context(|| format!("collector {}", spec.name))?;
         collectors.push((spec.name, collector));
+    }
+    if flags.get(&host::bpf::REQUIRED) {
+        host.bpf.complete().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
     host.bpf.release();
     let guard = guard(flags)?;
@@ -83,7 +79,6 @@ fn start(
             .iter()
             .map(|spec| spec.name)
             .filter(|name| !enabled(name))
-            .chain(upstream::COLLECTORS.iter().copied())
             .collect(),
         path: flags.get(&web::PATH),
         max_requests: flags.get(&web::MAX_REQUESTS),
@@ -92,13 +87,13 @@ fn start(
         guard,
     });
     spare_descriptors()?;
-    host::bpf::trim(); // what the command line and the patterns took while they were read
+    host::bpf::trim(); // memory that reading the command line and the patterns has freed
     host::bpf::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
 }
 
-/// What `--web.config.file` asks for. Where it holds secrets, no other process sees this one's
+/// Reads `--web.config.file`. Where the file holds secrets, no other process sees this one's
 /// memory, and no core is dumped.
 fn guard(flags: &Flags) -> Result<Option<web::Guard>> {
     let path = flags.get(&web::CONFIG);
@@ -130,7 +125,8 @@ fn spare_descriptors() -> Result<()> {
     Ok(())
 }
 
-/// Without procfs and sysfs there is nothing to serve; the other two serve a few collectors.
+/// Refuses a start without procfs or sysfs, which nearly all collectors read; without one of the
+/// other two folders, which few collectors read, only warns.
 fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     for (flag, tree) in [("procfs", &host.proc), ("sysfs", &host.sys)] {
         let path = tree.root();
@@ -176,7 +172,7 @@ async fn serve(
     let _ = stop.send(true);
     tokio::select! {
         _ = server => {}
-        () = asked() => tracing::info!("Asked again: not waiting for scrapes"),
+        () = asked() => tracing::info!("Second signal: not waiting for scrapes"),
     }
     Ok(())
 }

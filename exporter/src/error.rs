@@ -1,14 +1,15 @@
-//! Why a collector could not deliver.
+//! The errors of collectors.
 
 use std::{io, path::PathBuf};
 
-/// The result of everything a collector does.
+/// The result of the functions of collectors.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, and with what.
+/// An error, with the file, call or source that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This machine has nothing of the kind; logged at debug, all else at error.
+    /// This machine has nothing for the collector to expose. Logged at level debug; all other
+    /// errors at level error.
     #[error("collector returned no data")]
     NoData,
     /// A file could not be read.
@@ -16,7 +17,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's answer.
         source: io::Error,
     },
     /// A file does not have the form it should have.
@@ -32,31 +33,31 @@ pub enum Error {
     Call {
         /// The call.
         call: &'static str,
-        /// What the kernel said.
+        /// The kernel's answer.
         source: io::Error,
     },
-    /// A source that is no file failed.
+    /// A source other than a file failed.
     #[error("{source_name}: {error}")]
     Source {
         /// The source: `netlink`, `ebpf`.
         source_name: &'static str,
-        /// Why, in that source's own words.
+        /// The source's own error.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The command line asks for what cannot be.
+    /// The command line asks for something impossible.
     #[error("{0}")]
     Flag(String),
 }
 
-/// What an errno of open(2) or read(2) says of the thing that the file stands for. This is the one
-/// table of such errnos; each rule below names the meanings that it takes for "nothing to tell".
+/// The meaning of an errno of open(2) or read(2) for the thing that the file stands for. This is
+/// the only table of such errnos; each rule below names the meanings that are no errors under it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// The thing does not exist, or was of a process that is gone.
+    /// The thing does not exist, or belonged to a process that is gone.
     Absent,
     /// This process may not see the thing.
     Forbidden,
-    /// The device or its driver does not tell this attribute.
+    /// The device or its driver does not offer this attribute.
     Untold,
     /// The thing exists and should have been readable: the device is asleep, broken or gone.
     Failed,
@@ -76,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// Whether a device without this attribute would answer so.
+    /// Whether a device without this attribute has this answer.
     #[must_use]
     pub const fn is_no_attribute(self) -> bool {
         matches!(self, Self::Absent | Self::Untold)
@@ -84,14 +85,14 @@ impl Refusal {
 }
 
 impl Error {
-    /// Why a file could not be read; `None` for every other error.
+    /// The reason why a file could not be read; `None` for every other error.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         let Self::Read { source, .. } = self else { return None };
         Some(source.raw_os_error().map_or(Refusal::Failed, Refusal::of))
     }
 
-    /// Whether a file does not exist, or was of a process that is gone.
+    /// Whether a file does not exist, or belonged to a process that is gone.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.refusal() == Some(Refusal::Absent)
@@ -110,7 +111,7 @@ impl Error {
     }
 }
 
-/// Rules for results about things that not every machine has.
+/// The rules for things that some machines lack.
 pub trait Absent<T>: Sized {
     /// `None` where the thing is [`Refusal::Absent`].
     ///
@@ -118,10 +119,10 @@ pub trait Absent<T>: Sized {
     /// Every other one.
     fn unless_absent(self) -> Result<Option<T>>;
 
-    /// For things without which a collector has nothing to tell.
+    /// The rule for things without which a collector has nothing to expose.
     ///
     /// # Errors
-    /// [`Error::NoData`] where the thing is [`Refusal::Absent`], and every other one.
+    /// [`Error::NoData`] where the thing is [`Refusal::Absent`], and every other error.
     fn or_no_data(self) -> Result<T> {
         self.unless_absent()?.ok_or(Error::NoData)
     }
@@ -155,32 +156,33 @@ impl<T> Unreadable for Result<Option<T>> {
     }
 }
 
-/// Text from the kernel that does not have the expected form. All a parser may return.
+/// Text from the kernel that does not have the expected form: the only error of parsers.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bad {what}: {text:?}")]
 pub struct Malformed {
-    /// What was expected.
+    /// The name of the expected thing.
     pub what: &'static str,
-    /// What was there, shortened.
+    /// The text that was found instead, shortened.
     pub text: Box<str>,
     /// The line of the file, counted from 1, where the parser goes line by line.
     pub line: Option<usize>,
 }
 
 impl Malformed {
-    /// Says that `text` is not the `what` it should be; at most 80 characters of it are kept.
+    /// The error about a `text` that is not the expected `what`: at most 80 characters of it are
+    /// kept.
     #[must_use]
     pub fn new(what: &'static str, text: &str) -> Self {
         Self { what, text: text.chars().take(80).collect(), line: None }
     }
 
-    /// Says in which line the text stands; the line is counted from 1.
+    /// Adds the number of the line in which the text stands, counted from 1.
     #[must_use]
     pub fn in_line(self, line: usize) -> Self {
         Self { line: Some(line), ..self }
     }
 
-    /// What is appended to the path of the file: `:7`, or nothing where no line is known.
+    /// The suffix of the file's path: `:7`, or an empty text where the line is unknown.
     fn place(&self) -> String {
         self.line.map_or_else(String::new, |line| format!(":{line}"))
     }
@@ -201,7 +203,7 @@ impl<E> Default for Faults<E> {
 }
 
 impl<E> Faults<E> {
-    /// The value; `None` where there is an error instead, the first of which is kept.
+    /// The value, or `None` in place of an error. The first error is kept.
     pub fn keep<T>(&mut self, result: Result<T, E>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -212,10 +214,10 @@ impl<E> Faults<E> {
         }
     }
 
-    /// The result of all that was read.
+    /// The result of everything that was read.
     ///
     /// # Errors
-    /// The first that was kept.
+    /// The first error that was given to [`Faults::keep`].
     pub fn end(self) -> Result<(), E> {
         self.0.map_or(Ok(()), Err)
     }
@@ -228,7 +230,8 @@ impl Faults {
     }
 
     /// The value of one device's attribute; `None` where the device does not have it, where it
-    /// cannot be read (see [`Unreadable`]) and where it is malformed. Only the last is a fault.
+    /// cannot be read (see [`Unreadable`]) and where it is malformed. Only a malformed value is a
+    /// fault.
     pub fn read<T>(&mut self, result: Result<Option<T>>) -> Option<T> {
         self.keep(result.unless_unreadable()).flatten()
     }
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_takes_its_refusals_for_nothing() {
+    fn each_rule_lets_its_own_refusals_pass() {
         use Refusal::{Absent as Gone, Failed, Forbidden, Untold};
         for (errno, refusal) in [
             (libc::ENOENT, Gone),
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_faults_the_first_is_told_with_its_line() {
+    fn the_first_of_many_faults_is_kept_with_its_line() {
         let mut faults = Faults::default();
         let bad = |text, line| -> Result<Option<u8>> {
             let source = Malformed::new("number", text).in_line(line);

@@ -1,8 +1,7 @@
 //! The exporter as a library; the binary only reads the command line and calls [`daemon::run`].
 //!
-//! Each group of modules below is a wing of the house. A wing imports the wings above it in this
-//! file and no other; ARCHITECTURE.md draws them, and a test (`tests/tests/tidy.rs`) reads the
-//! imports.
+//! Each group of modules below is a wing of the house. A wing imports only wings above it in this
+//! file; ARCHITECTURE.md draws them, and a test (`tests/tests/tidy.rs`) reads the imports.
 
 pub mod error;
 pub mod flag;
@@ -25,7 +24,6 @@ pub mod cli;
 pub mod daemon;
 pub mod log;
 pub mod privileges;
-pub mod upstream;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,19 +1,19 @@
 //! Reading rows, words and numbers out of kernel text.
 //!
-//! A number that a kernel can print is no fault: one past 2^64, or a negative one where the
-//! documentation knows none. [`decimal`], [`hexadecimal`] and [`any_base`] read all of them as the
-//! float64 that a sample is. [`number`] is for numbers that must fit a type, such as those that
-//! name a processor.
+//! A number that a kernel can print is no fault, even if it is larger than 2^64, or negative where
+//! the documentation has no negative numbers. [`decimal`], [`hexadecimal`] and [`any_base`] read
+//! every such number as a float64, the type of samples. [`number`] is for numbers that must fit a
+//! type, such as the number of a processor.
 
 use crate::error::{Faults, Malformed};
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// Words in a row, each expected to be something.
+/// The words of a line, read one after the other; an error names the expected word.
 pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word.
     ///
     /// # Errors
-    /// There is none.
+    /// No word is left.
     fn word(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
         self.next().ok_or_else(|| Malformed::new(what, ""))
     }
@@ -21,7 +21,7 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word, as [`decimal`] reads it.
     ///
     /// # Errors
-    /// There is none, or it is no number.
+    /// No word is left, or the word is no number.
     fn decimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
         decimal(what, self.word(what)?)
     }
@@ -29,7 +29,7 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
     /// The next word, as [`hexadecimal`] reads it.
     ///
     /// # Errors
-    /// There is none, or it is no number.
+    /// No word is left, or the word is no number.
     fn hexadecimal(&mut self, what: &'static str) -> Result<f64, Malformed> {
         hexadecimal(what, self.word(what)?)
     }
@@ -37,11 +37,10 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
 
 impl<'a, I: Iterator<Item = &'a str>> Words<'a> for I {}
 
-/// Gives `row` each line of a table. A row that is malformed does not keep the others from being
-/// read.
+/// Gives `row` each line of a table; after a malformed row, the others are still read.
 ///
 /// # Errors
-/// The first that `row` returned, with the number of its line.
+/// The first error of `row`, with the number of its line.
 pub fn rows<'a>(
     text: &'a str,
     row: impl FnMut(&'a str) -> Result<(), Malformed>,
@@ -69,7 +68,7 @@ pub fn rows_after<'a>(
 /// without, with a fraction or without.
 ///
 /// # Errors
-/// It is no such number, or larger than a float64 can be.
+/// `text` is no such number, or larger than a float64 can be.
 pub fn decimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_decimal = |text: &str| {
@@ -84,7 +83,7 @@ pub fn decimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
     number.ok_or_else(|| Malformed::new(what, text))
 }
 
-/// The number of at most 19 digits, nearly all there are: below 2^64.
+/// The fast path for nearly all numbers: those of at most 19 digits, which are below 2^64.
 fn short(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
@@ -98,7 +97,7 @@ fn short(digits: &[u8]) -> Option<u64> {
 /// All of `text` as a hexadecimal number of any length, without `0x`, with a sign or without.
 ///
 /// # Errors
-/// It is no such number.
+/// `text` is no such number.
 pub fn hexadecimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
     in_base(16, text.strip_prefix('-').unwrap_or(text))
         .map(|number| if text.starts_with('-') { -number } else { number })
@@ -109,7 +108,7 @@ pub fn hexadecimal(what: &'static str, text: &str) -> Result<f64, Malformed> {
 /// [`unsigned`].
 ///
 /// # Errors
-/// It is no such number.
+/// `text` is no such number.
 pub fn any_base(text: &str) -> Result<f64, Malformed> {
     let magnitude = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (radix, digits) = notation(magnitude);
@@ -130,7 +129,7 @@ fn in_base(radix: u32, digits: &str) -> Option<f64> {
 /// All of `text` as a number.
 ///
 /// # Errors
-/// It is no number of that type (out of range included).
+/// `text` is no number of that type (out of range included).
 pub fn number<T: FromStr>(what: &'static str, text: &str) -> Result<T, Malformed> {
     text.parse().map_err(|_| Malformed::new(what, text))
 }
@@ -159,17 +158,16 @@ pub fn is_digits(text: impl AsRef<[u8]>) -> bool {
 /// All of `text` as a hexadecimal number, without `0x`.
 ///
 /// # Errors
-/// It is no such number of at most 64 bits.
+/// `text` is no such number of at most 64 bits.
 pub fn hex(what: &'static str, text: &str) -> Result<u64, Malformed> {
     u64::from_str_radix(text, 16).map_err(|_| Malformed::new(what, text))
 }
 
-/// All of `text` as a number in C's notation: `0x` for base 16, `0` for base 8. Attributes in
-/// sysfs are read so, since some drivers print hexadecimal numbers and others of the same class
-/// do not.
+/// All of `text` as a number in C's notation: `0x` for base 16, `0` for base 8. Attributes in sysfs
+/// are read in this way, since some drivers of a class print hexadecimal numbers and others do not.
 ///
 /// # Errors
-/// It is no such number (out of range included).
+/// `text` is no such number (out of range included).
 pub fn unsigned(text: &str) -> Result<u64, Malformed> {
     let (radix, digits) = notation(text);
     Some(digits)
@@ -178,7 +176,7 @@ pub fn unsigned(text: &str) -> Result<u64, Malformed> {
         .ok_or_else(|| Malformed::new("number", text))
 }
 
-/// The base that C's prefixes say, and the digits after them.
+/// The base that C's prefixes give, and the digits after the prefix.
 fn notation(text: &str) -> (u32, &str) {
     match text.split_at_checked(2) {
         Some(("0x" | "0X", digits)) => (16, digits),
@@ -187,20 +185,6 @@ fn notation(text: &str) -> (u32, &str) {
         Some(_) if text.starts_with('0') => (8, text),
         _ => (10, text),
     }
-}
-
-/// As [`unsigned`], with a sign.
-///
-/// # Errors
-/// It is no such number (out of range included).
-pub fn signed(text: &str) -> Result<i64, Malformed> {
-    let (digits, sign) = match text.strip_prefix('-') {
-        Some(digits) => (digits, -1),
-        None => (text.strip_prefix('+').unwrap_or(text), 1),
-    };
-    (unsigned(digits).ok())
-        .and_then(|magnitude| i64::try_from(i128::from(magnitude) * sign).ok())
-        .ok_or_else(|| Malformed::new("number", text))
 }
 
 #[cfg(test)]
@@ -222,23 +206,15 @@ mod tests {
             ("0B11", 3),
         ] {
             assert_eq!(unsigned(text), Ok(number), "{text}");
-            assert_eq!(signed(&format!("+{text}")), Ok(number.cast_signed()), "+{text}");
-            assert_eq!(signed(&format!("-{text}")), Ok(-number.cast_signed()), "-{text}");
         }
         assert_eq!(unsigned("0xffffffffffffffff"), Ok(u64::MAX));
-        assert_eq!(signed("-9223372036854775808"), Ok(i64::MIN));
         for wrong in ["", "-1", "+1", "0x", "0x+1", "08", "1 2", "18446744073709551616"] {
             assert_eq!(malformed(unsigned(wrong)), format!("bad number: {wrong:?}"));
-        }
-        for wrong in
-            ["", "-", "x", "0x", "0x-1", "08", "1.5", "--1", "+-1", "é", "9223372036854775808"]
-        {
-            assert_eq!(malformed(signed(wrong)), format!("bad number: {wrong:?}"));
         }
     }
 
     #[test]
-    fn what_a_kernel_can_print_is_a_number() {
+    fn every_number_that_a_kernel_can_print_is_read() {
         for (text, number) in [
             ("0", 0.0),
             ("-5", -5.0),

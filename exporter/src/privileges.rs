@@ -1,11 +1,12 @@
-//! Giving up what the process need not have any more.
+//! Dropping the capabilities that the process needs no more.
 //!
-//! Programs are loaded and attached at the start; what they count is read through descriptors,
-//! which takes no capability since Linux 5.19. More room for them later is had from another process
-//! ([`Bpf::keep`]). So all of them are dropped once the collectors are made and the addresses
-//! bound. Each thread has its own: those that collect are started later, and the thread that writes
-//! the log drops its own before all else.
+//! Programs are loaded and attached at the start; reading their counts through descriptors takes no
+//! capability since Linux 5.19. Another process gives them more room later ([`Bpf::keep`]). So all
+//! capabilities are dropped once the collectors are made and the addresses bound. Each thread has a
+//! set of its own: the threads that collect are started later, and the thread that writes the log
+//! begins with dropping its set.
 
+use crate::{collector::Spec, host::bpf::Bpf};
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, set_dumpable_behavior},
@@ -14,27 +15,26 @@ use rustix::{
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
     },
 };
-use std::sync::PoisonError;
 
-use crate::{collector::Spec, host::bpf::Bpf};
-
-/// Drops every capability of this thread, save what `bpf` and these collectors need, and that to
-/// read files of others where there `are_files` to be read again (certificates and keys);
-/// and makes sure that none is gained by running another program.
+/// Drops every capability of this thread, save those that `bpf` and these collectors need, and, if
+/// `are_files`, the one to read certificates and keys of other users again; makes sure that none is
+/// gained by running another program.
 ///
-/// What the kernel refuses is logged: the exporter works with too many as well as with none.
+/// A refusal of the kernel is logged: the exporter works with too many capabilities as well as with
+/// none.
 pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec], are_files: bool) {
     let mut keep = needed(collectors);
     if are_files {
         keep |= CapabilitySet::DAC_READ_SEARCH;
     }
-    if let Some(neighbours) = bpf.loaded() {
-        let mut neighbours = neighbours.lock().unwrap_or_else(PoisonError::into_inner);
-        if !neighbours.needs_no_capability() {
-            let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
-            let finer = has.contains(CapabilitySet::BPF);
-            keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
-        }
+    if bpf.loaded_tasks().is_some() {
+        // Only `processes` has this capability, for tasks that /proc hides.
+        keep -= CapabilitySet::SYS_PTRACE;
+    }
+    if !bpf.needs_no_capability() {
+        let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+        let finer = has.contains(CapabilitySet::BPF);
+        keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
     }
     match restrict(keep) {
         Ok(kept) => tracing::debug!("capabilities left: {kept:?}"),
@@ -42,7 +42,7 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec], are_files: bool) {
     }
 }
 
-/// Drops every capability of this thread, which needs none.
+/// Drops every capability of this thread.
 pub fn drop_all() {
     if let Err(errno) = restrict(CapabilitySet::empty()) {
         tracing::debug!("capabilities of the log's thread cannot be dropped: {errno}");
@@ -65,16 +65,16 @@ fn needed(collectors: &[&Spec]) -> CapabilitySet {
 /// another program. Returns the capabilities that are left.
 ///
 /// # Errors
-/// What the kernel refuses.
+/// The kernel refused a step.
 pub fn restrict(keep: CapabilitySet) -> Result<CapabilitySet, Errno> {
     set_no_new_privs(true)?;
     let has = capabilities(None)?;
-    // Dropping from the bounding set takes a capability itself; without it there is no need to,
-    // since nothing can be gained any more.
+    // Dropping from the bounding set takes a capability (`CAP_SETPCAP`). A thread without it need
+    // not drop anything there, since it can gain no capability any more.
     if has.effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().difference(keep) {
             match remove_capability_from_bounding_set(capability) {
-                // The kernel does not have that many.
+                // The kernel has fewer capabilities than this program knows.
                 Ok(()) | Err(Errno::INVAL) => {}
                 Err(errno) => return Err(errno),
             }

@@ -1,4 +1,4 @@
-//! What tests share: machines to run collectors on, and comparing what they expose.
+//! Helpers of tests: machines to run collectors on, and comparison of the exposed text.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -14,6 +14,8 @@ use crate::{
     flag::{AnyFlag, Flags, Form},
     host::{self, Host},
 };
+pub mod bus;
+
 pub use expect_test::{Expect, expect};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +25,7 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
 }
 
-/// The flags that make `root` the machine: its folders `proc`, `sys`, `root` and `udev`.
+/// The flags that make the folder `root` the machine, with its `proc`, `sys`, `root` and `udev`.
 #[must_use]
 pub fn paths(root: &Path) -> Vec<String> {
     ["procfs=proc", "sysfs=sys", "rootfs=root", "udev.data=udev"]
@@ -33,8 +35,8 @@ pub fn paths(root: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The flags of `fixtures/golden/flags` with those that make `root` the machine: every collector
-/// shows all it has.
+/// The flags of `fixtures/golden/flags`, with which every collector exposes all its families, and
+/// those that make the folder `root` the machine.
 ///
 /// # Panics
 /// The file cannot be read.
@@ -43,7 +45,8 @@ pub fn golden_flags(root: &Path) -> Vec<String> {
     #[expect(clippy::disallowed_methods, reason = "not a file of the machine")]
     let text = std::fs::read_to_string(fixture("golden/flags")).expect("the file of flags");
     let given = text.lines().map(|flag| flag.replace("MACHINE", &root.display().to_string()));
-    given.chain(paths(root)).collect()
+    let bus = format!("--dbus.address={}", bus::serve(&root.join("bus/recording")));
+    given.chain(paths(root)).chain([bus]).collect()
 }
 
 /// Reads `--name`, `--no-name` and `--name=value` for any flag that exists, collectors included.
@@ -122,7 +125,7 @@ impl Machine {
         self.0.path()
     }
 
-    /// What one collector exposes on this machine, and whether it failed.
+    /// The text that one collector exposes on this machine, and its result.
     ///
     /// # Panics
     /// The flags are wrong.
@@ -132,7 +135,7 @@ impl Machine {
     }
 }
 
-/// What one collector exposes on the machine in `root`, and whether it failed.
+/// The text that one collector exposes on the machine in `root`, and its result.
 ///
 /// # Panics
 /// The flags are wrong.
@@ -148,10 +151,10 @@ pub fn collect(spec: &Spec, root: &Path, args: &[&str]) -> (String, Result) {
     (text, result)
 }
 
-/// What is exposed of what `put` puts.
+/// The exposed text of the samples that `put` puts.
 ///
 /// # Panics
-/// It is not UTF-8.
+/// The text is not UTF-8.
 #[must_use]
 pub fn exposed(put: impl FnOnce(&mut Sink)) -> String {
     let mut sink = Sink::default();
@@ -167,7 +170,7 @@ pub fn sample_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.starts_with('#'))
 }
 
-/// The sample lines of what `put` puts.
+/// The sample lines of the samples that `put` puts.
 ///
 /// # Panics
 /// They are not UTF-8.
@@ -176,10 +179,10 @@ pub fn samples(put: impl FnOnce(&mut Sink)) -> String {
     sample_lines(&exposed(put)).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Runs one collector on the machine `baseline` and compares what it exposes.
+/// Runs one collector on the machine `baseline` and compares the exposed text.
 ///
 /// # Panics
-/// It fails, or exposes something else.
+/// The collector fails, or exposes another text.
 #[track_caller]
 pub fn check(spec: &Spec, args: &[&str], want: Expect) {
     let (text, result) = collect(spec, &fixture("baseline"), args);
@@ -190,7 +193,7 @@ pub fn check(spec: &Spec, args: &[&str], want: Expect) {
 /// The text of the error that a parser returned.
 ///
 /// # Panics
-/// It returned none.
+/// The parser returned no error.
 #[must_use]
 #[track_caller]
 pub fn malformed<T>(result: Result<T, Malformed>) -> String {
@@ -206,7 +209,7 @@ mod registry {
         assert!(ALL.is_sorted_by(|a, b| a.name < b.name));
     }
 
-    /// Flags that node_exporter named otherwise.
+    /// Flags that bear another collector's name in node_exporter.
     const NAMED_OTHERWISE: &[&str] = &[
         "collector.netclass_rtnl.with-stats",
         "collector.powersupply.ignored-supplies",

@@ -1,4 +1,5 @@
-//! What clients send: any bytes get answers of HTTP or none, and the next client gets its metrics.
+//! Requests of clients: any bytes get answers of HTTP or none, and the next client gets its
+//! metrics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -9,6 +9,6 @@ thread_local! {
 
 fuzz_target!(|data: &[u8]| {
     MACHINE.with(|machine| {
-        machine.get_or_init(|| fuzz::Machine::new(&["udev", "root", "textfile"])).feed(data)
+        machine.get_or_init(|| fuzz::Machine::new(&["udev", "root", "textfile", "bus"])).feed(data)
     });
 });

@@ -1,5 +1,5 @@
-//! Patterns in Go's syntax: none panics, what is accepted compiles, and what Go said of a pattern
-//! holds for others that mean the same.
+//! Patterns in Go's syntax: none panics, an accepted pattern compiles, and Go's verdict on a
+//! pattern holds for others with the same meaning.
 #![no_main]
 
 use exporter::flag::Pattern;
@@ -35,7 +35,7 @@ fn any(text: &str) {
     }
 }
 
-/// A row of the table, its pattern wrapped in what changes nothing.
+/// A row of the table, its pattern wrapped in syntax that does not change its meaning.
 fn known(data: &[u8]) {
     let [high, low, wraps @ ..] = data else { return };
     let rows: Vec<&str> = TABLE.lines().filter(|line| !line.starts_with("## ")).collect();
@@ -43,7 +43,7 @@ fn known(data: &[u8]) {
     let cells: Vec<String> =
         row.split('\t').map(|cell| cell.replace('␊', "\n").replace('␉', "\t")).collect();
     let [pattern, verdict, text] = &cells[..] else { panic!("{row}") };
-    // Their ends would quote or close what is put behind them.
+    // Text behind such patterns would be quoted, or would close a group.
     if verdict == "refused" || (pattern.contains(r"\Q") && !pattern.contains(r"\E")) {
         assert_eq!(Pattern::new(pattern).is_err(), verdict == "refused", "{row}");
         return;

@@ -42,7 +42,7 @@ impl Server {
         Self { site: Arc::new(site), runtime }
     }
 
-    /// A client sends `data` and closes its side: what comes back is answers, none of them an
+    /// A client sends `data` and closes its side: it gets nothing but answers, none of them an
     /// error of the server. Another client then gets its metrics.
     pub fn feed(&self, data: &[u8]) {
         let answers = self.exchange(data);

@@ -1,4 +1,4 @@
-//! A machine like `fixtures/baseline`, one file of which is what the fuzzer makes of it.
+//! A machine like `fixtures/baseline`, one file of which is spoiled by the fuzzer.
 
 pub mod http;
 
@@ -21,8 +21,8 @@ struct Target {
 }
 
 impl Machine {
-    /// Copies the baseline, and finds the readers of each file below `folders` by what changes
-    /// where it is spoiled.
+    /// Copies the baseline, and finds the readers of each file below `folders`: the collectors
+    /// whose output changes where the file is spoiled.
     pub fn new(folders: &[&str]) -> Self {
         let root =
             tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" })
@@ -48,7 +48,7 @@ impl Machine {
                 }
             }
             fs::write(&path, &good).expect("a writable file");
-            // Live clocks differ at every scrape: that is not reading.
+            // Output that differs at every scrape, such as a clock's, does not show a reader.
             readers.retain(|spec| machine.collect(spec) == machine.collect(spec));
             if !readers.is_empty() {
                 machine.files.push(Target { path, good, readers });
@@ -72,9 +72,9 @@ impl Machine {
         (String::from_utf8(body).expect("the text is UTF-8"), good)
     }
 
-    /// The first byte chooses the file, the rest says how its text is spoiled (see [`edit`]).
-    /// What its readers expose of it must be whole lines of UTF-8, and a collector that has seen
-    /// the odd text must read the good one again as if it had not.
+    /// The first byte chooses the file, the rest says how its text is spoiled (see [`edit`]). Its
+    /// readers must expose whole lines of UTF-8, and a collector that has read the spoiled text
+    /// must read the good one again as if it had never read the other.
     pub fn feed(&self, data: &[u8]) {
         let Some((&choice, edits)) = data.split_first() else { return };
         let target = &self.files[usize::from(choice) % self.files.len()];
@@ -98,8 +98,9 @@ impl Machine {
     }
 }
 
-/// Each edit of `good`: where (two bytes), how many bytes are cut there, how many are put in
-/// their place, and these. An edit that begins past the end replaces all of it.
+/// Edits `good`. Each edit has a position (two bytes), the number of bytes that are cut there, the
+/// number of bytes that are put in their place, and these bytes. An edit that begins past the end
+/// replaces the whole text.
 fn edit(good: &[u8], mut edits: &[u8]) -> Vec<u8> {
     let mut text = good.to_vec();
     while let [high, low, cut, put, rest @ ..] = edits {

@@ -1,4 +1,4 @@
-//! Shared by the tests over the whole exporter: the built program, run on a machine.
+//! The parts that tests over the whole exporter share: the built program, run on a machine.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -7,7 +7,9 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "tests run the program")]
 
+pub mod asleep;
 pub mod namespace;
+pub mod supervisord;
 pub mod thresholds;
 
 use std::{
@@ -17,14 +19,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
 /// The program, built by cargo in the profile of the tests.
 ///
 /// # Panics
-/// It does not build.
+/// The program does not build.
 pub fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -45,7 +47,7 @@ pub fn program() -> &'static PathBuf {
 /// ended then.
 ///
 /// # Panics
-/// It cannot be started.
+/// The program cannot be started.
 pub fn run(args: &[&str]) -> Output {
     run_with_limits("", args)
 }
@@ -53,7 +55,7 @@ pub fn run(args: &[&str]) -> Output {
 /// The same, under the limits that these options of `ulimit` set.
 ///
 /// # Panics
-/// It cannot be started.
+/// The program cannot be started.
 pub fn run_with_limits(ulimit: &str, args: &[&str]) -> Output {
     limited(ulimit, Command::new("timeout").arg("60").arg(program()).args(args))
         .output()
@@ -64,25 +66,25 @@ pub fn run_with_limits(ulimit: &str, args: &[&str]) -> Output {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: String,
-    /// What it logs from then on, where nobody reads it.
+    /// The rest of its log, where the test leaves it unread.
     log: Option<BufReader<ChildStderr>>,
 }
 
-/// A temporary folder, in memory where that can be had: a copy of the baseline machine is hundreds
-/// of files, each of which tests write again and again.
+/// A temporary folder, in memory if possible: a copy of the baseline machine has hundreds of files,
+/// each of which tests write again and again.
 ///
 /// # Panics
-/// There is no place for it.
+/// The folder cannot be made.
 pub fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     folder.expect("a temporary folder")
 }
 
-/// A command that becomes this one under the limits of these options of `ulimit`, which prints a
-/// limit where it has none.
+/// A command that sets the limits of these options of `ulimit`, and then becomes `command`. Without
+/// options `ulimit` prints a limit, which does no harm.
 fn limited(ulimit: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit {ulimit} > /dev/null; exec \"$@\""), "sh"]);
@@ -91,10 +93,10 @@ fn limited(ulimit: &str, command: &Command) -> Command {
 }
 
 impl Server {
-    /// Starts it and waits until it says where it listens.
+    /// Starts the program and waits until it logs its address.
     ///
     /// # Panics
-    /// It ends instead.
+    /// The program ends instead.
     pub fn start(args: &[&str]) -> Self {
         Self::start_with_limits("", args)
     }
@@ -102,16 +104,16 @@ impl Server {
     /// The same, under the limits that these options of `ulimit` set.
     ///
     /// # Panics
-    /// It ends instead.
+    /// The program ends instead.
     pub fn start_with_limits(ulimit: &str, args: &[&str]) -> Self {
         Self::from(&mut limited(ulimit, Command::new(program()).args(args)))
     }
 
     /// As [`Server::start`], by a command that becomes the program and has all its arguments but
-    /// where to listen.
+    /// the address to listen on.
     ///
     /// # Panics
-    /// It ends instead.
+    /// The program ends instead.
     pub fn from(command: &mut Command) -> Self {
         let mut server = Self::listen(command);
         let mut log = server.log.take();
@@ -121,11 +123,11 @@ impl Server {
         server
     }
 
-    /// As [`Server::start_with_limits`], with a pipe as its standard error that nobody reads once
-    /// it listens.
+    /// As [`Server::start_with_limits`], with a pipe as its standard error, which is not read any
+    /// more once the program listens.
     ///
     /// # Panics
-    /// It ends instead.
+    /// The program ends instead.
     pub fn start_unread(ulimit: &str, args: &[&str]) -> Self {
         Self::listen(&mut limited(ulimit, Command::new(program()).args(args)))
     }
@@ -154,15 +156,15 @@ impl Server {
     /// The unread end of its standard error.
     ///
     /// # Panics
-    /// It is read already.
+    /// The log was taken before.
     pub const fn log(&mut self) -> BufReader<ChildStderr> {
         self.log.take().expect("an unread log")
     }
 
-    /// A connection to it.
+    /// A connection to the program.
     ///
     /// # Panics
-    /// There is none.
+    /// There is no connection.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("a connection");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -197,16 +199,32 @@ impl Server {
         (status, String::from_utf8(body).expect("UTF-8"))
     }
 
+    /// Asks again and again until `wanted` holds for the status and the text of the answer.
+    ///
+    /// # Panics
+    /// No such answer comes within a minute.
+    pub fn until(&self, target: &str, wanted: impl Fn(&str, &str) -> bool) {
+        let start = Instant::now();
+        loop {
+            let (status, text) = self.get(target);
+            if wanted(&status, &text) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "{status}: {text}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The number of its process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How many of its threads have that name.
+    /// The number of its threads with that name.
     ///
     /// # Panics
-    /// It is gone.
+    /// The program is gone.
     pub fn threads(&self, name: &str) -> usize {
         let threads = format!("/proc/{}/task", self.child.id());
         std::fs::read_dir(threads)
@@ -219,7 +237,7 @@ impl Server {
     /// Sends it a signal, by the name that kill(1) has for it.
     ///
     /// # Panics
-    /// It is gone.
+    /// The program is gone.
     pub fn signal(&self, name: &str) {
         let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
         let killed = Command::new("kill").args([&signal, &pid]).status().expect("kill");
@@ -229,15 +247,33 @@ impl Server {
     /// Waits for its end and returns its exit status.
     ///
     /// # Panics
-    /// It cannot be waited for.
+    /// The program goes on for a minute.
     pub fn end(mut self) -> Option<i32> {
-        self.child.wait().expect("its end").code()
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(60) {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the program does not end");
+    }
+
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    /// The program is gone.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Asks it to stop and returns its exit status.
     ///
     /// # Panics
-    /// It cannot be waited for.
+    /// The program goes on for a minute.
     pub fn stop(self) -> Option<i32> {
         self.signal("TERM");
         self.end()
@@ -262,7 +298,7 @@ impl Default for Hung {
 }
 
 impl Hung {
-    /// The machine: its `loadavg` is a pipe, which nobody opens to write into it.
+    /// The machine: its `loadavg` is a pipe that has no writer.
     ///
     /// # Panics
     /// There is no temporary folder.
@@ -273,17 +309,18 @@ impl Hung {
         Self(folder, OnceLock::new())
     }
 
-    /// An exporter with that collector and `uname`, which does not wait.
+    /// An exporter with that collector and with `uname`, which does not hang.
     ///
     /// # Panics
-    /// It does not start.
+    /// The exporter does not start.
     pub fn server(&self, args: &[&str]) -> Server {
         let procfs = format!("--path.procfs={}", self.0.path().display());
         let own = ["--collector.disable-defaults", "--collector.loadavg", "--collector.uname"];
         Server::start(&[&own[..], &["--no-bpf", &procfs], args].concat())
     }
 
-    /// Lets the collector go on: it fails, as it does from then on, as a pipe is no file.
+    /// Lets the collector go on. Its run fails, and so do later ones, since a pipe has no offset to
+    /// read from.
     ///
     /// # Panics
     /// The pipe is gone.

@@ -26,12 +26,12 @@ impl Turn {
     }
 }
 
-/// Runs `test` in a thread of its own, whose namespaces end with it. An error is a reason why
-/// there is nothing to test on this machine: the reason is printed, or fails the test where the
+/// Runs `test` in a thread of its own, whose namespaces end with it. An error of `test` is a reason
+/// why this machine cannot be tested on: the reason is printed, or fails the test where the
 /// environment has the variable `required`.
 ///
 /// # Panics
-/// The test does, or it is required and there is nothing to test.
+/// The test panics, or it is required and the machine cannot be tested on.
 pub fn in_a_thread(
     required: &'static str,
     test: impl FnOnce() -> Result<(), String> + Send + 'static,
@@ -47,18 +47,18 @@ pub fn in_a_thread(
     }
 }
 
-/// Says why there is nothing to test.
+/// Prints the reason why nothing is tested.
 ///
 /// # Panics
-/// It is required.
-#[expect(clippy::print_stdout, reason = "for those who run the test")]
+/// The test is required.
+#[expect(clippy::print_stdout, reason = "output for people who run the test")]
 pub fn skip(required: &str, reason: &str) {
     assert!(std::env::var_os(required).is_none(), "{reason}");
     println!("nothing tested: {reason}");
 }
 
-/// Gives this thread these namespaces of its own; mounts that it makes in one of its own are not
-/// seen outside.
+/// Gives this thread new namespaces of these kinds; mounts in a new mount namespace are not seen
+/// outside it.
 ///
 /// # Errors
 /// The kernel refuses: not root, perhaps.
@@ -92,7 +92,7 @@ pub fn ip(words: &str) -> Result<(), String> {
 /// Runs `ip` with the words of each line.
 ///
 /// # Panics
-/// One fails.
+/// A line fails.
 pub fn batch(lines: &str) {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(lines.as_bytes()).expect("a file that takes lines");

@@ -1,4 +1,5 @@
-//! When the kernel's tables of neighbours are full: the same for the whole machine.
+//! The thresholds from which on the kernel's tables of neighbours are full; they hold for the whole
+//! machine.
 #![expect(clippy::disallowed_methods, reason = "reads and writes the running kernel's files")]
 #![expect(
     clippy::missing_panics_doc,
@@ -15,7 +16,8 @@ use std::{
 /// The thresholds of the tables of neighbours, put back at the end.
 #[derive(Debug)]
 pub struct Thresholds {
-    /// A thread that stays in the initial network namespace, where alone they are.
+    /// The way to a thread that stays in the initial network namespace, which alone shows the
+    /// thresholds.
     asks: Sender<Ask>,
     answers: Receiver<u64>,
     before: [[u32; 3]; 2],
@@ -30,11 +32,11 @@ enum Ask {
 const VERSIONS: [&str; 2] = ["ipv4", "ipv6"];
 
 impl Thresholds {
-    /// What [`Thresholds::raise`] sets.
+    /// The thresholds that [`Thresholds::raise`] sets.
     pub const HIGH: [u32; 3] = [100_000, 200_000, 400_000];
 
-    /// Raises those of both families; `None` where the caller may not, or does not see them: they
-    /// are in the initial network namespace alone.
+    /// Raises the thresholds of both families; `None` where the caller may not write them, or does
+    /// not see them: only the initial network namespace shows them.
     #[must_use]
     pub fn raise() -> Option<Self> {
         let probe = "/proc/sys/net/ipv4/neigh/default/gc_thresh1";
@@ -86,7 +88,7 @@ impl Thresholds {
         self.answers.recv().unwrap()
     }
 
-    /// Sets those of IPv4.
+    /// Sets the thresholds of IPv4.
     pub fn set(&self, ipv4: [u32; 3]) {
         self.ask(Ask::Set([ipv4, Self::HIGH]));
     }

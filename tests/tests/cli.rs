@@ -47,7 +47,7 @@ fn mistakes_end_with_1_and_name_the_flag() {
     }
 }
 
-/// The words that the script for bash offers for what has been typed.
+/// The words that the script for bash offers after the `typed` text.
 fn completed(typed: &str) -> String {
     let folder = tests::program().parent().unwrap().display();
     let script = format!(

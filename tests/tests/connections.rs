@@ -42,9 +42,9 @@ fn answer(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Waits until a request is under way that waits for the collector that hangs.
+/// Waits until a request under way waits for the collector that hangs.
 fn until_one_waits(server: &Server) {
-    until(server, "/metrics?collect[]=uname", |_, text| {
+    server.until("/metrics?collect[]=uname", |_, text| {
         text.contains("\npromhttp_metric_handler_requests_in_flight 2\n")
     });
 }
@@ -53,7 +53,7 @@ fn until_one_waits(server: &Server) {
 fn until_refused(server: &Server) {
     let start = Instant::now();
     while TcpStream::connect(&server.address).is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(8), "it still listens");
+        assert!(start.elapsed() < Duration::from_secs(8), "the exporter still listens");
     }
 }
 
@@ -62,19 +62,6 @@ fn is_late(text: &str) -> bool {
     text.starts_with("HTTP/1.1 200")
         && text.contains("\nnode_scrape_collector_success{collector=\"loadavg\"} 0\n")
         && text.contains("\nnode_uname_info{")
-}
-
-/// Asks again and again until the exporter answers so.
-fn until(server: &Server, target: &str, wanted: impl Fn(&str, &str) -> bool) {
-    let start = Instant::now();
-    loop {
-        let (status, text) = server.get(target);
-        if wanted(&status, &text) {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "{status}: {text}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -91,8 +78,8 @@ fn a_client_that_closes_its_side_is_answered() {
 }
 
 #[test]
-fn idle_and_silent_clients_take_nobodys_place() {
-    // 64 descriptors are those of the exporter itself and of four connections.
+fn idle_and_silent_clients_take_no_others_place() {
+    // 64 descriptors are enough for the exporter itself and four connections.
     let args = ["--no-bpf", "--collector.disable-defaults", "--collector.uname"];
     let server = Server::start_with_limits("-n 64", &args);
     let mut idle: Vec<TcpStream> = Vec::new();
@@ -111,7 +98,7 @@ fn idle_and_silent_clients_take_nobodys_place() {
     let open = text.split("\nprocess_open_fds ").nth(1).unwrap().lines().next().unwrap();
     assert!(open.parse::<f64>().unwrap() < 40.0, "{open} descriptors are open");
     let mut gone = idle.first().unwrap();
-    assert_eq!(gone.read(&mut [0]).unwrap(), 0, "the first has given way");
+    assert_eq!(gone.read(&mut [0]).unwrap(), 0, "the first client has given way");
 }
 
 #[test]
@@ -152,7 +139,7 @@ fn clients_that_are_gone_take_no_requests_place() {
     let server = hung.server(&["--web.max-requests=1"]);
     let mut reset = server.connect();
     reset.write_all(SLOW).unwrap();
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "503");
+    server.until("/metrics?collect[]=uname", |status, _| status == "503");
     // Without time to linger, closing a connection resets it.
     nix::sys::socket::setsockopt(
         &reset,
@@ -161,13 +148,14 @@ fn clients_that_are_gone_take_no_requests_place() {
     )
     .unwrap();
     drop(reset);
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "200");
-    // One that merely closed might still wait for its answer. It gives way to the next request.
+    server.until("/metrics?collect[]=uname", |status, _| status == "200");
+    // A client that closed its connection without a reset might still wait for its answer. It gives
+    // way to the next request.
     let mut closed = server.connect();
     closed.write_all(SLOW).unwrap();
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "503");
+    server.until("/metrics?collect[]=uname", |status, _| status == "503");
     drop(closed);
-    until(&server, "/metrics?collect[]=uname", |status, _| status == "200");
+    server.until("/metrics?collect[]=uname", |status, _| status == "200");
     hung.answer();
 }
 
@@ -203,5 +191,5 @@ fn a_second_signal_ends_at_once() {
     until_refused(&server);
     server.signal("INT");
     assert_eq!(server.end(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(9), "it waited for the scrape");
+    assert!(start.elapsed() < Duration::from_secs(9), "the exporter waited for the scrape");
 }

@@ -57,7 +57,7 @@ fn collector(spec: &Spec, text: &mut String) {
     }
 }
 
-/// How a flag is written, and its default.
+/// A flag as it is written on the command line, and its default.
 fn given(flag: &dyn AnyFlag) -> (String, String) {
     let default = flag.default().join(", ");
     match flag.form() {
@@ -84,7 +84,7 @@ fn about(name: &str) -> String {
         .unwrap();
     let lines: Vec<&str> =
         (source.lines()).map_while(|line| line.strip_prefix("//! ")).map(str::trim).collect();
-    assert!(!lines.is_empty(), "{name} says nothing of itself");
+    assert!(!lines.is_empty(), "{name} has no documentation");
     lines.join(" ")
 }
 

@@ -1,16 +1,20 @@
-//! Scrapes that get in each other's way, over a real socket: a collector that hangs, clients
-//! without time, deadlines that are none.
+//! Scrapes that could disturb each other, over a real socket: a collector that hangs, clients
+//! without time, malformed timeouts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use exporter::testing::Machine;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    net::TcpStream,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
 use tests::Server;
 
-/// An exporter with a collector that hangs: a FIFO without a writer hangs whoever opens it.
+/// An exporter with a collector that hangs: opening a FIFO without a writer hangs.
 fn with_a_hung_collector(flags: &[&str]) -> (Server, Machine) {
     let machine = Machine::new().with("proc/net/x", "");
     mkfifo(&machine.path().join("proc/loadavg"), Mode::S_IRUSR).unwrap();
@@ -37,7 +41,7 @@ fn is_late(text: &str, name: &str) -> bool {
 }
 
 #[test]
-fn a_collector_that_hangs_takes_no_other_with_it() {
+fn a_collector_that_hangs_does_not_delay_others() {
     let (server, _machine) = with_a_hung_collector(&[]);
     for _ in 0..3 {
         let text = scrape(&server, "4");
@@ -45,7 +49,37 @@ fn a_collector_that_hangs_takes_no_other_with_it() {
         assert!(text.contains("\nnode_time_seconds ") && text.contains("\nnode_uname_info{"));
         assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
     }
-    assert!(server.threads("collectors") <= 2, "it holds one thread");
+    assert!(server.threads("collectors") <= 2, "the hung collector holds one thread");
+}
+
+/// 38 scrapes of half a MiB each, which would be 19 MiB if each had a text of its own.
+#[test]
+fn scrapes_that_wait_share_what_was_read() {
+    let folder = tests::folder();
+    let rows = (0..10_000).fold(String::new(), |mut rows, i| {
+        writeln!(rows, "x{{row=\"number {i:030}\"}} 1").unwrap();
+        rows
+    });
+    fs::write(folder.path().join("x.prom"), rows).unwrap();
+    let textfile = format!("--collector.textfile.directory={}", folder.path().display());
+    let for_ever = "--web.scrape-timeout=0";
+    let (server, _machine) = with_a_hung_collector(&["--collector.textfile", &textfile, for_ever]);
+    assert!(is_late(&scrape(&server, "1"), "loadavg"));
+    let before = server.resident();
+    let clients: Vec<TcpStream> = (1..=38)
+        .map(|clients| {
+            let mut client = server.connect();
+            client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let in_flight =
+                format!("\npromhttp_metric_handler_requests_in_flight {}\n", clients + 1);
+            server.until("/metrics?collect[]=time", |_, text| text.contains(&in_flight));
+            server.get("/metrics?collect[]=textfile&name[]=none"); // reads the file once more
+            client
+        })
+        .collect();
+    let after = server.resident();
+    assert!(after < before + (8 << 10), "{before} KiB, {after} KiB");
+    drop(clients);
 }
 
 #[test]
@@ -59,7 +93,7 @@ fn without_a_header_a_scrape_has_the_time_of_the_flag() {
 }
 
 #[test]
-fn a_timeout_that_is_none_changes_nothing() {
+fn a_malformed_timeout_changes_nothing() {
     let server = Server::start(&["--no-bpf", "--collector.disable-defaults", "--collector.time"]);
     for timeout in ["1e19", "1e300", "-1", "NaN", "inf", "0", "", "x", "18446744073709551616"] {
         let text = scrape(&server, timeout);

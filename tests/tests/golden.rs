@@ -12,7 +12,7 @@ use exporter::{
 use std::collections::{BTreeMap, BTreeSet};
 use tests::Server;
 
-/// Families whose samples are the running machine's: only their heads are compared.
+/// Families whose samples come from the running machine: only their heads are compared.
 const LIVE: &[&str] = &[
     "node_tcp_connection_states",
     "node_filesystem_avail_bytes",
@@ -58,6 +58,7 @@ fn server() -> Server {
     let mut args = golden_flags(&machine);
     args.extend(ALL.iter().map(|spec| format!("--collector.{}", spec.name)));
     args.push("--web.disable-exporter-metrics".into());
+    args.push(format!("--collector.supervisord.url={}", tests::supervisord::start()));
     Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -90,7 +91,7 @@ fn families(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 #[test]
-fn each_collector_exposes_what_it_should() {
+fn each_collector_exposes_its_golden_file() {
     let server = server();
     let mut one_by_one = String::new();
     for spec in ALL {
@@ -102,14 +103,18 @@ fn each_collector_exposes_what_it_should() {
     }
     let (_, all) = server.get("/metrics");
     let all = steady(&all);
-    assert_eq!(families(&all), families(&one_by_one), "together they expose what each does");
+    assert_eq!(
+        families(&all),
+        families(&one_by_one),
+        "together they expose the same as one by one"
+    );
     let order: Vec<&str> =
         (all.lines()).filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
     assert!(order.is_sorted_by(|a, b| a < b), "each family once, in order: {order:?}");
 }
 
 #[test]
-fn every_golden_file_is_a_collectors() {
+fn every_golden_file_belongs_to_a_collector() {
     for entry in std::fs::read_dir(fixture("golden")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let Some(collector) = name.strip_suffix(".prom") else { continue };

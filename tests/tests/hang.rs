@@ -41,7 +41,7 @@ fn in_namespace() -> Result<(), String> {
     Ok(())
 }
 
-/// An exporter that takes its own mounts for those of process 1, which is in another namespace.
+/// An exporter that reads its own mounts as those of process 1, which is in another namespace.
 fn exporter(folder: &Path) -> Server {
     let proc = folder.join("proc");
     fs::create_dir_all(proc.join("1")).unwrap();
@@ -107,7 +107,7 @@ impl Answer {
     }
 }
 
-/// As Prometheus asks, with a timeout of two seconds, in which the answer must come.
+/// Scrapes as Prometheus does, with a timeout of two seconds, in which the answer must come.
 fn scrape(server: &Server) -> Answer {
     let start = Instant::now();
     let header = "X-Prometheus-Scrape-Timeout-Seconds: 2\r\n";
@@ -157,7 +157,7 @@ impl Fuse {
         self.daemon.state.lock().unwrap().hangs = true;
     }
 
-    /// How many calls wait.
+    /// The number of calls that wait.
     fn open(&self) -> usize {
         self.daemon.state.lock().unwrap().open.len()
     }

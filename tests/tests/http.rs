@@ -27,7 +27,7 @@ fn collectors_are_filtered() {
 }
 
 #[test]
-fn what_is_refused_is_refused_in_node_exporters_words() {
+fn refusals_have_node_exporters_words() {
     let server = two();
     let prefix = "Couldn't create filtered metrics handler: couldn't create collector: ";
     for (query, text) in [
@@ -48,7 +48,7 @@ fn what_is_refused_is_refused_in_node_exporters_words() {
 }
 
 #[test]
-fn heads_are_node_exporters() {
+fn heads_are_those_of_node_exporter() {
     let server = two();
     let (head, _) = server.request("GET", "/metrics", "Accept-Encoding: gzip\r\n");
     assert!(head.contains("content-encoding: gzip"), "{head}");
@@ -119,6 +119,29 @@ fn a_request_names_its_host_once() {
         assert_eq!(body, text);
     }
     assert!(ask("GET /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn what_a_request_asks_beyond_http_is_refused_as_by_go() {
+    let server = two();
+    for (target, headers, status, text) in [
+        ("/x", "Expect: 100-continue\r\n", "404", "404 page not found\n"),
+        ("/x", "Expect: y\r\n", "417", ""),
+        ("http://a:80/x", "", "404", "404 page not found\n"),
+        ("http://a:b/metrics", "", "400", "400 Bad Request"),
+    ] {
+        let (head, body) = server.request("GET", target, headers);
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{target} {headers}: {head}");
+        assert_eq!(String::from_utf8(body).unwrap(), text, "{target} {headers}");
+    }
+    let chunked =
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    let mut stream = server.connect();
+    stream.write_all(chunked.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nUnsupported transfer encoding"), "{answer}");
 }
 
 #[test]

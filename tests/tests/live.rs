@@ -45,7 +45,7 @@ fn a_map_that_is_too_small_is_not_trusted_until_there_is_room() {
     in_a_namespace(overfill);
 }
 
-/// The variable of the environment that makes it a failure that nothing can be tested.
+/// The variable of the environment that makes it a failure if the machine cannot be tested on.
 const REQUIRED: &str = "BPF_REQUIRED";
 
 fn in_a_namespace(test: fn(Namespace)) {
@@ -93,7 +93,8 @@ fn agree(mut at: Namespace) {
     drop(socket);
     ip("link set va up");
     batch(&many("replace", 10));
-    // Before Linux 6.2 it would have to be down, and without neighbours.
+    // Before Linux 6.2 an interface can be renamed only while it is down, which takes its
+    // neighbours.
     let name = if namespace::ip("link set va name vc").is_ok() { "vc" } else { "va" };
     at.expect(&mut neighbours, &[((name, IPV4), 10)], "renamed");
 
@@ -112,7 +113,7 @@ fn rearrange(mut at: Namespace) {
     let add = |n: u32, device: &str| {
         ip(&format!("neigh add 10.2.0.{n} lladdr 02:00:00:00:00:01 dev {device} nud permanent"));
     };
-    // While it is down, a change of its flags flushes nothing.
+    // While the interface is down, a change of its flags flushes nothing.
     ip("link add du index 4321 type veth peer name dv");
     add(1, "du");
     ip("link set du arp on");
@@ -124,17 +125,17 @@ fn rearrange(mut at: Namespace) {
     ip("link set du arp on");
     add(4, "du");
     ip("link set du arp off");
-    let what_is_left = at.dump();
-    let what_is_left: Vec<_> =
-        what_is_left.iter().map(|((name, family), n)| ((name.as_str(), *family), *n)).collect();
-    at.expect(&mut neighbours, &what_is_left, "with and without ARP");
+    let remaining = at.dump();
+    let remaining: Vec<_> =
+        remaining.iter().map(|((name, family), n)| ((name.as_str(), *family), *n)).collect();
+    at.expect(&mut neighbours, &remaining, "with and without ARP");
     ip("link del du");
     ip("link add ea index 4321 type veth peer name eb");
-    at.expect(&mut neighbours, &[], "another has the index");
+    at.expect(&mut neighbours, &[], "another interface has the index");
     ip("link set ea up");
     add(1, "ea");
     add(2, "ea");
-    at.expect(&mut neighbours, &[(("ea", IPV4), 2)], "another has the index and neighbours");
+    at.expect(&mut neighbours, &[(("ea", IPV4), 2)], "another interface has the index");
 
     let there = another();
     ip(&format!("link set ea netns {}", there.thread));
@@ -153,7 +154,7 @@ fn start(entries: u32) -> Option<Neighbours> {
 }
 
 fn overfill(mut at: Namespace) {
-    // The map is for all namespaces, also those that others have made.
+    // The map is for all namespaces, also for those that other programs have made.
     let Some(neighbours) = start(1 << 16) else { return };
     let there = neighbours.table_sizes().unwrap().iter().sum::<u64>();
     drop(neighbours);
@@ -163,7 +164,7 @@ fn overfill(mut at: Namespace) {
     let error = neighbours.counts(0, |_, _| {}).unwrap_err().to_string();
     let reason = format!("entries, room for {room}: see --bpf.neighbour-map-entries");
     assert!(error.contains(&reason), "{error}");
-    assert!(neighbours.counts(0, |_, _| {}).is_err(), "still");
+    assert!(neighbours.counts(0, |_, _| {}).is_err(), "still full");
     batch(&many("del", 1900));
     at.expect(&mut neighbours, &[(("va", IPV4), 100)], "there is room again");
 }
@@ -184,7 +185,7 @@ fn send(address: &str) -> Option<UdpSocket> {
     let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
     let socket = UdpSocket::bind(any).unwrap();
     socket.set_broadcast(true).unwrap();
-    // Multicast has no route where nobody has set one.
+    // Multicast has no route where none was added.
     socket.connect(address).ok()?;
     let _ = socket.send(b"x");
     Some(socket)
@@ -253,7 +254,7 @@ impl Namespace {
         entries
     }
 
-    /// Waits until the programs tell `want`, then asks all the others.
+    /// Waits until the programs tell `want`, and then asks all other sources.
     #[track_caller]
     fn expect(&mut self, neighbours: &mut Neighbours, want: &[((&str, u8), u64)], when: &str) {
         let want: Entries =
@@ -290,7 +291,7 @@ struct Other {
     end: Sender<()>,
 }
 
-/// Runs `ip` with these words; some flushes fail where nothing is left to flush.
+/// Runs `ip` with these words; some flushes fail where no entry is left to flush.
 fn ip(words: &str) {
     let run = namespace::ip(words);
     assert!(run.is_ok() || words.contains("flush"), "{run:?}");
@@ -321,7 +322,7 @@ fn shown() -> Entries {
     entries
 }
 
-/// Another namespace with three neighbours, in a thread that ends when told to.
+/// Another namespace with three neighbours, in a thread that ends when [`Other`] says so.
 fn another() -> Other {
     let (number, here) = channel();
     let (end, told) = channel::<()>();
@@ -338,7 +339,8 @@ fn another() -> Other {
     Other { thread, number, end }
 }
 
-/// Waits until the other namespace's neighbours are counted, and are gone with it.
+/// Waits until the other namespace's neighbours are counted, ends the namespace, and waits until
+/// they are gone.
 fn follow(neighbours: &mut Neighbours, other: Other, want: u64) {
     let netns = u32::try_from(other.number).unwrap();
     let mut reach = |want: u64| {

@@ -15,11 +15,11 @@ use exporter::host::bpf::{Counts, Health, Neighbours, Options, Runs, Sizes};
 use nix::sched::CloneFlags;
 use tests::namespace::{batch, enter, in_a_thread, ip, skip};
 
-/// The variable of the environment that makes it a failure that nothing can be tested.
+/// The variable of the environment that makes it a failure if the machine cannot be tested on.
 const REQUIRED: &str = "BPF_REQUIRED";
 
 #[test]
-fn interfaces_that_go_leave_their_room_and_no_other_its_counts() {
+fn interfaces_that_go_free_their_room_and_others_keep_their_counts() {
     in_a_namespace(|| {
         let Some(mut neighbours) = start(Sizes::default()) else { return };
         let mut lines = String::new();
@@ -46,14 +46,14 @@ fn interfaces_that_go_leave_their_room_and_no_other_its_counts() {
         neighbours.counts(0, each).unwrap();
         let counts = of_va.unwrap();
         assert_eq!((counts.entries, counts.created, counts.removed), (0, 10, 10), "{counts:?}");
-        // Each pair has had two, in the family IPv6 alone.
+        // Each pair has used two elements, in the family IPv6 alone.
         let (used, _) = elements(&neighbours);
         assert!(used < 500, "{used} of 1200");
     });
 }
 
 #[test]
-fn a_map_without_room_for_the_interfaces_is_not_trusted_until_there_is() {
+fn a_map_without_room_for_the_interfaces_is_not_trusted_until_it_has_room() {
     in_a_namespace(|| {
         let sizes = Sizes { interfaces: 64, ..Sizes::default() };
         let Some(mut neighbours) = start(sizes) else { return };
@@ -64,7 +64,7 @@ fn a_map_without_room_for_the_interfaces_is_not_trusted_until_there_is() {
             "more than {room} interfaces, each family one: see --bpf.interface-map-entries"
         );
         assert_eq!(error, reason);
-        assert_eq!(neighbours.counts(0, |_, _| {}).unwrap_err().to_string(), reason, "still");
+        assert_eq!(neighbours.counts(0, |_, _| {}).unwrap_err().to_string(), reason, "still full");
         batch(&pairs("del", 100));
         let start = Instant::now();
         while let Err(error) = neighbours.counts(0, |_, _| {}) {
@@ -73,7 +73,7 @@ fn a_map_without_room_for_the_interfaces_is_not_trusted_until_there_is() {
     });
 }
 
-/// Lines for `ip -batch` that make so many wires and set them up, or take them away.
+/// Lines for `ip -batch` that make `n` wires and set them up, or remove them.
 fn pairs(what: &str, n: u32) -> String {
     (0..n).fold(String::new(), |mut lines, n| {
         if what == "add" {
@@ -86,7 +86,7 @@ fn pairs(what: &str, n: u32) -> String {
     })
 }
 
-/// Elements of the map of interfaces that are in use, and all there are.
+/// The number of elements of the map of interfaces that are in use, and the number of all.
 fn elements(neighbours: &Neighbours) -> (u64, u64) {
     struct Elements(u64, u64);
     impl Health for Elements {

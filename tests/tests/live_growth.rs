@@ -1,5 +1,5 @@
-//! Room for neighbours that grows as they come, a process that keeps the capabilities for that, and
-//! limits on memory: the program, on the running kernel.
+//! Room that grows with the number of neighbours, the process that keeps the capabilities for that,
+//! and limits on memory: tests of the program on the running kernel.
 //!
 //! Needs root and `ip`, as tests/live.rs does, and for the limit a control group of its own.
 #![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
@@ -8,6 +8,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -22,13 +23,13 @@ use tests::{
     thresholds::Thresholds,
 };
 
-/// The variable of the environment that makes it a failure that nothing can be tested.
+/// The variable of the environment that makes it a failure if the machine cannot be tested on.
 const REQUIRED: &str = "BPF_REQUIRED";
 
 const ARGS: [&str; 4] =
     ["--collector.disable-defaults", "--collector.arp", "--collector.neighbour", "--bpf.required"];
 
-/// A machine that can be tested on: a network namespace with the interface `va`.
+/// Runs `test` in a network namespace with the interface `va`.
 fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     in_a_thread(REQUIRED, || {
         enter(CloneFlags::CLONE_NEWNET)?;
@@ -46,7 +47,7 @@ fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// What the program tells in one scrape.
+/// The text of one scrape.
 struct Scrape(String);
 
 impl Scrape {
@@ -56,7 +57,7 @@ impl Scrape {
         Self(text)
     }
 
-    /// The value of a series, `None` if it is not there.
+    /// The value of a series, `None` if the scrape has no such series.
     fn value(&self, series: &str) -> Option<u64> {
         let mut values =
             self.0.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -95,7 +96,7 @@ fn neighbours(what: &str, numbers: std::ops::Range<u32>) -> String {
     })
 }
 
-/// Scrapes until `is_so`.
+/// Scrapes until `is_so` says yes, for at most `long`.
 fn until(server: &Server, long: Duration, is_so: impl Fn(&Scrape) -> bool) -> Scrape {
     let begin = Instant::now();
     loop {
@@ -120,7 +121,7 @@ fn room_follows_the_neighbours() {
         assert_eq!(first.source(), "ebpf");
         assert!(first.room() < u64::from(MANY) / 4, "maps start small");
         let server = &server;
-        // Entries that are older than any set but the first, and an event of the past.
+        // Entries that are older than every set but the first, and events of the past.
         batch(&neighbours("add", 0..100));
         batch(&neighbours("del", 0..50));
         until(server, Duration::from_secs(10), |scrape| scrape.of_va("removed_total") == Some(50));
@@ -161,10 +162,10 @@ fn room_follows_the_neighbours() {
 }
 
 #[test]
-fn interfaces_have_room_too() {
+fn room_follows_the_interfaces_too() {
     in_a_namespace(|| {
         let server = Server::start(&ARGS);
-        // Not told by a scrape during which another set takes stock.
+        // A scrape during which another set takes stock does not tell the room.
         let room = |scrape: &Scrape| {
             scrape.value("node_bpf_map_max_entries{map=\"neighbour_interfaces\"}")
         };
@@ -198,7 +199,7 @@ fn interfaces_have_room_too() {
 }
 
 #[test]
-fn the_keeper_alone_keeps_capabilities_and_is_not_needed_to_count() {
+fn the_keeper_alone_keeps_capabilities_and_counting_goes_on_without_it() {
     in_a_namespace(|| {
         let server = Server::start(&ARGS);
         let line = |pid: &str, name: &str| {
@@ -220,7 +221,11 @@ fn the_keeper_alone_keeps_capabilities_and_is_not_needed_to_count() {
         assert_eq!(sockets, 4, "standard input, output, the log and the socket");
 
         assert!(Command::new("kill").args(["-TERM", &keeper]).status().unwrap().success());
-        assert_eq!(Scrape::of(&server).value("node_bpf_keeper_up"), Some(1), "it ignores that");
+        assert_eq!(
+            Scrape::of(&server).value("node_bpf_keeper_up"),
+            Some(1),
+            "the keeper ignores the signal"
+        );
         assert!(Command::new("kill").args(["-KILL", &keeper]).status().unwrap().success());
         until(&server, Duration::from_secs(10), |scrape| {
             scrape.value("node_bpf_keeper_up") == Some(0)
@@ -245,7 +250,7 @@ fn the_keeper_alone_keeps_capabilities_and_is_not_needed_to_count() {
 struct Group(PathBuf);
 
 impl Group {
-    /// With so many bytes of memory.
+    /// A group with this many bytes of memory.
     fn new(limit: u64) -> Option<Self> {
         let name = format!("exporter-test-{}", std::process::id());
         for (root, file) in
@@ -254,7 +259,9 @@ impl Group {
             let folder = Path::new(root).join(&name);
             if fs::create_dir(&folder).is_ok() {
                 let group = Self(folder);
-                if fs::write(group.0.join(file), limit.to_string()).is_ok() {
+                // Not made where it is missing: the folder of all hierarchies takes any file.
+                let file = fs::OpenOptions::new().write(true).open(group.0.join(file));
+                if file.and_then(|mut file| write!(file, "{limit}")).is_ok() {
                     return Some(group);
                 }
             }

@@ -1,6 +1,6 @@
 //! Interfaces of the running kernel, in network namespaces that the test makes: the attributes that
-//! `netclass` makes out of netlink must be those in `/sys/class/net`, and no interface may be missed
-//! while others come and go.
+//! `netclass` derives from netlink must be those in `/sys/class/net`, and no interface may be
+//! missed while others come and go.
 //!
 //! Needs root and `ip`; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
 //! of interfaces that the kernel does not know are left out, and named.
@@ -27,7 +27,7 @@ use nix::{
 use tests::namespace::{batch, enter, in_a_thread, ip};
 
 #[test]
-fn netlink_tells_what_sysfs_says() {
+fn netlink_and_sysfs_agree() {
     in_namespace(|machine| {
         make_one_of_each_kind();
         let mut fast = Running::new("netclass", machine, &[]);
@@ -55,7 +55,7 @@ fn netlink_tells_what_sysfs_says() {
             panic!("{when}: netlink\n{}sysfs\n{}", differ(&have, &want), differ(&want, &have));
         };
         compare(&mut fast, "at first");
-        compare(&mut fast, "with what is kept");
+        compare(&mut fast, "with the kept state");
         for change in [
             "link set va name vz;link set vz name va",
             "link set va name vz",
@@ -117,7 +117,7 @@ fn another_namespaces_sysfs_is_read_as_it_is() {
         };
         received(machine, "device=\"va\",ifalias=\"core\"");
         received(machine, "device=\"vb\",ifalias=\"\"");
-        // Mounted before, and elsewhere.
+        // This sysfs was mounted before, in another namespace.
         let elsewhere = Path::new("/");
         let (text, source) = Running::new("netclass", elsewhere, &[]).scrape();
         assert_eq!(source, Some("sysfs"));
@@ -127,7 +127,7 @@ fn another_namespaces_sysfs_is_read_as_it_is() {
 }
 
 #[test]
-fn what_comes_and_goes_hides_nothing() {
+fn interfaces_that_come_and_go_hide_no_others() {
     const SCRAPES: usize = 200;
     in_namespace(|machine| {
         let stable: Vec<String> = (0..100).map(|n| format!("stay{n}")).collect();
@@ -183,7 +183,7 @@ fn routes_and_addresses_that_come_and_go_belong_to_interfaces() {
         ];
         let mut seen = HashSet::new();
         while_running(&churn, || {
-            // Those that repeat a series fail in `scrape`.
+            // A repeated series fails in `scrape`.
             for _ in 0..SCRAPES {
                 for running in &mut running {
                     let (text, _) = running.scrape();
@@ -196,7 +196,7 @@ fn routes_and_addresses_that_come_and_go_belong_to_interfaces() {
                 }
             }
         });
-        assert_eq!(seen.len(), 2, "there were some: {seen:?}");
+        assert_eq!(seen.len(), 2, "families seen: {seen:?}");
     });
 }
 
@@ -205,7 +205,7 @@ fn lines(numbers: usize, line: impl Fn(usize) -> String) -> String {
     (0..numbers).fold(String::new(), |lines, n| lines + &line(n) + "\n")
 }
 
-/// Calls `check` while `ip` runs with the lines of one after the other of `churn`, over and over.
+/// Calls `check` while `ip` runs with the batches of `churn`, one after the other, over and over.
 fn while_running(churn: &[String], check: impl FnOnce()) {
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -263,7 +263,7 @@ impl Running {
         (String::from_utf8(body).unwrap(), self.sink.source())
     }
 
-    /// Families that every interface is in.
+    /// Families with a sample for every interface.
     fn families(&self) -> &'static [&'static str] {
         match self.name {
             "netdev" => {

@@ -1,4 +1,4 @@
-//! A log that nobody reads.
+//! A log that is not read.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -21,7 +21,7 @@ fn lost(server: &Server) -> u64 {
 }
 
 #[test]
-fn scrapes_go_on_and_what_is_lost_is_said() {
+fn scrapes_go_on_and_lost_lines_are_counted() {
     let mut server = Server::start_unread("", &ARGS);
     let mut scrapes = 0;
     while lost(&server) == 0 {
@@ -34,7 +34,7 @@ fn scrapes_go_on_and_what_is_lost_is_said() {
         log.read_to_string(&mut text).unwrap();
         text
     });
-    // Once there is room again nothing more is lost.
+    // Once there is room again, no more lines are lost.
     let mut before = lost(&server);
     loop {
         let now = lost(&server);
@@ -56,6 +56,26 @@ fn scrapes_go_on_and_what_is_lost_is_said() {
 }
 
 #[test]
+fn a_textfile_that_is_left_out_is_said_with_its_collector() {
+    let folder = tests::folder();
+    std::fs::write(folder.path().join("bad.prom"), "a{ 1\n").unwrap();
+    let directory = format!("--collector.textfile.directory={}", folder.path().display());
+    let mut server = Server::start_unread("", &["--no-bpf", &directory]);
+    let (_, text) = server.get("/metrics?collect[]=textfile");
+    assert!(text.contains("\nnode_textfile_scrape_error 1\n"), "{text}");
+    let mut log = server.log();
+    assert_eq!(server.stop(), Some(0));
+    let mut said = String::new();
+    log.read_to_string(&mut said).unwrap();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("bad.prom")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(
+        lines[0].contains(" level=ERROR ") && lines[0].contains(" collector=textfile "),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_full_pipe_does_not_keep_the_exporter_from_ending() {
     let server = Server::start_unread("", &ARGS);
     while lost(&server) == 0 {}
@@ -63,7 +83,7 @@ fn a_full_pipe_does_not_keep_the_exporter_from_ending() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_trouble() {
+fn a_closed_pipe_ends_nothing() {
     let mut server = Server::start_unread("", &ARGS);
     drop(server.log());
     while lost(&server) == 0 {

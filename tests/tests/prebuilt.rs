@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sources::{MANIFEST, PREBUILT};
 
-const REMEDY: &str = "run `cargo xtask ebpf` and commit what it changes";
+const REMEDY: &str = "run `cargo xtask ebpf` and commit its changes";
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "reads the project, not the machine")]
@@ -22,11 +22,11 @@ fn prebuilt_programs_are_those_of_the_sources() {
     let objects = sources::objects(&folder).unwrap();
     assert_eq!(
         objects.iter().map(|object| object.file_stem()).collect::<Vec<_>>(),
-        [Some("neighbour".as_ref())]
+        ["cpu", "cpu_events", "neighbour", "tasks"].map(|name| Some(name.as_ref()))
     );
     for object in objects {
         let name = object.file_stem().unwrap().to_string_lossy();
         let hash = sources::hash_file(&object).unwrap();
-        assert!(says(&name, &hash), "{name} is not what was built: {REMEDY}");
+        assert!(says(&name, &hash), "{name} is not the object that was built: {REMEDY}");
     }
 }

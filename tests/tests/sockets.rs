@@ -1,4 +1,4 @@
-//! Sockets that are not TCP's, or not the exporter's own, and what systemd is told.
+//! Sockets that are not TCP's, or not the exporter's own, and the messages to systemd.
 
 #![expect(
     clippy::disallowed_methods,

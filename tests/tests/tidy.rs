@@ -134,8 +134,8 @@ fn imports_are_found_in_groups_and_in_paths() {
 #[test]
 fn collectors_see_the_machine_only_through_host() {
     for (path, text) in sources("exporter/src/collectors") {
-        // The files of the one are named by a flag of its own; the other calls ioctl(2) on
-        // mount points.
+        // The files of `textfile` are named by its own flag; `btrfs` calls ioctl(2) on mount
+        // points.
         if path.contains("/textfile/") || path.ends_with("/btrfs/mounted.rs") {
             continue;
         }
@@ -146,7 +146,7 @@ fn collectors_see_the_machine_only_through_host() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_begins_with_its_purpose() {
     for folder in ["exporter/src", "exporter-common/src", "exporter-ebpf/src", "tests", "xtask/src"]
     {
         for (path, text) in sources(folder) {
@@ -157,10 +157,38 @@ fn every_file_says_what_it_is_for() {
 }
 
 #[test]
-fn no_file_is_longer_than_one_wants_to_read() {
+fn no_file_has_more_than_500_lines() {
     for folder in ["exporter/src", "exporter-ebpf/src", "tests", "xtask/src"] {
         for (path, text) in sources(folder) {
             assert!(text.lines().count() <= 500, "{path} has more than 500 lines");
         }
     }
+}
+
+/// Words that stand in place of a noun, of which the reader must think.
+const RIDDLES: [&str; 7] =
+    [" what ", ": who ", "; who ", " by who ", " of who ", " to who ", " from who "];
+
+/// The comment in a line, after code or alone.
+fn comment(line: &str) -> Option<&str> {
+    let (_, comment) = line.split_once("// ").or_else(|| line.split_once("//! "))?;
+    Some(comment)
+}
+
+#[test]
+fn comments_name_things_by_nouns() {
+    let mut found = Vec::new();
+    for folder in ["exporter", "exporter-common", "exporter-ebpf", "tests", "xtask/src", "fuzz/src"]
+    {
+        for (path, text) in sources(folder) {
+            for (line, number) in text.lines().zip(1..) {
+                let Some(comment) = comment(line) else { continue };
+                let words = format!(" {} ", comment.to_lowercase());
+                if RIDDLES.iter().any(|riddle| words.contains(riddle)) {
+                    found.push(format!("{path}:{number}: {comment}"));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "a noun should stand there: {found:#?}");
 }

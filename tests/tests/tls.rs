@@ -33,7 +33,7 @@ struct Pair {
     key: String,
 }
 
-/// What a certificate is like.
+/// The parameters of a certificate.
 fn params(name: &str, usage: Option<ExtendedKeyUsagePurpose>, is_ca: bool) -> CertificateParams {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -62,7 +62,7 @@ struct Site {
 }
 
 impl Site {
-    /// `more` are lines of the section `tls_server_config`, and what follows it.
+    /// `more` are lines of the section `tls_server_config`, and the sections behind it.
     fn new(more: &str) -> Self {
         let Pair { cert, key } = server_pair();
         let site = Self { folder: tests::folder(), cert };
@@ -140,7 +140,7 @@ fn ask(mut stream: Stream, request: &[u8]) -> io::Result<String> {
     Ok(answer)
 }
 
-/// The status that a request gets, or what the TLS library says of the server's refusal.
+/// The status that a request gets, or the TLS library's word for the server's refusal.
 fn status(server: &Server, client: &Arc<ClientConfig>) -> String {
     match ask(connect(server, client), LAST) {
         Ok(answer) if answer.is_empty() => "closed".into(),

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
+use crate::cgroup::Cgroup;
 use anyhow::{Context as _, Result, bail, ensure};
 use procfs::process::Process;
 use std::{
@@ -17,7 +18,7 @@ usage: cargo xtask bench --peer NODE_EXPORTER [--exporter PATH] [--scrapes N]
                          [--flag FLAG]… [--own-flag FLAG]… [--peer-flag FLAG]…
   --flag is given to both, --own-flag and --peer-flag to one of them.";
 
-/// Scrapes of each before anything is measured.
+/// Scrapes of each exporter before the measurement begins.
 const WARM_UP: u32 = 20;
 
 struct Options {
@@ -52,7 +53,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     for ((subject, before), times) in [&ours, &peer].into_iter().zip(before).zip(times) {
         figures.push(Figures::new(subject, before, times)?);
     }
-    let [ours, peer] = figures.as_slice() else { bail!("two were measured") };
+    let [ours, peer] = figures.as_slice() else { bail!("two exporters were measured") };
     print(ours, peer, options.scrapes);
     Ok(())
 }
@@ -81,7 +82,7 @@ fn options(arguments: &[&str]) -> Result<Options> {
     Ok(Options { peer, exporter, scrapes, own_flags, peer_flags })
 }
 
-/// Builds the exporter as it is shipped and returns where it is.
+/// Builds the exporter as it is shipped and returns its path.
 fn build() -> Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--release", "--package", "bpf_node_exporter"])
@@ -102,8 +103,10 @@ struct Subject {
     child: Child,
     url: String,
     client: ureq::Agent,
-    /// In one answer.
+    /// The number of samples in one answer.
     samples: usize,
+    /// Where its memory is counted with the kernel's; dropped after the child's end.
+    cgroup: Option<Cgroup>,
 }
 
 impl Drop for Subject {
@@ -116,10 +119,11 @@ impl Drop for Subject {
 impl Subject {
     fn start(name: &'static str, program: PathBuf, flags: &[String]) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new(&program)
+        let cgroup = Cgroup::new(name);
+        let child = Cgroup::command(cgroup.as_ref(), &program)
             .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stderr(Stdio::null()) // a line a scrape would be measured too
+            .stderr(Stdio::null()) // writing a log line for each scrape would be measured too
             .spawn()
             .with_context(|| program.display().to_string())?;
         let client = ureq::Agent::config_builder()
@@ -127,7 +131,7 @@ impl Subject {
             .build()
             .new_agent();
         let url = format!("http://127.0.0.1:{port}/metrics");
-        let mut subject = Self { name, child, url, client, samples: 0 };
+        let mut subject = Self { name, child, url, client, samples: 0, cgroup };
         let started = Instant::now();
         while let Err(error) = subject.scrape() {
             if let Some(status) = subject.child.try_wait()? {
@@ -173,9 +177,11 @@ struct Figures {
     /// Milliseconds.
     p50: f64,
     p99: f64,
-    /// MiB: at the end, and the most there were.
+    /// MiB: at the end, and at the peak.
     resident: f64,
     peak: f64,
+    /// MiB at the end with the kernel's, eBPF maps included; 0 where there are no cgroups.
+    charged: f64,
 }
 
 impl Figures {
@@ -198,6 +204,7 @@ impl Figures {
             p99: quantile(99),
             resident: mib(status.vmrss),
             peak: mib(status.vmhwm),
+            charged: subject.cgroup.as_ref().map_or(Ok(0.0), Cgroup::held)?,
         })
     }
 }
@@ -219,4 +226,5 @@ fn print(ours: &Figures, peer: &Figures, scrapes: u32) {
     row("time per scrape, 99th percentile, ms", &|f| f.p99);
     row("resident memory, MiB", &|f| f.resident);
     row("resident memory at its peak, MiB", &|f| f.peak);
+    row("charged to the control group, MiB", &|f| f.charged);
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask bench neighbours`: the cost of counting neighbours, by their number and by source.
 //!
-//! In a network namespace of its own, so that nobody else is disturbed; but the tables' thresholds
-//! are those of the whole machine: they are raised, and put back at the end, and so is
-//! `kernel.bpf_stats_enabled`, for which the kernel measures the programs. The kernel does not
-//! shrink a hash table that has grown.
+//! The benchmark runs in a network namespace of its own, so that no other program is disturbed. But
+//! the tables' thresholds are those of the whole machine: they are raised, and put back at the end.
+//! So is `kernel.bpf_stats_enabled`, which makes the kernel measure the programs. The kernel does
+//! not shrink a hash table that has grown.
 
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
@@ -25,7 +25,7 @@ const USAGE: &str = "\
 usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--entries N,N,…]
   as root, in the initial network namespace; 1000,10000,100000,500000 entries unless told.";
 
-/// Where the programs' statistics are switched on.
+/// The switch of the programs' statistics.
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Set while the measuring goes on in a namespace of its own.
@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return measure(&options);
     }
+    let _turn = crate::turn::take()?;
     let most = options.entries.iter().max().copied().unwrap_or_default();
     let _thresholds = Kept::raise(most + 10_000)?;
     let status = Command::new("unshare")
@@ -81,7 +82,7 @@ impl Kept {
     fn raise(threshold: u32) -> Result<Self> {
         let mut kept = Self(Vec::new());
         for version in ["ipv4", "ipv6"] {
-            // The highest first: a table is never to be fuller than it may be.
+            // The highest threshold comes first, so that no table is over a threshold in between.
             for level in [3, 2, 1] {
                 let path = format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
                 kept.set(path, &threshold.to_string())?;
@@ -116,7 +117,7 @@ fn measure(options: &Options) -> Result<()> {
     ip(&["addr", "add", "10.0.0.1/8", "dev", "n0"])?;
     ip(&["link", "set", "n0", "up"])?;
     ip(&["link", "set", "n1", "up"])?;
-    // As it would be by itself, did this namespace show the thresholds.
+    // The room that the exporter would choose by itself if this namespace showed the thresholds.
     let most = options.entries.iter().max().copied().unwrap_or_default();
     let room = format!("--bpf.neighbour-map-entries={}", most + (1 << 15));
     let mut subjects = vec![
@@ -133,10 +134,15 @@ fn measure(options: &Options) -> Result<()> {
     let mut costs = Vec::new();
     let mut there = 0;
     for &wanted in &options.entries {
-        let before = subjects.first_mut().context("no subject")?.programs()?;
-        fill(there..wanted)?;
+        let ebpf = subjects.first_mut().context("no subject")?;
+        let before = ebpf.programs()?;
+        // Room grows with scrapes: entries that find none cost more, and are counted later.
+        for begin in (there..wanted).step_by(TURN as usize) {
+            fill(begin..wanted.min(begin + TURN))?;
+            ebpf.scrape()?;
+        }
         there = wanted;
-        let filled = subjects.first_mut().context("no subject")?.programs()?;
+        let filled = ebpf.programs()?;
         for subject in &mut subjects {
             let figures = subject.measure(wanted)?;
             println!(
@@ -174,7 +180,7 @@ const SPARE: u32 = 1 << 23;
 const TURN: u32 = 5000;
 const TURNS: u32 = 4;
 
-/// Nanoseconds that a run of an attached program took in between.
+/// The mean time of a run of an attached program between `before` and `after`, in nanoseconds.
 fn mean(before: &[(String, f64, f64)], after: &[(String, f64, f64)]) -> f64 {
     let sum = |programs: &[(String, f64, f64)]| {
         let attached = programs.iter().filter(|(name, ..)| name.starts_with("neigh_"));
@@ -224,7 +230,7 @@ struct Subject {
     child: Child,
     url: String,
     client: ureq::Agent,
-    /// Where its memory is counted with the kernel's; dropped after the child's end.
+    /// The group that counts its memory with the kernel's; dropped after the child's end.
     cgroup: Option<Cgroup>,
 }
 
@@ -274,7 +280,7 @@ impl Subject {
         Ok(answer.body_mut().with_config().limit(u64::MAX).read_to_string()?)
     }
 
-    /// The programs, how often they ran, and the seconds that took.
+    /// The programs, the number of their runs, and the time of these in seconds.
     fn programs(&mut self) -> Result<Vec<(String, f64, f64)>> {
         let text = self.scrape()?;
         let seconds = |program| {
@@ -308,7 +314,7 @@ impl Subject {
         times.sort_unstable_by(f64::total_cmp);
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let resident = self.process()?.status()?.vmrss.unwrap_or_default() as f64 / 1024.0;
-        let charged = self.cgroup.as_ref().map(Cgroup::charged).transpose()?;
+        let charged = self.cgroup.as_ref().map(Cgroup::held).transpose()?;
         Ok(Figures { median, cpu, resident, charged })
     }
 
@@ -316,7 +322,7 @@ impl Subject {
         Ok(Process::new(i32::try_from(self.child.id())?)?)
     }
 
-    /// Seconds, of all threads.
+    /// CPU time of all threads, in seconds.
     fn cpu(&self) -> Result<f64> {
         let stat = self.process()?.stat()?;
         Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)

@@ -1,5 +1,6 @@
-//! A memory cgroup for a program that is measured: a limit on memory counts the same, the process's
-//! pages, those of its children, and the kernel's memory that they cause, eBPF maps included.
+//! A memory cgroup for a program that is measured: it counts the same memory as a limit does, that
+//! is the process's pages, those of its children, and the memory that the kernel uses for them,
+//! eBPF maps included.
 
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 
@@ -8,25 +9,30 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 /// A cgroup, removed when dropped: all of its processes must have ended by then.
 pub(crate) struct Cgroup {
     folder: PathBuf,
+    /// The file with the memory that is charged.
     charged: &'static str,
+    /// The file that asks the kernel to take back all memory it can, and the text for the file.
+    reclaim: (&'static str, &'static str),
 }
 
 impl Cgroup {
     /// A cgroup of version 1 or 2 with a name of its own; `None` where none can be made.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let name = format!("bpf_node_exporter-{name}-{}", std::process::id());
-        for (root, charged) in [
-            ("/sys/fs/cgroup/memory", "memory.usage_in_bytes"),
-            ("/sys/fs/cgroup", "memory.current"),
+        for (root, charged, reclaim) in [
+            ("/sys/fs/cgroup/memory", "memory.usage_in_bytes", ("memory.force_empty", "0")),
+            ("/sys/fs/cgroup", "memory.current", ("memory.reclaim", "1G")),
         ] {
             let folder = Path::new(root).join(&name);
             if fs::create_dir(&folder).is_ok() {
-                let made = Self { folder, charged };
+                let made = Self { folder, charged, reclaim };
                 if made.charged().is_ok() {
                     return Some(made);
                 }
@@ -35,7 +41,7 @@ impl Cgroup {
         None
     }
 
-    /// A command that runs `program` in the cgroup, or where there is none outside.
+    /// A command that runs `program` in the cgroup, or outside where there is no cgroup.
     pub(crate) fn command(cgroup: Option<&Self>, program: &Path) -> Command {
         let Some(Self { folder, .. }) = cgroup else { return Command::new(program) };
         let mut shell = Command::new("sh");
@@ -46,7 +52,22 @@ impl Cgroup {
         shell
     }
 
-    /// MiB that are charged to it.
+    /// The memory that stays charged to the cgroup once the kernel has taken back as much as it can,
+    /// in MiB. The kernel can take back pages of files, and the names and inodes that were looked up
+    /// below /proc and /sys, which it otherwise keeps until memory is short, also after their
+    /// interfaces and processes are gone.
+    pub(crate) fn held(&self) -> Result<f64> {
+        let (file, text) = self.reclaim;
+        for _ in 0..2 {
+            // Fails where there is less to take back.
+            let _ = fs::write(self.folder.join(file), text);
+            // Inodes are freed once all processors have passed a quiet state.
+            thread::sleep(Duration::from_millis(100));
+        }
+        self.charged()
+    }
+
+    /// The memory charged to the cgroup, in MiB.
     pub(crate) fn charged(&self) -> Result<f64> {
         let path = self.folder.join(self.charged);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -61,7 +82,7 @@ impl Drop for Cgroup {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Builds the programs that run in the kernel: `exporter-ebpf/prebuilt/`.
 //!
-//! They are built by the stable compiler for a target that it does not ship, so `core` is
-//! built along (`-Z build-std`), which stable allows where `RUSTC_BOOTSTRAP` is set. The same
-//! sources, compiler and linker give the same bytes, wherever they lie.
+//! They are built by the stable compiler for a target that it does not ship, so `core` is built
+//! along (`-Z build-std`), which stable allows where `RUSTC_BOOTSTRAP` is set. The same sources,
+//! compiler and linker give the same bytes in any folder.
 #![expect(clippy::disallowed_methods, reason = "runs the compiler, reads the project")]
 
 use std::{
@@ -17,7 +17,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::sources::{self, MANIFEST, PREBUILT};
 
-/// For processors whose lowest byte comes first; no program depends on more than that.
+/// The target for little-endian processors; the programs depend on no other property of the
+/// processor.
 const TARGET: &str = "bpfel-unknown-none";
 
 /// The programs' own settings, lest the exporter's profile changes their bytes.
@@ -81,12 +82,12 @@ fn build(root: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Says which files of two folders differ.
+/// Compares the files of two folders; an error names the first that differs.
 fn compare(fresh: &Path, prebuilt: &Path) -> Result<()> {
     let mut files = sources::objects(fresh)?;
     ensure!(
         files.len() == sources::objects(prebuilt)?.len(),
-        "{}: not the programs there are sources for",
+        "{}: these are not the programs of the sources",
         prebuilt.display()
     );
     files.push(fresh.join(MANIFEST));
@@ -94,7 +95,7 @@ fn compare(fresh: &Path, prebuilt: &Path) -> Result<()> {
         let there = prebuilt.join(file.file_name().context("a file without a name")?);
         ensure!(
             fs::read(&file)? == fs::read(&there).with_context(|| there.display().to_string())?,
-            "{} is not what the sources give: run `cargo xtask ebpf`",
+            "{} differs from a build of the sources: run `cargo xtask ebpf`",
             there.display()
         );
     }
@@ -110,7 +111,7 @@ struct Tools {
 }
 
 impl Tools {
-    /// Finds them; an error names the missing one and how to get it.
+    /// Finds the tools; an error names a missing tool and the command that installs it.
     fn find() -> Result<Self> {
         let rustc = output("rustc", &["--version"])?;
         let sysroot = PathBuf::from(output("rustc", &["--print", "sysroot"])?);
@@ -144,7 +145,7 @@ impl Tools {
             remap(root, "."),
             remap(&self.sysroot.join("lib/rustlib/src/rust"), "/rust"),
         ];
-        // Below it each registry has a folder whose name depends on its address.
+        // In this folder each registry has one of its own, whose name depends on its address.
         let registries = home.join("registry/src");
         for registry in fs::read_dir(&registries).into_iter().flatten() {
             flags.push(remap(&registry?.path(), "/registry"));
@@ -191,7 +192,7 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-#[expect(clippy::print_stdout, reason = "what the task is asked for")]
+#[expect(clippy::print_stdout, reason = "the task's output")]
 fn say(text: &str) {
     println!("{text}");
 }

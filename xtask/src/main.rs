@@ -6,6 +6,7 @@ mod cgroup;
 mod ebpf;
 mod soak;
 mod sources;
+mod turn;
 mod vm;
 
 use anyhow::{Result, bail};
@@ -22,10 +23,10 @@ fn main() -> Result<()> {
         _ => bail!(
             "tasks:\n  \
              bench           measure the exporter beside node_exporter\n  \
-             bench neighbours  what counting neighbours costs, by their number\n  \
+             bench neighbours  the cost of counting neighbours, by their number\n  \
              ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
-             soak            scrape while all comes and goes, and compare the minutes\n  \
-             vm [KERNEL]…    hold the exporter against other kernels, in QEMU"
+             soak            scrape while interfaces, mounts and neighbours change\n  \
+             vm [KERNEL]…    test the exporter on other kernels, in QEMU"
         ),
     }
 }

@@ -1,10 +1,10 @@
 //! `cargo xtask soak`: scrapes without pause while interfaces, namespaces, mounts and neighbours
 //! come and go, and compares the last minute with the first.
 //!
-//! In namespaces of its own, of the network and of mounts, which end with it. Only the tables of
-//! neighbours are those of the whole machine; their thresholds stay as they are. Programs that run
-//! at the same time disturb the figures: the processor's time for a scrape says more than their
-//! number.
+//! It runs in its own namespaces of the network and of mounts, which end with it. Only the tables
+//! of neighbours are those of the whole machine; their thresholds stay as they are. Programs that
+//! run at the same time disturb the figures: the CPU time for a scrape says more than the number of
+//! scrapes.
 
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return soak(&options);
     }
+    let _turn = crate::turn::take()?;
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--propagation=private", "--"])
         .arg(std::env::current_exe()?)
@@ -78,11 +79,11 @@ fn options(arguments: &[&str]) -> Result<Options> {
             _ => bail!("{name}: no such option\n{USAGE}"),
         }
     }
-    ensure!(minutes >= 2, "the first minute and the last are compared: at least 2\n{USAGE}");
+    ensure!(minutes >= 2, "the first and the last minute are compared: 2 at least\n{USAGE}");
     Ok(Options { exporter: exporter.context(USAGE)?, minutes, flags })
 }
 
-/// In the namespaces.
+/// Soaks the exporter; called in the namespaces.
 fn soak(options: &Options) -> Result<()> {
     // An interface that stays all the time.
     batch(
@@ -93,29 +94,30 @@ fn soak(options: &Options) -> Result<()> {
          link set s0 up\n\
          link set s1 up\n",
     )?;
-    // The sysfs of this namespace, for netclass; the cgroups are below the other.
+    // The sysfs of this namespace, for netclass; the cgroups are in the sysfs of the machine.
     let sysfs = tempfile::tempdir()?;
     let path = sysfs.path().to_str().context("a path that is no text")?;
     command("mount", &["-t", "sysfs", "sysfs", path])?;
     let exporter = Exporter::start(options, path)?;
     let churn = Churn::start();
-    // Buffers grow to the size that the churn takes.
+    // During these ten seconds buffers grow to the size that the churn needs.
     let _ = exporter.measure(Duration::from_secs(10))?;
     println!(
-        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB | descriptors \
-         | map entries | turns of the churn |"
+        "| minute | scrapes/s | CPU per scrape, ms | resident, MiB | charged, MiB \
+         | not to be reclaimed, MiB | descriptors | map entries | turns of the churn |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---|---:|");
     let mut all = Vec::new();
     for minute in 1..=options.minutes {
         let turns = churn.turns.load(Relaxed);
         let figures = exporter.measure(MINUTE)?;
         println!(
-            "| {minute} | {:.1} | {:.2} | {:.1} | {:.1} | {} | {} | {} |",
+            "| {minute} | {:.1} | {:.2} | {:.1} | {:.1} | {:.1} | {} | {} | {} |",
             figures.rate,
             figures.cpu,
             figures.resident,
             figures.charged,
+            figures.held,
             figures.descriptors,
             figures.maps,
             churn.turns.load(Relaxed) - turns
@@ -127,12 +129,13 @@ fn soak(options: &Options) -> Result<()> {
     println!("\n{errors} ERROR lines");
     let (first, last) = (all.first().context("no minute")?, all.last().context("no minute")?);
     ensure!(errors == 0, "the exporter has logged errors");
-    // Others may use the machine: one of the two is enough.
+    // Other programs may use the machine: one of the two figures is enough.
     ensure!(
         last.rate >= 0.9 * first.rate || last.cpu <= 1.1 * first.cpu,
         "the scrapes have become slower"
     );
     ensure!(last.resident <= first.resident * 1.1 + 1.0, "the memory has grown");
+    ensure!(last.held <= first.held * 1.1 + 1.0, "the kernel's memory has grown");
     ensure!(last.descriptors <= first.descriptors + 8, "the descriptors have grown");
     Ok(())
 }
@@ -141,12 +144,15 @@ fn soak(options: &Options) -> Result<()> {
 struct Figures {
     /// Scrapes in a second.
     rate: f64,
-    /// Milliseconds a scrape, of all threads, in user mode and in the kernel.
+    /// CPU time of all threads for a scrape, in user mode and in the kernel, in milliseconds.
     cpu: f64,
-    /// MiB at the end.
+    /// Resident memory at the end, in MiB.
     resident: f64,
-    /// MiB at the end with the kernel's and the children's; 0 where there are no cgroups.
+    /// Memory at the end, with the kernel's and the children's, in MiB; 0 where there are no
+    /// cgroups.
     charged: f64,
+    /// The part of it that the kernel cannot take back, in MiB.
+    held: f64,
     descriptors: usize,
     /// Elements of each map at the end.
     maps: String,
@@ -158,7 +164,7 @@ struct Exporter {
     url: String,
     client: ureq::Agent,
     errors: Arc<AtomicU64>,
-    /// Dropped after the child's end.
+    /// The exporter's cgroup; dropped after the child's end.
     cgroup: Option<Cgroup>,
 }
 
@@ -199,7 +205,8 @@ impl Exporter {
         });
         let timeout = Some(Duration::from_secs(30));
         let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();
-        let address = address.recv_timeout(Duration::from_secs(20)).context("it does not serve")?;
+        let address =
+            address.recv_timeout(Duration::from_secs(20)).context("the exporter does not serve")?;
         Ok(Self { child, url: format!("http://{address}/metrics"), client, errors, cgroup })
     }
 
@@ -229,6 +236,7 @@ impl Exporter {
             cpu: (cpu()? - before) * 1e3 / scrapes,
             resident: process.status()?.vmrss.unwrap_or_default() as f64 / 1024.0,
             charged: self.cgroup.as_ref().map_or(Ok(0.0), Cgroup::charged)?,
+            held: self.cgroup.as_ref().map_or(Ok(0.0), Cgroup::held)?,
             descriptors: process.fd_count()?,
             maps: maps.trim().to_owned(),
         })
@@ -254,7 +262,7 @@ impl Churn {
                     }
                     turn(n)?;
                     turns.fetch_add(1, Relaxed);
-                    // Half of the time is the exporter's.
+                    // Half of the time is left to the exporter.
                     thread::sleep(Duration::from_millis(20));
                 }
                 Ok(())

@@ -1,6 +1,6 @@
 //! The sources of the prebuilt programs, as one number.
 //!
-//! Shared with `tests/tests/prebuilt.rs`, which has no toolchain for the kernel side at hand.
+//! Shared with `tests/tests/prebuilt.rs`, which must run without the toolchain for the kernel side.
 #![expect(clippy::disallowed_methods, reason = "reads the project, not the machine")]
 
 use std::{
@@ -11,17 +11,17 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// The folders that hold the kernel side, from the root of the project.
+/// The folders of the kernel side, relative to the root of the project.
 const FOLDERS: [&str; 2] = ["exporter-common", "exporter-ebpf"];
 
-/// Where the built programs are, from the root of the project.
+/// The folder of the built programs, relative to the root of the project.
 pub(crate) const PREBUILT: &str = "exporter-ebpf/prebuilt";
 
-/// The file among them that names the sources and the tools they were built with.
+/// The file in that folder that names the sources and the tools of the build.
 pub(crate) const MANIFEST: &str = "manifest.toml";
 
-/// Packages of others that end up in the programs: their names begin so.
-const PACKAGES: [&str; 3] = ["aya-ebpf", "aya-log-", "bytemuck"];
+/// Packages of others that end up in the programs: the beginnings of their names.
+const PACKAGES: [&str; 2] = ["aya-ebpf", "bytemuck"];
 
 /// The hash of everything the programs are built from.
 pub(crate) fn hash(root: &Path) -> io::Result<String> {

@@ -1,12 +1,12 @@
-//! `cargo xtask vm`: boots real kernels in QEMU and holds the exporter against each.
+//! `cargo xtask vm`: boots real kernels in QEMU and tests the exporter on each.
 //!
 //! A machine consists of a kernel and an archive with `tests/src/bin/vm_init.rs` as its first
 //! process, the exporter and the live tests, all linked statically, and `ip`. Emulated, not
-//! virtualized, so that it runs anywhere; a boot takes some ten seconds. Whatever the tests say, a
-//! kernel that complains in its log has failed.
+//! virtualized, so that it runs anywhere; a boot takes some ten seconds. A kernel that complains in
+//! its log has failed, even where the tests pass.
 
 #![expect(clippy::disallowed_methods, reason = "runs cargo and QEMU, reads the project")]
-#![expect(clippy::print_stdout, reason = "what the task is asked for")]
+#![expect(clippy::print_stdout, reason = "the task's output")]
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
@@ -20,10 +20,11 @@ use std::{
 };
 
 const USAGE: &str = "\
-usage: cargo xtask vm [--stress] [--boots=N] [--verbose] [KERNEL]…
-  --stress   only the stress test, as the first thing that happens in the kernel
-  --boots=N  boots each kernel so often (1)
-  --verbose  shows the machines' consoles
+usage: cargo xtask vm [--stress | --nohz-full] [--boots=N] [--verbose] [KERNEL]…
+  --stress     only the stress test, as the first thing that happens in the kernel
+  --nohz-full  only whether /proc/stat serves where the kernel tracks contexts on a processor
+  --boots=N    boots each kernel so often (1)
+  --verbose    shows the machines' consoles
   KERNEL is an image (vmlinuz) with its modules nearby, as packages of distributions unpack them,
   or a folder with such images; target/kernels where none is given.";
 
@@ -36,15 +37,15 @@ const MODULES: [&str; 1] = ["veth"];
 /// How long a machine may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// How long it may take to switch itself off after its verdict.
+/// How long a machine may take to switch itself off after its verdict.
 const END: Duration = Duration::from_secs(20);
 
-/// The console shows warnings and errors. A busy host keeps an emulated processor
-/// waiting: that is no failure of its timer, and no lockup before two minutes.
+/// The console shows warnings and errors. A busy host keeps an emulated processor waiting: a wait
+/// is no failure of its timer, and no lockup before two minutes.
 const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=5 panic=-1 no_timer_check \
      watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
 
-/// By one of these in a line of its log, a kernel's complaint is known.
+/// A line of a kernel's log with one of these texts is a complaint.
 const SPLATS: [&str; 14] = [
     "------------[ cut here",
     "] BUG: ",
@@ -62,20 +63,22 @@ const SPLATS: [&str; 14] = [
     "soft lockup",
 ];
 
-/// How machines are run.
+/// The options for running machines.
 #[derive(Clone, Copy)]
 struct Options {
-    stress: bool,
+    /// Words for the kernel's command line.
+    words: &'static str,
     verbose: bool,
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no project")?;
-    let (mut options, mut boots) = (Options { stress: false, verbose: false }, 1);
+    let (mut options, mut boots) = (Options { words: "", verbose: false }, 1);
     let mut kernels = Vec::new();
     for argument in arguments {
         match *argument {
-            "--stress" => options.stress = true,
+            "--stress" => options.words = "stress",
+            "--nohz-full" => options.words = "nohz_full=1",
             "--verbose" => options.verbose = true,
             flag if let Some(n) = flag.strip_prefix("--boots=") => {
                 boots = n.parse().context(USAGE)?;
@@ -153,8 +156,12 @@ fn programs(root: &Path) -> Result<Archive> {
         &[("bpf_node_exporter", "bpf_node_exporter"), ("vm_init", "init")],
     )?;
     cargo(
-        &["test", "--no-run", "--package=tests", "--test=live", "--test=stress"],
-        &[("live", "live"), ("stress", "stress")],
+        &[
+            &["test", "--no-run", "--package=tests"][..],
+            &["--test=live", "--test=live_cpu", "--test=live_tasks", "--test=stress"],
+        ]
+        .concat(),
+        &["live", "live_cpu", "live_tasks", "stress"].map(|name| (name, name)),
     )?;
     let which = output("sh", &["-c", "command -v ip"]).context("ip is missing (iproute2)")?;
     archive.file("bin/ip", &fs::read(which.trim())?);
@@ -167,7 +174,7 @@ fn programs(root: &Path) -> Result<Archive> {
     Ok(archive)
 }
 
-/// Boots one and returns its verdict.
+/// Boots one machine and returns its verdict.
 fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
     let mut archive = common.clone();
     archive.folder("modules");
@@ -192,8 +199,9 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
     fs::write(&image, archive.end())?;
 
     let mut qemu = Command::new("qemu-system-x86_64")
-        // One thread for both processors: emulated by two, one runs code at times that the other
-        // has patched, as the kernel does when a tracepoint is switched on ("Oops: int3").
+        // One thread emulates both processors. With two threads a processor at times runs code that
+        // the other is patching, as the kernel does when a tracepoint is switched on ("Oops:
+        // int3").
         .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"])
         .args(["-m", "2G", "-nographic"])
         .args(["-no-reboot", "-nic", "none", "-kernel"])
@@ -201,7 +209,7 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
         .arg("-initrd")
         .arg(&image)
         .arg("-append")
-        .arg(format!("{KERNEL_OPTIONS} {}", if options.stress { "stress" } else { "" }))
+        .arg(format!("{KERNEL_OPTIONS} {}", options.words))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

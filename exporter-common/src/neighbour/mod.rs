@@ -1,4 +1,4 @@
-//! What the kernel side counts of neighbours, and what it must know of the kernel.
+//! The kernel side's counts of neighbours, and the facts about the kernel that it needs.
 
 pub mod protocol;
 
@@ -16,8 +16,8 @@ crate::shared! {
     /// An element of the map of entries. [`protocol`] has the table of its states.
     pub struct Known {
         /// Address of the entry's `struct neighbour`, and in the bits that are zero in every such
-        /// address [`FLAGS`]. One number, so that a step that changes it fails where the element
-        /// has been given to another entry.
+        /// address [`FLAGS`]. One number, so that a step that changes the state fails where the
+        /// element has been given to another entry.
         pub state: u64,
         /// Number of the element of the map of interfaces that counts the entry.
         pub interface: u32,
@@ -29,7 +29,7 @@ crate::shared! {
     pub struct Slot {
         /// The entry; all zero if there is none.
         pub known: Known,
-        /// How many entries whose place this is are in the map of displaced entries.
+        /// The number of entries of this place that are in the map of displaced entries.
         pub away: u64,
     }
 
@@ -50,7 +50,7 @@ crate::shared! {
         pub device: u64,
     }
 
-    /// The neighbours of an interface, and what happened to them since the programs were attached.
+    /// The neighbours of an interface, and their events since the programs were attached.
     pub struct Counts {
         /// Entries in the table now; `NUD_NOARP` left out.
         pub entries: i64,
@@ -68,7 +68,7 @@ crate::shared! {
         pub address_changes: u64,
     }
 
-    /// What concerns no single interface.
+    /// Counts and states that belong to no single interface.
     pub struct Totals {
         /// Events that could not be recorded, most likely since the map of entries was full.
         pub lost: u64,
@@ -88,8 +88,8 @@ crate::shared! {
     pub struct Table {
         /// Address of its `struct neigh_table`; 0 where the kernel has none.
         pub address: u64,
-        /// Its own count of entries: of all namespaces and states, and also those that have been
-        /// taken out while others still hold them.
+        /// Its own count of entries: of all namespaces and states, and also those that have left
+        /// the table while the kernel still holds references to them.
         pub size: u64,
         /// Address of its hash table, which is another once it has grown.
         pub hash: u64,
@@ -99,8 +99,8 @@ crate::shared! {
         pub most: u64,
     }
 
-    /// Where the running kernel keeps what the programs read: bytes from the start of each
-    /// structure, from the kernel's BTF.
+    /// The offsets, in the running kernel, of the members that the programs read: bytes from the
+    /// start of each structure, from the kernel's BTF.
     pub struct Offsets {
         /// `neighbour.tbl`
         pub neighbour_tbl: u32,
@@ -186,7 +186,8 @@ pub const PHASE: u64 = 7;
 /// The element counts the interface.
 pub const LIVE: u64 = 1;
 
-/// The element counts the interface, and is taken from it unless a program objects.
+/// The element counts the interface, and will be taken from it unless a program sets it back to
+/// [`LIVE`].
 pub const GOING: u64 = 2;
 
 /// The element is made ready for the next interface.
@@ -223,5 +224,6 @@ pub const fn key(tag: u64) -> Key {
     }
 }
 
-/// How many steps a walk takes in one run of its program, and how many slots a sweep looks at.
+/// The number of steps that a walk takes in one run of its program, and of slots that a sweep looks
+/// at.
 pub const STEPS: u32 = 2048;

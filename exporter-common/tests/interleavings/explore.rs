@@ -1,13 +1,13 @@
 //! Runs a few threads in every order of their steps.
 //!
-//! A thread is a function that touches shared memory by [`step`] only. Its next step depends on
-//! nothing but the results of its steps up to there, so a thread is brought to any point by running
-//! it again with these results at hand. Two ways that lead to the same memory and the same results
-//! are one.
+//! A thread is a function that touches shared memory by [`step`] only. Its next step depends only
+//! on the results of the steps before, so a thread is brought to any point by running it again with
+//! these results given. Two orders that lead to the same memory and the same results are explored
+//! as one.
 //!
-//! Orders that differ only in steps that do not disturb each other are one, too: a step at a place
-//! that no other thread disturbs is taken at once, and no other instead of it. Which places those
-//! are is found out by exploring until no thread is seen at a new place.
+//! Orders that differ only in steps that do not disturb each other are explored as one, too: a step
+//! at a place that no other thread disturbs is taken at once, and no other step instead of it. The
+//! exploration is repeated until no thread is seen at a new place, so that these places are known.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use std::{
 
 use crate::machine::Memory;
 
-/// What a thread does.
+/// The code of a thread.
 pub(crate) type Thread = Box<dyn Fn()>;
 
 thread_local! {
@@ -35,7 +35,7 @@ pub(crate) enum Use {
 }
 
 impl Use {
-    /// Whether two threads disturb each other that use one place so.
+    /// Whether two threads that use one place in these ways disturb each other.
     fn disturbs(self, other: Self) -> bool {
         self != other || self == Self::Change
     }
@@ -47,11 +47,11 @@ pub(crate) type Place = usize;
 /// The thread that runs.
 #[derive(Default)]
 struct Run {
-    /// Results of its steps; those of before are given again.
+    /// The results of its steps; those of earlier runs are given again.
     results: Vec<u64>,
-    /// Steps that it has taken in this run.
+    /// The number of steps that it has taken in this run.
     taken: usize,
-    /// The one new step, once it has been taken.
+    /// The new step, of which a run takes one, once it has been taken.
     new: Option<(Place, Use)>,
 }
 
@@ -98,7 +98,7 @@ impl Uses {
     }
 }
 
-/// Where all threads are.
+/// The memory, and the points that all threads have reached.
 #[derive(Clone, Hash)]
 struct State {
     memory: Memory,
@@ -106,12 +106,12 @@ struct State {
     threads: Vec<Option<Vec<u64>>>,
 }
 
-/// Calls `end` with the memory as it is once all threads have ended, for every order of their
-/// steps, at times more than once; returns how many different states there are.
+/// Runs the threads in every order of their steps, and calls `end` with the memory that each order
+/// leaves, perhaps more than once with the same memory; returns the number of different states.
 ///
 /// # Panics
 ///
-/// `end` does.
+/// `end` panics.
 pub(crate) fn explore(start: &Memory, threads: &[Thread], end: &dyn Fn(&Memory)) -> usize {
     let mut uses = Uses::default();
     loop {
@@ -122,7 +122,7 @@ pub(crate) fn explore(start: &Memory, threads: &[Thread], end: &dyn Fn(&Memory))
     }
 }
 
-/// As [`explore`], by what is known of the places' use; says also whether no use was new.
+/// As [`explore`], with the uses of places that are known so far; says also whether no use was new.
 fn explore_with(
     uses: &mut Uses,
     start: &Memory,
@@ -168,14 +168,14 @@ fn explore_with(
     (seen.len(), is_complete)
 }
 
-/// Different states have different numbers, as good as certainly.
+/// Two numbers for a state; those of different states almost certainly differ.
 fn digest(state: &State) -> [u64; 2] {
     let mut digest = Digest([1, 2]);
     state.hash(&mut digest);
     digest.0
 }
 
-/// Two numbers that follow from all that was written; quicker than the library's.
+/// Two numbers that depend on all that was written; faster than the library's hash.
 struct Digest([u64; 2]);
 
 impl Hasher for Digest {

@@ -11,7 +11,7 @@ use exporter_common::neighbour::{
 
 use crate::explore::{Place, Use, step};
 
-/// All that the threads share.
+/// The memory that the threads share.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Memory {
     pub(crate) slots: [Slot; 2],
@@ -27,7 +27,7 @@ pub(crate) struct Memory {
     pub(crate) crowded: u64,
 }
 
-/// An entry as the kernel has it.
+/// An entry in the kernel's own memory.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) is_dead: bool,
@@ -53,7 +53,7 @@ thread_local! {
     static MEMORY: Shared = const { Shared(UnsafeCell::new(None)) };
 }
 
-/// Something of the memory, by its address.
+/// The address of a part of the memory.
 fn at<T>(of: impl FnOnce(*mut Memory) -> *mut T) -> *mut T {
     MEMORY.with(|memory| {
         // SAFETY: one OS thread runs all threads of the model, and keeps no reference.
@@ -82,9 +82,9 @@ impl Memory {
         }
     }
 
-    /// Makes it the one that the threads share.
+    /// Makes this memory the one that the threads share.
     pub(crate) fn install(&self) {
-        // SAFETY: nothing points into the memory between two steps but results, which are used
+        // SAFETY: only results of steps point into the memory between two steps, and they are used
         // within a run.
         MEMORY.with(|memory| unsafe { *memory.0.get() = Some(*self) });
     }
@@ -195,7 +195,7 @@ unsafe impl<const COLLIDE: bool> Machine for Model<COLLIDE> {
     fn take_away(address: u64) -> bool {
         step(AWAY, Use::Change, || {
             with(|memory| {
-                // The element keeps what it held, as the kernel's does.
+                // A removed element keeps its content, as in the kernel.
                 let found = memory.away.iter_mut().find(|(of, _)| *of == address);
                 found.map_or(0, |(of, _)| {
                     *of = 0;
@@ -270,7 +270,7 @@ impl<const COLLIDE: bool> Model<COLLIDE> {
         }
     }
 
-    /// An entry dies, and its end is told.
+    /// An entry dies, and the kernel tells of its end.
     pub(crate) fn die(entry: usize, interface: u32, device: u64) {
         step(DEAD[entry], Use::Change, || {
             with(|memory| memory.entries[entry].is_dead = true);
@@ -279,7 +279,7 @@ impl<const COLLIDE: bool> Model<COLLIDE> {
         entries::leave::<Self>(Self::seen(entry), tag_of(interface), device);
     }
 
-    /// An entry becomes `NUD_NOARP` or ceases to be, and its change is told.
+    /// An entry becomes `NUD_NOARP` or ceases to be, and the kernel tells of the change.
     pub(crate) fn turn(entry: usize, is_noarp: bool, interface: u32, device: u64) {
         step(KIND[entry], Use::Change, || {
             with(|memory| memory.entries[entry].is_noarp = is_noarp);

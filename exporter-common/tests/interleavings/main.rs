@@ -43,7 +43,8 @@ fn sum(
     own.map(|(_, element)| of(&element.counts)).sum()
 }
 
-/// What holds at every end: nothing is under way, and the counts are those of the map of entries.
+/// Checks at every end that nothing is under way, and that the counts are those of the map of
+/// entries.
 fn rests(memory: &Memory, interfaces: &[u32]) {
     let known = known(memory);
     for element in &memory.interfaces {
@@ -73,7 +74,7 @@ fn rests(memory: &Memory, interfaces: &[u32]) {
     assert_eq!(memory.crowded, 0);
 }
 
-/// The map has those entries that the kernel has, in their states, unless an event was lost.
+/// Checks that the map has the kernel's entries in their states, unless an event was lost.
 fn agrees(memory: &Memory, interfaces: &[u32], seen: &[usize]) {
     rests(memory, interfaces);
     if memory.lost > 0 {
@@ -87,7 +88,8 @@ fn agrees(memory: &Memory, interfaces: &[u32], seen: &[usize]) {
     assert_eq!(states, wanted, "{memory:?}");
 }
 
-/// Events tell how many entries came and went, since the counts began at zero.
+/// Checks that the counters, which began at zero, account for all entries beyond the `before` first
+/// ones.
 fn adds_up(memory: &Memory, interface: u32, before: i64) {
     if memory.lost == 0 {
         let came = sum(memory, interface, |c| c.created.cast_signed() - c.removed.cast_signed());
@@ -124,8 +126,8 @@ fn prune(numbers: std::ops::Range<u32>) -> Thread {
     })
 }
 
-/// Runs `threads`, and says how much there was to look at.
-#[expect(clippy::print_stdout, reason = "for those who run the test")]
+/// Runs `threads` in every order, and prints the number of states.
+#[expect(clippy::print_stdout, reason = "output for people who run the test")]
 fn every_order(start: &Memory, threads: &[Thread], end: impl Fn(&Memory)) -> usize {
     let (ends, lost) = (Cell::new(0_u32), Cell::new(0_u32));
     let states = explore(start, threads, &|memory| {
@@ -134,12 +136,12 @@ fn every_order(start: &Memory, threads: &[Thread], end: impl Fn(&Memory)) -> usi
         end(memory);
     });
     println!("{states} states, {} ends, {} with a loss", ends.get(), lost.get());
-    assert!(ends.get() > 1, "one order only");
+    assert!(ends.get() > 1, "there was one order only");
     lost.get() as usize
 }
 
 #[test]
-fn an_entry_is_counted_once_however_it_is_seen_and_goes() {
+fn an_entry_seen_while_it_leaves_is_counted_once() {
     let mut start = Memory::new();
     start.devices[1] = (true, tag_of(1));
     give(&mut start, 0, 1, 1);
@@ -158,7 +160,7 @@ fn an_entry_is_counted_once_however_it_is_seen_and_goes() {
 }
 
 #[test]
-fn a_change_to_noarp_and_back_is_counted_whoever_is_faster() {
+fn a_change_to_noarp_and_back_is_counted_in_every_order() {
     for was_noarp in [false, true] {
         let mut start = Memory::new();
         start.devices[1] = (true, tag_of(1));
@@ -216,8 +218,8 @@ fn a_displaced_entry_is_found_while_its_place_is_left() {
 }
 
 #[test]
-fn counts_are_right_whatever_is_taken_for_gone() {
-    // No device is there, so that nothing but use keeps an element.
+fn counts_are_right_though_interfaces_are_taken_for_gone() {
+    // No device is there, so that only elements in use are kept.
     let mut start = Memory::new();
     give(&mut start, 0, 1, 1);
     let with = |others: [fn(); 2], seen: &[usize]| {
@@ -243,7 +245,7 @@ fn an_element_is_not_taken_from_an_entry_that_changes_or_goes() {
 
 #[test]
 fn no_event_of_an_interface_that_is_there_is_lost() {
-    // Its index was another device's before.
+    // Its index was that of another device before.
     let mut start = Memory::new();
     start.devices[2] = (true, tag_of(1));
     give(&mut start, 0, 1, 1);
@@ -275,11 +277,11 @@ fn an_interface_with_two_elements_counts_their_sum() {
         let elements = memory.groups[0].tags.iter().filter(|&&tag| tag == tag_of(1)).count();
         twice.set(twice.get() + usize::from(elements == 2));
     });
-    assert!(twice.get() > 0, "no order that gives it two");
+    assert!(twice.get() > 0, "no order gives two elements");
 }
 
 #[test]
-fn an_entry_whose_end_went_unseen_makes_way_for_another_at_its_address() {
+fn an_entry_whose_end_was_missed_makes_way_for_another_at_its_address() {
     let mut start = Memory::new();
     start.devices[2] = (true, tag_of(2));
     give(&mut start, 0, 1, 1);

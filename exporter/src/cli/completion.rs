@@ -1,7 +1,7 @@
 //! Completion of flags in bash and zsh.
 //!
-//! The scripts ask the program itself for the words, by the flag that node_exporter's scripts use
-//! too, so that those work here as well.
+//! The scripts ask the program itself for the words, with the same flag as node_exporter's scripts,
+//! which therefore work with this program as well.
 
 use super::list::{entries, is_single};
 use crate::flag::Form;
@@ -19,7 +19,7 @@ pub(super) fn words() -> String {
     words
 }
 
-/// What makes bash complete the flags of `program`; other words are completed as files.
+/// The script that makes bash complete the flags of `program`; other words are completed as files.
 pub(super) fn bash(program: &str) -> String {
     let function = function(program);
     format!(
@@ -38,13 +38,13 @@ complete -o default -F {function} {program}
     )
 }
 
-/// What makes zsh complete the flags of `program`, sourced or as a file in `$fpath`.
+/// The script that makes zsh complete the flags of `program`, sourced or as a file in `$fpath`.
 pub(super) fn zsh(program: &str) -> String {
     let function = function(program);
     format!(
         r#"#compdef {program}
 {function}() {{
-    if [[ $PREFIX == -* ]]; then
+    if [[ $PREFIX == -* ]] && ! compset -P '*='; then
         compadd -- ${{(f)"$(${{~words[1]}} --completion-bash 2> /dev/null)"}}
     else
         _files

@@ -4,18 +4,17 @@ use super::GLOBAL;
 use crate::{
     collectors::ALL,
     flag::{AnyFlag, Form},
-    upstream,
 };
 use std::fmt::Write as _;
 
-/// A flag, as it is shown.
+/// A flag as `--help` shows it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Without the two dashes.
+    /// The name without the two dashes.
     pub(super) name: String,
-    /// How it is given.
+    /// The form in which the flag is given.
     pub(super) form: Form,
-    /// What it is for, and what it is when not given.
+    /// The explanation, with the default and the environment variable.
     pub(super) help: String,
 }
 
@@ -49,19 +48,20 @@ impl Entry {
     }
 }
 
-/// The flags that print something and end, and what each prints. They have no opposite.
+/// The flags that make the program print a text and end, with their explanations. They have no
+/// `--no-` form.
 pub(super) const SINGLE: [(&str, &str); 8] = [
     ("help", "Show this help."),
     ("help-long", "Show this help, as --help does."),
     ("help-man", "Show a manual page, for man -l -."),
     ("version", "Show the version."),
-    ("completion-bash", "Show the words that may follow, one a line."),
-    ("completion-script-bash", "Show what makes bash complete flags: source it."),
-    ("completion-script-zsh", "Show what makes zsh complete flags: source it."),
+    ("completion-bash", "Show all flags, one a line, for the completion scripts."),
+    ("completion-script-bash", "Show the completion script for bash, to be sourced."),
+    ("completion-script-zsh", "Show the completion script for zsh, to be sourced."),
     ("completion-zsh", "The same as --completion-script-zsh."),
 ];
 
-/// Whether the flag prints something and ends.
+/// Whether the flag makes the program print a text and end.
 pub(super) fn is_single(name: &str) -> bool {
     SINGLE.iter().any(|(single, _)| *single == name)
 }
@@ -71,28 +71,11 @@ pub(super) fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> =
         SINGLE.iter().map(|(name, help)| Entry::new(name, Form::Switch, *help)).collect();
     entries.extend(GLOBAL.iter().copied().flatten().map(|flag| Entry::of(*flag)));
-    let built = ALL.iter().map(|spec| (spec.name, Some(spec)));
-    let missing = upstream::COLLECTORS.iter().map(|name| (*name, None));
-    let mut collectors: Vec<_> = built.chain(missing).collect();
-    collectors.sort_by_key(|(name, _)| *name);
-    for (name, spec) in collectors {
-        let switch = format!("collector.{name}");
-        if let Some(spec) = spec {
-            let state = if spec.enabled { "enabled" } else { "disabled" };
-            let help = format!("Enable the {name} collector (default: {state}).");
-            entries.push(Entry::new(&switch, Form::Switch, help));
-            entries.extend(spec.flags.iter().map(|flag| Entry::of(*flag)));
-        } else {
-            let help = format!("The {name} collector {MISSING}.");
-            entries.push(Entry::new(&switch, Form::Switch, help));
-            let help = format!("Of the {name} collector, which {MISSING}.");
-            entries.extend(
-                (upstream::FLAGS.iter().filter(|(flag, _)| upstream::collector(flag) == name))
-                    .map(|(flag, form)| Entry::new(flag, *form, help.as_str())),
-            );
-        }
+    for spec in ALL {
+        let state = if spec.enabled { "enabled" } else { "disabled" };
+        let help = format!("Enable the {} collector (default: {state}).", spec.name);
+        entries.push(Entry::new(&format!("collector.{}", spec.name), Form::Switch, help));
+        entries.extend(spec.flags.iter().map(|flag| Entry::of(*flag)));
     }
     entries
 }
-
-const MISSING: &str = "is not built yet: accepted, without effect";

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 pub(super) fn man(program: &str) -> String {
     let program = &quoted(program);
     let mut page = format!(
-        ".TH {program} 1 \"\" \"bpf_node_exporter {version}\"\n\
+        ".TH {program} 1 \"\" \"bpf_node_exporter {version}\"\n.ad l\n.nh\n\
          .SH NAME\n{program} \\- metrics of this machine for Prometheus\n\
          .SH SYNOPSIS\n.B {program}\n[\\fIflags\\fR]\n\
          .SH DESCRIPTION\nServes the metrics of node_exporter over HTTP, under the same names and\n\
@@ -23,7 +23,8 @@ pub(super) fn man(program: &str) -> String {
     page
 }
 
-/// Text that has no meaning of its own in a page.
+/// The text with all characters escaped that have a meaning in the language of pages: a pattern can
+/// be copied out of the page, and is broken behind its alternatives.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     if text.starts_with(['.', '\'']) {
@@ -33,6 +34,11 @@ fn quoted(text: &str) -> String {
         match c {
             '\\' => quoted.push_str("\\e"),
             '-' => quoted.push_str("\\-"),
+            '^' => quoted.push_str("\\(ha"),
+            '~' => quoted.push_str("\\(ti"),
+            '\'' => quoted.push_str("\\(aq"),
+            '`' => quoted.push_str("\\(ga"),
+            '|' | ',' => quoted.extend([c, '\\', ':']),
             c => quoted.push(c),
         }
     }
@@ -44,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_says_what_help_says() {
+    fn the_page_has_the_texts_of_help() {
         let page = man("bpf_node_exporter");
         assert_eq!(page.matches(".TP\n").count(), entries().len());
         assert!(page.contains("\n\\fB\\-\\-[no\\-]collector.loadavg\\fR\nEnable the loadavg"));
@@ -54,5 +60,7 @@ mod tests {
     #[test]
     fn text_is_quoted() {
         assert_eq!(quoted(r".a\d-"), r"\&.a\ed\-");
+        assert_eq!(quoted("^a|b~'`"), r"\(haa|\:b\(ti\(aq\(ga");
+        assert_eq!(quoted("'"), r"\&\(aq");
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     collector::Spec,
     collectors::ALL,
     flag::{AnyFlag, Flag, Flags, Form, switch},
-    host, log, scrape, upstream, web,
+    host, log, scrape, web,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 
@@ -21,7 +21,7 @@ const DISABLE_DEFAULTS: Flag<bool> =
 pub static GLOBAL: &[&[&dyn AnyFlag]] =
     &[host::FLAGS, host::bpf::FLAGS, &[&DISABLE_DEFAULTS], web::FLAGS, scrape::FLAGS, log::FLAGS];
 
-/// What the command line asks for.
+/// The request of the command line.
 pub enum Ask {
     /// Print this and end with 0.
     Print(String),
@@ -29,20 +29,18 @@ pub enum Ask {
     Serve(Config),
 }
 
-/// What to serve.
+/// The configuration of the server.
 pub struct Config {
-    /// All values.
+    /// The values of all flags.
     pub flags: Flags,
     /// The collectors to run, in alphabetical order.
     pub collectors: Vec<&'static Spec>,
-    /// Collectors of node_exporter that are asked for and not built.
-    pub missing: Vec<&'static str>,
 }
 
-/// Reads a command line: the program's name and what follows it.
+/// Reads a command line: the program's name and its arguments.
 ///
 /// # Errors
-/// A sentence that says what is wrong with which flag.
+/// A sentence that names the flag and the mistake.
 pub fn parse(
     program: &str,
     args: impl IntoIterator<Item = String>,
@@ -75,9 +73,8 @@ pub fn parse(
     for spec in off {
         flags.turn_off(spec.name);
     }
-    let missing = upstream::COLLECTORS.iter().filter(|name| wanted(name, false)).copied().collect();
     web::check(&flags)?;
-    Ok(Ask::Serve(Config { flags, collectors, missing }))
+    Ok(Ask::Serve(Config { flags, collectors }))
 }
 
 fn all() -> impl Iterator<Item = &'static dyn AnyFlag> {
@@ -96,12 +93,8 @@ fn command() -> Command {
     for flag in all() {
         command = add(command, flag.name(), flag.form());
     }
-    for &(name, form) in upstream::FLAGS {
-        command = add(command, name, form);
-    }
-    let names = ALL.iter().map(|spec| spec.name).chain(upstream::COLLECTORS.iter().copied());
-    for name in names {
-        command = add(command, &format!("collector.{name}"), Form::Switch);
+    for spec in ALL {
+        command = add(command, &format!("collector.{}", spec.name), Form::Switch);
     }
     command
 }
@@ -134,7 +127,8 @@ fn switched(matches: &ArgMatches, name: &str) -> Option<bool> {
     if given(name) { Some(true) } else { given(&format!("no-{name}")).then_some(false) }
 }
 
-/// Replaces `@file` by the file's lines, those that begin with `#` left out; `--` ends it.
+/// Replaces `@file` by the file's lines, except lines that begin with `#`; after `--`, nothing is
+/// replaced.
 fn expand(args: Vec<String>) -> Result<Vec<String>, String> {
     const MOST: usize = 100_000; // a file that names itself
     let (mut todo, mut done) = (args, Vec::new());
@@ -160,8 +154,8 @@ fn expand(args: Vec<String>) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// What is printed instead of serving, where a flag asks for that; whatever else is given does not
-/// matter then.
+/// The text to print instead of serving, where a flag asks for one; all other arguments are then
+/// ignored.
 fn printed(program: &str, args: &[String]) -> Option<String> {
     let given = args.iter().take_while(|arg| *arg != "--");
     given
@@ -214,12 +208,10 @@ mod tests {
         assert!(names(&[]).contains(&"loadavg"));
         assert!(!names(&["--no-collector.loadavg"]).contains(&"loadavg"));
         assert_eq!(names(&["--collector.disable-defaults", "--collector.loadavg"]), ["loadavg"]);
-        assert_eq!(run(&["--collector.wifi"]).unwrap().missing, ["wifi"]);
-        assert!(run(&[]).unwrap().missing.is_empty());
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn mistakes_are_answered_with_a_sentence() {
         let error = |args: &[&str]| run(args).err().unwrap();
         assert!(error(&["--collector.loadavgs"]).contains("'--collector.loadavgs', did you mean"));
         assert!(error(&["--log.level", "loud"]).starts_with("--log.level: it is one of"));
@@ -280,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn some_flags_print_whatever_else_is_given() {
+    fn some_flags_print_and_ignore_all_others() {
         let printed = |args: &[&str]| run(args).err().unwrap();
         assert!(printed(&["--version"]).starts_with("bpf_node_exporter, version "));
         assert!(printed(&["--nonsense", "-h"]).starts_with("usage: x [<flags>]\n"));
@@ -316,7 +308,7 @@ mod tests {
         };
         assert_eq!(threads("3", &[]), Ok(3));
         assert_eq!(threads("3", &["--runtime.gomaxprocs=2"]), Ok(2));
-        // Go takes these as if nothing were set; the engine takes 0 as 1.
+        // Go ignores these values; the engine takes 0 as 1.
         assert_eq!(
             [threads("", &[]), threads("1.5", &[]), threads("-1", &[])],
             [Ok(1), Ok(1), Ok(0)]

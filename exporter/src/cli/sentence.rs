@@ -1,9 +1,10 @@
-//! What is said of a mistake on the command line.
+//! The sentences about mistakes on the command line.
 
 use super::command;
 use clap::error::{ContextKind, ErrorKind};
 
-/// A mistake that clap would not see, or not explain: flags of one dash, and switches with a value.
+/// Refuses mistakes that clap would not see, or not explain: flags with one dash, and switches with
+/// a value.
 pub(super) fn check(args: &[String]) -> Result<(), String> {
     let command = command();
     let is_switch = |name: &str| {
@@ -43,7 +44,7 @@ fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// The switch that says the same without a value.
+/// The sentence about a switch with a value, with the switch to write instead.
 fn takes_no_value(name: &str, on: bool) -> String {
     let (plain, on) = match name.strip_prefix("no-") {
         Some(plain) => (plain, !on),
@@ -53,7 +54,7 @@ fn takes_no_value(name: &str, on: bool) -> String {
     format!("flag '--{name}' takes no value: write --{no}{plain}")
 }
 
-/// clap's message in one line, with what to write instead.
+/// clap's message in one line, with a hint how to write it instead.
 pub(super) fn of(error: &clap::Error) -> String {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let arg = context(ContextKind::InvalidArg);

@@ -217,7 +217,7 @@ fn put_lines(
     }));
 }
 
-/// The amount in a file; 0 where the device does not have the file.
+/// The amount that a file has; 0 where the device does not have the file.
 fn value(dir: &Dir<'_>, file: &str, faults: &mut Faults) -> Option<f64> {
     faults.read_or(0.0, dir.parse(file, amount))
 }

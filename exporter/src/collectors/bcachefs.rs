@@ -1,8 +1,8 @@
 //! Statistics of mounted bcachefs, from `/sys/fs/bcachefs/<uuid>`.
 //!
-//! The files are tables and pairs that people are meant to read: most amounts have three digits
-//! and a unit of 1024 (`62.5k`), so that they are not exact. Files differ from release to release;
-//! an absent file is left out. Each file of `counters` gives its name to a metric.
+//! The files are tables and pairs made for people to read: most amounts are rounded to three digits
+//! and a unit of 1024 (`62.5k`). Files differ from release to release; an absent file is left out.
+//! Each file of `counters` gives its name to a metric.
 
 use crate::{
     exposition::Kind,
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_told_in_two_ways() {
+    fn counters_are_written_in_two_forms() {
         let text = "since mount:  3\nsince filesystem creation:  7\n";
         assert_eq!(parse_counter(text).unwrap().to_string(), "7");
         assert_eq!(parse_counter("since mount: 3").unwrap().to_string(), "0");
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_hides_nothing_else() {
+    fn an_unreadable_file_hides_no_other() {
         let machine = Machine::new()
             .with("sys/fs/bcachefs/a/errors", "one 1\ntwo x\nthree 3 4\n")
             .with(

@@ -40,7 +40,7 @@ impl Collector for Bonding {
         let masters = String::from_utf8_lossy(masters);
         let Some(interfaces) = interfaces.dir()? else { return Err(Error::NoData) };
         for master in masters.split_ascii_whitespace() {
-            // A bond that is gone meanwhile, or cannot be read, hides no other.
+            // A bond that has vanished meanwhile, or cannot be read, hides no other bond.
             let slaves = interfaces.text(join(path, &[master, "/bonding/slaves"]));
             let Some(slaves) = there(slaves) else { continue };
             let (mut configured, mut active) = (0, 0);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn older_kernels_name_members_otherwise_and_a_bond_that_is_gone_or_odd_hides_none() {
+    fn older_kernels_name_members_otherwise_and_a_vanished_or_odd_bond_hides_no_other() {
         let machine = Machine::new()
             .with("sys/class/net/bonding_masters", b"bond1 gone b\xffnd bond0\n")
             .with("sys/class/net/bond0/bonding/slaves", "eth0 eth1 left\n")

@@ -1,6 +1,6 @@
 //! Free blocks of the page allocator by size, from `/proc/buddyinfo`.
 //!
-//! Each line tells of one zone, as `Node 0, zone Normal 2833 5790 …` does (`mm/vmstat.c`): the
+//! Each line describes one zone, such as `Node 0, zone Normal 2833 5790 …` (`mm/vmstat.c`): the
 //! column `size`, counted from 0, has the number of free blocks of 2^`size` pages.
 
 use crate::{

@@ -1,8 +1,8 @@
 //! Number of control groups by controller, from `/proc/cgroups`.
 //!
-//! Each line tells of one controller: its name, its hierarchy, its number of groups and whether
-//! it is enabled (`kernel/cgroup/cgroup-v1.c`). The file leaves out controllers that only version
-//! 2 has.
+//! Each line describes one controller: its name, its hierarchy, its number of groups and whether it
+//! is enabled (`kernel/cgroup/cgroup-v1.c`). The file leaves out controllers that exist in cgroup
+//! version 2 alone.
 
 use crate::{parse::rows, prelude::*};
 

@@ -2,9 +2,9 @@
 //! lookups by outcome, from `/proc/net/stat/nf_conntrack` or over netlink.
 //!
 //! The file has a line of hexadecimal numbers for each processor (`ct_cpu_seq_show()` in
-//! `net/netfilter/nf_conntrack_standalone.c`). Kernels without `CONFIG_NF_CONNTRACK_PROCFS` do
-//! not have the file: they are asked over netlink (ctnetlink), which takes `CAP_NET_ADMIN`. None
-//! of the files is there where the module is not loaded.
+//! `net/netfilter/nf_conntrack_standalone.c`). Kernels without `CONFIG_NF_CONNTRACK_PROCFS` do not
+//! have the file: their counts are dumped over netlink (ctnetlink), which takes `CAP_NET_ADMIN`.
+//! While the module is not loaded, none of the files exists.
 
 use crate::{
     host::netlink::{Protocol, Socket, Step},
@@ -79,7 +79,7 @@ struct Conntrack {
     stat: File,
     /// Whether `--path.procfs` is of the running kernel, for which netlink answers.
     running: bool,
-    /// Asked where the file is not there.
+    /// Asked where the file does not exist.
     socket: Socket,
 }
 
@@ -123,7 +123,7 @@ impl Collector for Conntrack {
     }
 }
 
-/// Adds up the processors.
+/// Adds up the processors' lines of the file.
 fn sum(text: &str, sums: &mut Counters) -> Result<(), Malformed> {
     /// The columns of Linux before 2.6.35, which had no restarted lookups.
     const LEAST: usize = 16;
@@ -149,7 +149,7 @@ fn sum(text: &str, sums: &mut Counters) -> Result<(), Malformed> {
 }
 
 impl Conntrack {
-    /// Adds up the processors, as the kernel tells of them over netlink.
+    /// Adds up the processors' counters from a netlink dump.
     fn ask(&mut self, counters: &mut Counters) -> Result {
         self.socket.conntrack_stats(|step| match step {
             Step::Start => *counters = ZERO,

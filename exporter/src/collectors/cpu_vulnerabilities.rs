@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_may_tell_none() {
+    fn a_kernel_without_vulnerabilities_has_no_series() {
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.is_empty() && result.is_ok());
     }

@@ -1,13 +1,13 @@
 //! Frequencies and governors of processors, from
 //! `/sys/devices/system/cpu/cpu<n>/cpufreq` (`drivers/cpufreq/cpufreq.c`), in kHz.
 //!
-//! On x86 with Linux 4.15 to 5.18 `scaling_cur_freq` sleeps 10 ms for each processor that was
-//! not sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large
-//! machine. Opening `/proc/cpuinfo` has all of them sampled at once.
+//! On x86 with Linux 4.15 to 5.18 `scaling_cur_freq` sleeps 10 ms for each processor that was not
+//! sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large machine.
+//! Opening `/proc/cpuinfo` makes the kernel sample all of them at once.
 //!
-//! Only root may read `cpuinfo_cur_freq`, which asks the hardware: where the kernel forbids that
-//! for one processor, the file of the others is not tried. `offline` is absent on kernels that
-//! cannot switch processors off.
+//! Only root may read `cpuinfo_cur_freq`, which asks the hardware: once the kernel has refused the
+//! file of one processor, the files of the others are not tried. `offline` is absent on kernels
+//! that cannot switch processors off.
 
 use crate::{
     host::tree::{Dir, Entry},
@@ -75,7 +75,7 @@ static GOVERNOR: Metric<2> =
         .by(["cpu", "governor"]);
 
 struct CpuFreq {
-    /// Never read, only opened.
+    /// `/proc/cpuinfo`, which is only opened, never read.
     cpuinfo: File,
     processors: Folder,
     offline: File,

@@ -1,9 +1,9 @@
 //! Counters of block devices, from `/proc/diskstats`, and their properties, from udev's database.
 //!
-//! Each line tells of one device (`diskstats_show()` in block/genhd.c): its numbers and name, then
+//! Each line describes one device (`diskstats_show()` in block/genhd.c): its numbers and name, then
 //! 11 counters, 15 since Linux 4.18 (discards), 17 since 5.5 (flushes); partitions of Linux 2.6
 //! have fewer and are left out. Sectors are of 512 bytes whatever the device's own sector is.
-//! udev's database need not be there (containers, machines without udev).
+//! udev's database may be absent (containers, machines without udev).
 
 use crate::{
     parse::{decimal, is_digits, rows},
@@ -137,7 +137,7 @@ impl Collector for DiskStats {
                 // In sysfs, `etherd/e0.0` is `etherd!e0.0`.
                 name.extend(disk.name.chars().map(|c| if c == '/' { '!' } else { c }));
                 name.push_str("/queue/rotational");
-                // Partitions have no queue, and count as what does not rotate.
+                // Partitions have no queue, and are exposed as devices that do not rotate.
                 let rotational = block
                     .as_ref()
                     .and_then(|block| block.number::<u64>(name).ok().flatten())
@@ -160,7 +160,8 @@ impl Collector for DiskStats {
 }
 
 fn put_info(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut Sink) {
-    // The serial number on the label, or the one that udev made up; virtio has only the last.
+    // The serial number of the hardware's label, or else `ID_SERIAL`, which udev composes; virtio
+    // disks have `ID_SERIAL` alone.
     let serial = [known.scsi_serial, known.serial_short, known.serial]
         .into_iter()
         .find(|serial| !serial.is_empty())
@@ -182,7 +183,7 @@ fn put_info(disk: &Disk<'_>, rotational: bool, known: &Properties<'_>, out: &mut
     );
 }
 
-/// Exposes the counters that the line has; one that is malformed hides no other.
+/// Exposes the counters that the line has; a malformed counter hides no other.
 fn put_counters(disk: &Disk<'_>, out: &mut Sink) -> Result<(), Malformed> {
     let mut faults = Faults::default();
     for ((metric, unit), word) in COLUMNS.iter().zip(disk.counters.clone()) {
@@ -251,7 +252,7 @@ impl<'a> Disk<'a> {
         Ok(is_disk.then_some(Self { major, minor, name, counters: words }))
     }
 
-    /// Without its numbers, nothing but the counters is known of a device.
+    /// udev's file and the info metric need the device's numbers; the counters do not.
     fn check_numbers(&self) -> Result<(), Malformed> {
         for (what, number) in [("major number", self.major), ("minor number", self.minor)] {
             if !is_digits(number) {
@@ -262,7 +263,7 @@ impl<'a> Disk<'a> {
     }
 }
 
-/// The properties of a device in udev's database; one that udev does not know is empty.
+/// The properties of a device in udev's database; a property that udev does not know is empty.
 macro_rules! properties {
     ($($field:ident $name:literal,)*) => {
         #[derive(Debug, Default, PartialEq)]
@@ -271,7 +272,8 @@ macro_rules! properties {
         }
 
         impl<'a> Properties<'a> {
-            /// Lines such as `E:ID_MODEL=x`; the other letters are for udev itself.
+            /// Properties are lines such as `E:ID_MODEL=x`; lines with other letters are udev's own
+            /// notes.
             fn parse(database: &'a [u8]) -> Self {
                 let mut known = Self::default();
                 for line in database.split(|&byte| byte == b'\n') {

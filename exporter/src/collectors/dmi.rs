@@ -72,7 +72,7 @@ fn read(sys: &Tree) -> Vec<(&'static str, String)> {
         Ok(Some(dir)) => dir,
         Ok(None) => return Vec::new(),
         Err(error) => {
-            tracing::warn!("node_dmi_info is left out: {error}");
+            tracing::warn!(collector = "dmi", "node_dmi_info is left out: {error}");
             return Vec::new();
         }
     };

@@ -55,9 +55,10 @@ static STATE: Metric<3> = gauge(
 
 struct DmMultipath {
     folder: Folder,
-    /// The same folder: the states of the paths are read in it while `folder` is listed.
+    /// The same folder, opened a second time: the states of the paths are read in it while `folder`
+    /// is listed.
     block: Folder,
-    /// Room for the names of paths, and for that of a file.
+    /// Room for the names of paths, and for the name of a file.
     names: Names,
     file: String,
 }

@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| Ok(Box::new(Drbd { file: host.proc.file("drbd"), device: String::new() })),
 };
 
-/// The device of pairs that stand before all devices.
+/// The device to which pairs before the first device belong.
 const UNKNOWN: &str = "unknown";
 const KILOBYTES: f64 = 1024.0;
 
@@ -79,10 +79,13 @@ impl Collector for Drbd {
         let parsed = file.parse(|text| {
             rows(text, |line| {
                 let mut faults = Faults::default();
+                // A device's first line tells its connection's state, whatever else it tells.
+                let begins = line.split_ascii_whitespace().any(|word| word.starts_with("cs:"));
                 for (place, word) in line.split_ascii_whitespace().enumerate() {
                     let Some((key, value)) = pair(word) else { continue };
-                    if value.is_empty() && (place == 0 || is_digits(key)) {
-                        // A device begins, or something that has no known pairs.
+                    if value.is_empty() && (is_digits(key) || (place == 0 && begins)) {
+                        // A number begins a device; another first word before a connection's state
+                        // begins one whose number is not known.
                         device.clear();
                         let known = is_digits(key);
                         device.push_str(if known { "drbd" } else { UNKNOWN });
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_belong_to_the_device_before_them() {
+    fn pairs_belong_to_the_last_device_above_them() {
         let (text, result) =
             collect("cs:WFConnection a:b:c x 7 7:\n 12: cs:Connected ro:Secondary ds:/ oos:1.5\n");
         result.unwrap();
@@ -152,11 +155,13 @@ mod tests {
 
     #[test]
     fn a_value_that_is_no_number_hides_no_other() {
-        let odd = "version: 8\n 0: ns:x nr:-7 dw:y\n x: lo:5\n 1: ns:1\n";
+        let odd = "version: 8\n 0: ns:x nr:-7 dw:y\nnovel: 7 kB\n ap:4\n x: cs:_ lo:5\n 1: ns:1\n";
         let (text, result) = collect(odd);
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("proc/drbd:2: bad drbd value: \"x\""), "{error}");
         expect![[r#"
+            node_drbd_application_pending{device="drbd0"} 4
+            node_drbd_connected{device="unknown"} 0
             node_drbd_local_pending{device="unknown"} 5
             node_drbd_network_received_bytes_total{device="drbd0"} -7
             node_drbd_network_sent_bytes_total{device="drbd1"} 1024

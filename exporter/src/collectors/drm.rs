@@ -1,7 +1,7 @@
 //! Load and memory of AMD's graphics cards, from `/sys/class/drm`
 //! (`drivers/gpu/drm/amd/amdgpu/amdgpu_ttm.c` and its neighbours, `Documentation/gpu/amdgpu`).
 //!
-//! A number that a card does not tell is exposed as 0, so that each card has each series.
+//! A number that a card does not have is exposed as 0, so that every card has every series.
 
 use crate::{
     host::tree::{Dir, Entry},
@@ -82,7 +82,7 @@ impl Collector for Drm {
     }
 }
 
-/// Puts a card, if it is one of AMD's.
+/// Puts a card if AMD made it.
 fn put_card(entry: &Entry<'_>, card: &str, faults: &mut Faults, out: &mut Sink) {
     let Some(card_dir) = faults.read(entry.dir()) else { return };
     let Some(device) = faults.read(card_dir.dir("device")) else { return };
@@ -110,7 +110,7 @@ mod tests {
     use crate::testing::{Machine, sample_lines};
 
     #[test]
-    fn only_cards_of_amd_are_exposed_and_those_that_are_gone_hide_none() {
+    fn only_cards_of_amd_are_exposed_and_a_vanished_card_hides_no_other() {
         let machine = Machine::new()
             .with("sys/class/drm/card0-DP-1/device/uevent", "DRIVER=amdgpu\n")
             .with("sys/class/drm/card1/device/uevent", "DRIVER=i915\n")

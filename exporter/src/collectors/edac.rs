@@ -1,8 +1,8 @@
 //! Memory errors, from `/sys/devices/system/edac/mc`.
 //!
-//! Each memory controller has a folder, in which each csrow has one, with counts for each channel
-//! and the label of its module (`drivers/edac/edac_mc_sysfs.c`). Errors that the controller cannot
-//! attribute to a csrow are exposed as those of csrow `unknown`. A file that a driver does not
+//! Each memory controller has a folder, and in it each csrow has a folder with counts for each
+//! channel and the label of its module (`drivers/edac/edac_mc_sysfs.c`). Errors that the controller
+//! cannot attribute to a csrow are exposed with `csrow="unknown"`. A file that a driver does not
 //! have is left out.
 
 use crate::{
@@ -59,7 +59,7 @@ struct Edac {
     room: Room,
 }
 
-/// Kept between scrapes.
+/// Buffers that are kept between scrapes.
 #[derive(Default)]
 struct Room {
     files: Names,
@@ -110,7 +110,7 @@ fn put_controller(
     }
 }
 
-/// Exposes a csrow's correctable and uncorrectable errors, which are in these files.
+/// Exposes a csrow's correctable and uncorrectable errors from the two files.
 fn put_counts(
     dir: &Dir<'_>,
     files: [&str; 2],
@@ -163,7 +163,7 @@ fn of_channel<'a>(channel: &str, what: &str, file: &'a mut String) -> &'a str {
     file
 }
 
-/// The number between `before` and `after`, if that is all of `name`.
+/// The number between `before` and `after`, if `name` consists of these three.
 fn numbered<'a>(name: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let number = name.strip_prefix(before)?.strip_suffix(after)?;
     is_digits(number).then_some(number)

@@ -45,7 +45,7 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn each_file_is_exposed_without_the_other() {
+    fn an_absent_file_does_not_hide_the_other() {
         let machine = Machine::new().with("proc/sys/kernel/random/entropy_avail", "256\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(text.ends_with("\nnode_entropy_available_bits 256\n"));

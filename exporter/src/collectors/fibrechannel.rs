@@ -1,8 +1,8 @@
 //! Fibre Channel hosts and their counters, from `/sys/class/fc_host`
 //! (`drivers/scsi/scsi_transport_fc.c`).
 //!
-//! Counters are hexadecimal; all ones say that the adapter does not count. A host that is
-//! disabled is in the state `Unknown` and counts nothing, which is exposed as 0.
+//! Counters are hexadecimal; a counter of all ones means that the adapter does not count. A host
+//! that is disabled is in the state `Unknown` and counts nothing, which is exposed as 0.
 
 use crate::{
     host::tree::Entry,
@@ -115,7 +115,7 @@ fn put_host(entry: &Entry<'_>, faults: &mut Faults, out: &mut Sink) {
     }
 }
 
-/// A counter; `None` for all ones, which say that the adapter does not count.
+/// A counter; `None` where all its bits are ones: the adapter does not count.
 fn counter_in(text: &str) -> Result<Option<f64>, Malformed> {
     if unsigned(text) == Ok(u64::MAX) { Ok(None) } else { any_base(text).map(Some) }
 }
@@ -126,7 +126,7 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn a_host_or_counter_that_is_gone_or_malformed_hides_no_other() {
+    fn an_absent_or_malformed_host_or_counter_hides_no_other() {
         let host = |n, file: &str| format!("sys/class/fc_host/host{n}/{file}");
         let machine = Machine::new()
             .with(&host(0, "port_state"), "Online\n")

@@ -2,9 +2,9 @@
 //!
 //! The table is written by `show_interrupts()` in `kernel/irq/proc.c` and by the architecture: the
 //! first line names the processors that are online, the others are `name: count… description`. The
-//! description of a numbered interrupt is its chip (label `info`), then the rest (label
-//! `devices`); that of a named interrupt is all `info`. Lines without a description (`ERR`,
-//! `MIS`) are no interrupts of a processor.
+//! description of a numbered interrupt is its chip (label `info`), then the rest (label `devices`);
+//! the whole description of a named interrupt is its `info`. Lines without a description (`ERR`,
+//! `MIS`) are not counted by processor and are skipped.
 
 use crate::{
     exposition::{Label as _, Spaced},
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_table() {
+    fn a_text_that_is_no_table_is_refused() {
         let error = |text: &str| {
             Machine::new()
                 .with("proc/interrupts", text)

@@ -2,7 +2,8 @@
 //!
 //! The second file (`ip_vs_info_seq_show()` in `net/netfilter/ipvs/ip_vs_ctl.c`) has a line for
 //! each virtual service, by address or by firewall mark, and below it one for each of its real
-//! servers. With fewer labels than all, real servers with the same labels are added up.
+//! servers. Where the flag selects fewer labels, real servers that share the selected labels are
+//! added up.
 
 use crate::{
     exposition::Kind,
@@ -48,11 +49,11 @@ static INCOMING_BYTES: Metric =
 static OUTGOING_BYTES: Metric =
     counter("node_ipvs_outgoing_bytes_total", "The total amount of outgoing data.");
 
-/// In the order of the file.
+/// The totals, in the order of the file.
 const TOTALS: [&Metric; 5] =
     [&CONNECTIONS, &INCOMING_PACKETS, &OUTGOING_PACKETS, &INCOMING_BYTES, &OUTGOING_BYTES];
 
-/// In the order of [`Sum`].
+/// The metrics of a backend, in the order of [`Sum`].
 const BACKEND: [(&str, &str); 3] = [
     (
         "node_ipvs_backend_connections_active",
@@ -72,7 +73,7 @@ const NAMES: [&str; 6] =
 /// Ends a label's value in a key, and sorts before all characters of values.
 const END: char = '\0';
 
-/// Which of [`NAMES`] are wanted.
+/// For each of [`NAMES`], whether `--collector.ipvs.backend-labels` selects it.
 type Wanted = [bool; NAMES.len()];
 
 /// Active and inactive connections, and weight; NaN where the value of one of the backends that
@@ -83,9 +84,9 @@ struct Ipvs {
     stats: File,
     table: File,
     wanted: Wanted,
-    /// Room for the wanted labels of one backend.
+    /// Room for the selected labels of one backend.
     key: String,
-    /// The sums by the values of the wanted labels; `None` for values that no backend has at this
+    /// The sums by the values of the selected labels; `None` for values that no backend has at this
     /// scrape.
     sums: BTreeMap<Box<str>, Option<Sum>>,
 }
@@ -167,7 +168,7 @@ fn totals(text: &str, mut put: impl FnMut(&'static Metric, f64)) -> Result<(), M
 /// A virtual service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Service<'a> {
-    /// `TCP`, `UDP`, `SCTP`; `FWM` for one by firewall mark.
+    /// `TCP`, `UDP`, `SCTP`; `FWM` for a service by firewall mark.
     protocol: &'a str,
     mark: &'a str,
     address: Option<(IpAddr, u16)>,
@@ -182,7 +183,7 @@ struct Backend<'a> {
 }
 
 impl Backend<'_> {
-    /// Writes the wanted labels into `key`, in the order of [`NAMES`].
+    /// Writes the selected labels into `key`, in the order of [`NAMES`].
     fn write(&self, wanted: Wanted, key: &mut String) {
         let Self { service, remote: (remote_address, remote_port), .. } = self;
         key.clear();
@@ -206,7 +207,7 @@ impl Backend<'_> {
 }
 
 fn each<'a>(text: &'a str, mut backend: impl FnMut(&Backend<'a>)) -> Result<(), Malformed> {
-    /// Three lines of titles; the last begins as those of backends do.
+    /// Three lines of titles come first; the third begins as a backend's line does.
     const HEAD: usize = 3;
     let mut service = None;
     rows_after(HEAD, text, |line| {
@@ -214,7 +215,7 @@ fn each<'a>(text: &'a str, mut backend: impl FnMut(&Backend<'a>)) -> Result<(), 
         match words.next() {
             None => service = None,
             Some("->") => {
-                // The backends of a service that cannot be read are nobody's.
+                // Backends below a service that cannot be read are left out.
                 let Some(service) = service else { return Ok(()) };
                 let remote = address(words.word("remote address")?)?;
                 words.word("forwarding method")?;
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_cut_short_or_no_number() {
+    fn truncated_lines_and_malformed_numbers_are_refused() {
         let totals = |text| {
             let mut seen = Vec::new();
             let result = totals(text, |_, total| seen.push(total));

@@ -1,7 +1,7 @@
 //! Merging of equal pages, from `/sys/kernel/mm/ksm`.
 //!
-//! Each file has one number (`mm/ksm.c`); the profit may be negative. Which files there are
-//! depends on the kernel: none without `CONFIG_KSM`, `merge_across_nodes` with `CONFIG_NUMA`,
+//! Each file has one number (`mm/ksm.c`); the profit may be negative. The files depend on the
+//! kernel: none exists without `CONFIG_KSM`, `merge_across_nodes` exists with `CONFIG_NUMA`,
 //! `general_profit` since Linux 6.4.
 
 use crate::prelude::*;

@@ -1,8 +1,8 @@
 //! Counters of the network's caches and tables, from the files in `/proc/net/stat`.
 //!
 //! Each file has a line of names, then a line of hexadecimal numbers for each processor that may
-//! exist (for example `neigh_stat_seq_show()` in net/core/neighbour.c). All are exposed as
-//! counters, also gauges that are the same on each line, such as `entries`.
+//! exist (for example `neigh_stat_seq_show()` in net/core/neighbour.c). All columns are exposed as
+//! counters, even gauges with the same value on each line, such as `entries`.
 
 use crate::{
     exposition::Kind,
@@ -52,7 +52,7 @@ impl Collector for LnStat {
 }
 
 impl LnStat {
-    /// Adds tables for new files, and drops those of files that are gone.
+    /// Adds tables for new files, and drops the tables of files that are gone.
     fn refresh(&mut self) -> Result {
         let Self { folder, proc, tables } = self;
         let Some(entries) = folder.list().unless_absent()? else {
@@ -96,7 +96,7 @@ impl Table {
                 if let Some(first) = words.clone().next()
                     && count < metrics.len()
                 {
-                    hexadecimal("line", first)?; // no processor's: the next line is this one's
+                    hexadecimal("line", first)?; // a malformed line takes no processor's number
                 }
                 let this = cpu;
                 cpu += 1;

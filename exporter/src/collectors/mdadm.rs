@@ -1,10 +1,10 @@
 //! Software RAID, from `/proc/mdstat` and `/sys/block/md*/md`.
 //!
 //! An array in mdstat is a line with its name, state, level and disks, a line with its size and the
-//! status of its level, and where there are any, lines about a resync and its bitmap
-//! (`md_seq_show()` in `drivers/md/md.c`); an array without disks has only the first.
-//! `node_md_state` has no series of its own for an array that is reshaping or broken: then all are
-//! 0. The driver of unRAID has a file of the same name with lines `key=value`, which are skipped.
+//! status of its level, and at times lines about a resync and its bitmap (`md_seq_show()` in
+//! `drivers/md/md.c`); an array without disks has the first line alone. No series of
+//! `node_md_state` stands for reshaping or broken: for such an array all its series are 0. The
+//! driver of unRAID has a file of the same name with lines `key=value`, which are skipped.
 
 use crate::{parse::decimal, prelude::*};
 
@@ -85,8 +85,8 @@ fn put(array: &Array<'_>, out: &mut Sink) {
     }
 }
 
-/// Exposes the attributes in sysfs and returns whether there are any. A level without a number of
-/// disks is that of an array which only holds others.
+/// Exposes the attributes in sysfs and returns whether the array has any. `raid_disks` is left out
+/// where the level is empty or that of a container, which only holds other arrays.
 fn put_attributes(entry: &Entry<'_>, out: &mut Sink) -> Result<bool> {
     let mut faults = Faults::default();
     let Some(device) = faults.read(entry.dir()) else { return Ok(false) };
@@ -120,7 +120,7 @@ enum State {
     Other,
 }
 
-/// An array; `None` for a number that is malformed or that the kernel does not tell.
+/// An array; a number is `None` where it is malformed or absent.
 #[derive(Debug, PartialEq)]
 struct Array<'a> {
     name: &'a str,
@@ -152,7 +152,7 @@ fn each<'a>(text: &'a str, mut array: impl FnMut(&Array<'a>)) -> Result<(), Malf
     };
     for (number, line) in (1..).zip(text.lines()) {
         if line.starts_with([' ', '\t']) {
-            // Another size is that of an array whose head cannot be read.
+            // A second line of sizes belongs to another array, whose head cannot be read.
             let is_other = |(_, size): (usize, &str)| size != line;
             if line.contains(" blocks")
                 && current.is_some_and(|lines| lines.size.is_some_and(is_other))
@@ -163,7 +163,7 @@ fn each<'a>(text: &'a str, mut array: impl FnMut(&Array<'a>)) -> Result<(), Malf
                 lines.add(number, line);
             }
         } else if is_other(line) {
-            // tells nothing of arrays
+            // describes no array
         } else if is_head(line) {
             let head = Lines { head: (number, line), size: None, sync: None };
             end(current.replace(head), &mut faults);
@@ -181,7 +181,7 @@ fn is_head(line: &str) -> bool {
     words.nth(1) == Some(":")
 }
 
-/// Whether a line tells nothing of arrays.
+/// Whether a line describes no array.
 fn is_other(line: &str) -> bool {
     let first = line.split_ascii_whitespace().next().unwrap_or_default();
     first.is_empty() || first == "Personalities" || first == "unused" || first.contains('=')
@@ -234,7 +234,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Required and active disks: the numbers in `[3/2] [UU_]`, which some levels do not have.
+/// Required and active disks: the numbers in `[3/2] [UU_]`, which arrays of some levels lack.
 fn status(
     (number, line): (usize, &str),
     level: Option<&str>,
@@ -254,7 +254,8 @@ fn status(
 }
 
 impl State {
-    /// The state of an array with such a line about a resync and its like; `None` for other lines.
+    /// The state of an array that has this line about a resync or a similar action; `None` for
+    /// other lines.
     fn of_sync(line: &str) -> Option<Self> {
         line.split([' ', '\t', '=']).find_map(|word| match word {
             "recovery" | "recover" => Some(Self::Recovering),
@@ -266,8 +267,8 @@ impl State {
     }
 }
 
-/// Blocks that are done: the first of the numbers in `(1024/4096)`. A resync that waits for
-/// another to end, or that runs on another node of a cluster, has done no block.
+/// The number of synced blocks: the first in `(1024/4096)`; 0 for a resync that waits for another
+/// resync or runs on another node of a cluster.
 fn done(line: &str) -> Result<f64, Malformed> {
     if ["PENDING", "DELAYED", "REMOTE"].iter().any(|word| line.contains(word)) {
         return Ok(0.0);
@@ -288,7 +289,7 @@ mod tests {
         (arrays, result)
     }
 
-    /// State, required, active, failed and spare disks, blocks and those that are synced.
+    /// State; required, active, failed and spare disks; blocks and synced blocks.
     type Numbers =
         (Option<State>, Option<f64>, Option<f64>, usize, usize, Option<f64>, Option<f64>);
 
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_say_differently_how_many_disks_they_have() {
+    fn disks_are_counted_at_each_level() {
         assert_eq!(
             one(
                 "md1 : active raid5 a[0] b[1](F) c[2](S) d[3]\n  90 blocks level 5, 64k [3/2] [U_U]\n"

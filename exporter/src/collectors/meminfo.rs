@@ -132,7 +132,7 @@ mod tests {
     use crate::testing::{Machine, malformed, sample_lines};
 
     #[test]
-    fn refuses_what_is_no_number_of_kilobytes() {
+    fn a_value_that_is_no_number_of_kilobytes_is_refused() {
         assert_eq!((bytes(" 7"), bytes(" 2 kB")), (Ok(7.0), Ok(2048.0)));
         assert_eq!(malformed(bytes("")), "bad meminfo value: \"\"");
         assert_eq!(malformed(bytes(" 1 MB")), "bad meminfo unit: \"1 MB\"");

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_field() {
+    fn a_line_that_is_no_field_is_refused() {
         assert_eq!(meminfo("Node 1 HugePages_Free: 3"), Ok(("1", "HugePages_Free", 3.0)));
         assert_eq!(meminfo("Node 1 Slab: 3 kB"), Ok(("1", "Slab", 3072.0)));
         assert_eq!(malformed(meminfo("Node 1 Slab:")), "bad meminfo value: \"\"");

@@ -18,6 +18,7 @@ mod drbd;
 mod drm;
 mod edac;
 mod entropy;
+mod ethtool;
 mod fibrechannel;
 mod filefd;
 mod filesystem;
@@ -29,6 +30,7 @@ mod kernel_hung;
 mod ksmd;
 mod lnstat;
 mod loadavg;
+mod logind;
 mod mdadm;
 mod meminfo;
 mod meminfo_numa;
@@ -45,6 +47,7 @@ mod nvme;
 mod nvmesubsystem;
 mod os;
 mod pcidevice;
+mod perf;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -58,8 +61,10 @@ mod sockstat;
 mod softirqs;
 mod softnet;
 mod stat;
+mod supervisord;
 mod swap;
 mod sysctl;
+mod systemd;
 mod tapestats;
 mod tcpstat;
 mod textfile;
@@ -70,6 +75,7 @@ mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod wifi;
 mod xfrm;
 mod xfs;
 mod zfs;
@@ -97,6 +103,7 @@ pub static ALL: &[&Spec] = &[
     &drm::SPEC,
     &edac::SPEC,
     &entropy::SPEC,
+    &ethtool::SPEC,
     &fibrechannel::SPEC,
     &filefd::SPEC,
     &filesystem::SPEC,
@@ -108,6 +115,7 @@ pub static ALL: &[&Spec] = &[
     &ksmd::SPEC,
     &lnstat::SPEC,
     &loadavg::SPEC,
+    &logind::SPEC,
     &mdadm::SPEC,
     &meminfo::SPEC,
     &meminfo_numa::SPEC,
@@ -124,6 +132,7 @@ pub static ALL: &[&Spec] = &[
     &nvmesubsystem::SPEC,
     &os::SPEC,
     &pcidevice::SPEC,
+    &perf::SPEC,
     &powersupplyclass::SPEC,
     &pressure::SPEC,
     &processes::SPEC,
@@ -137,8 +146,10 @@ pub static ALL: &[&Spec] = &[
     &softirqs::SPEC,
     &softnet::SPEC,
     &stat::SPEC,
+    &supervisord::SPEC,
     &swap::SPEC,
     &sysctl::SPEC,
+    &systemd::SPEC,
     &tapestats::SPEC,
     &tcpstat::SPEC,
     &textfile::SPEC,
@@ -149,6 +160,7 @@ pub static ALL: &[&Spec] = &[
     &uname::SPEC,
     &vmstat::SPEC,
     &watchdog::SPEC,
+    &wifi::SPEC,
     &xfrm::SPEC,
     &xfs::SPEC,
     &zfs::SPEC,

@@ -3,8 +3,9 @@
 //!
 //! The first two (`net/ipv4/proc.c`) have pairs of lines: names, then numbers. The third
 //! (`net/ipv6/proc.c`) has a name and a number a line, and is absent without IPv6; its names begin
-//! with the protocol, up to the first 6. Names differ from kernel to kernel, and which are
-//! exposed depends on `--collector.netstat.fields`: both are settled when a name is first seen.
+//! with the protocol, up to the first 6. Names differ from kernel to kernel, and
+//! `--collector.netstat.fields` selects among them: a name's metric is made, or refused, when the
+//! name is first seen.
 
 use crate::{
     exposition::Kind,
@@ -45,12 +46,12 @@ static FIELDS: Flag<Pattern> = Flag::value(
 struct NetStat {
     tables: [(Shared<SingleFile>, Vec<Head>); 2],
     list: SingleFile,
-    /// Every name of the list seen so far; a name that is not wanted has no metric.
+    /// Every name of the list seen so far; a name that the flag excludes has no metric.
     listed: HashMap<Box<str>, Option<Metric>>,
     wanted: Pattern,
 }
 
-/// A line of names as it was last seen, and the metric of each that is wanted.
+/// A line of names as it was last seen, with the metric of each name that the flag selects.
 struct Head {
     line: Box<str>,
     metrics: Box<[Option<Metric>]>,
@@ -112,7 +113,7 @@ fn table(
     faults.end()
 }
 
-/// The fault of a line of names that is followed by no numbers of its protocol.
+/// The fault in a line of names without a line of its protocol's numbers below it.
 fn no_pair(alone: Option<(usize, &str)>) -> Result<(), Malformed> {
     alone.map_or(Ok(()), |(number, names)| {
         Err(Malformed::new("pair of lines", names).in_line(number))
@@ -132,7 +133,7 @@ impl Head {
     fn put(&self, line: &str, out: &mut Sink) -> Result<(), Malformed> {
         let wrong = || Malformed::new("number of values", line);
         let mut words = line.split_ascii_whitespace().skip(1);
-        // As many words as spaces, and the protocol: sooner counted.
+        // A line has as many names as spaces, and spaces are counted faster.
         let spaces = memchr::memchr_iter(b' ', line.as_bytes()).count();
         if spaces != self.metrics.len() && words.clone().count() != self.metrics.len() {
             return Err(wrong());
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_hides_no_other_file() {
+    fn a_malformed_file_hides_no_other() {
         let (text, error) = with("IpExt: InOctets\n", "Ip: Forwarding\nIp: 1\n", "Ip6InOctets 3\n");
         assert!(
             error.ends_with("net/netstat:1: bad pair of lines: \"IpExt: InOctets\""),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_costs_itself_alone() {
+    fn an_odd_line_or_number_costs_itself_alone() {
         let (text, error) = with(
             "Ip: InA\nTcp: InB InC c\nnovel 7\nTcp: x -2 y\nUdp: 1\nIcmp: InD\nIcmp: 18446744073709551616\n",
             "Tcp: a InE\nTcp: 1\nUdp: InF\nUdp: 6\n",

@@ -1,7 +1,8 @@
 //! Unicast routes of all tables, over rtnetlink (`RTM_GETROUTE`).
 //!
-//! One series for each way of each route: a router with a full table has a million. A table
-//! that changes all the time is never seen in one state; its last dump is told. A way over an interface that has come or gone since the interfaces were dumped is left out.
+//! Each next hop of each route has a series: a router with a full table has a million of them. A
+//! table that changes without pause is never dumped in one state; its last dump is exposed. A hop
+//! over an interface that came or went since the dump of interfaces is left out.
 
 use crate::{
     exposition::Label,
@@ -38,7 +39,7 @@ struct NetworkRoute {
     socket: Socket,
     links: Shared<LinkDump>,
     routes: Vec<(Route, Hop)>,
-    /// By index of the interface; 0 for ways that need none.
+    /// The number of routes by the interface's index; 0 for hops without an interface.
     counts: HashMap<u32, u64>,
 }
 
@@ -52,7 +53,7 @@ impl Collector for NetworkRoute {
         });
         match dumped {
             Ok(()) => {}
-            // A dump that never was of one state has told nearly all, and some of it twice.
+            // A table that changed during every dump gives nearly all routes, some of them twice.
             Err(netlink::Error::Interrupted { .. }) => {
                 routes.sort_unstable();
                 routes.dedup();
@@ -95,7 +96,7 @@ fn put(links: &Links, routes: &[(Route, Hop)], counts: &mut HashMap<u32, u64>, o
     }
 }
 
-/// An address as a label; empty where there is none.
+/// An address as the value of a label; empty where the route has none.
 struct Ip(Option<IpAddr>);
 
 impl Label for Ip {
@@ -106,7 +107,7 @@ impl Label for Ip {
     }
 }
 
-/// Where a route leads to, as a label.
+/// A route's destination as the value of a label.
 struct Destination<'a>(&'a Route);
 
 impl Label for Destination<'_> {
@@ -153,7 +154,7 @@ mod tests {
     use crate::testing::{expect, exposed};
 
     #[test]
-    fn routes_are_told_by_way() {
+    fn each_next_hop_has_a_series() {
         let gateway = |ip: &str| Some(ip.parse().unwrap());
         let to = |ip: &str, prefix_length, protocol| Route {
             kind: RTN_UNICAST,
@@ -179,7 +180,7 @@ mod tests {
             (to("2001:db8::", 32, 99), hop(gateway("fe80::1"), None)),
             (to("203.0.113.0", 24, 2), Hop { ifindex: 9, ..Hop::default() }),
         ];
-        // No link has the index 9: that one is gone.
+        // No link has the index 9: its interface is gone.
         let text = exposed(|out| put(&Links::new(), &routes, &mut HashMap::new(), out));
         expect![[r#"
             # HELP node_network_route_info network routing table information

@@ -1,7 +1,7 @@
 //! Requests of this machine's NFS client to its servers, from `/proc/net/rpc/nfs`.
 //!
 //! A line begins with a word (`rpc_proc_show()` in net/sunrpc/stats.c); in a line of procedures,
-//! the number of procedures comes next. A line that a kernel does not have counts as 0: older
+//! the number of procedures comes second. A line that a kernel does not have counts as 0: older
 //! kernels know fewer procedures, newer ones may lack version 2. The file is absent where the
 //! module is not loaded.
 
@@ -55,7 +55,7 @@ pub(super) const V3: [&str; 22] = names! {
 };
 
 /// Procedures of the client of version 4 (`nfs4_procedures` in fs/nfs/nfs4xdr.c), by number.
-/// Those with higher numbers are not exposed.
+/// Procedures with higher numbers are not exposed.
 const V4: [&str; 59] = names! {
     Null Read Write Commit Open OpenConfirm OpenNoattr OpenDowngrade Close Setattr FsInfo
     Renew SetClientID SetClientIDConfirm Lock Lockt Locku Access Getattr Lookup LookupRoot
@@ -160,7 +160,8 @@ pub(super) fn numbers<'a>(
     faults.end()
 }
 
-/// Reads the numbers of a line that says how many it has, at least `least`, into `values`.
+/// Reads the numbers of a line that begins with their count, which is at least `least`, into
+/// `values`.
 pub(super) fn procedures(line: &str, least: usize, values: &mut [Value]) -> Result<(), Malformed> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let said: Option<usize> = words.next().and_then(|said| said.parse().ok());
@@ -182,7 +183,7 @@ mod tests {
     use crate::testing::{Machine, malformed};
 
     #[test]
-    fn procedures_are_as_many_as_is_said() {
+    fn a_line_has_the_number_of_procedures_that_it_states() {
         let read = |line, least| {
             let mut values = [NONE_YET; 3];
             (procedures(line, least, &mut values), values)

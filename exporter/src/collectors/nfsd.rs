@@ -1,9 +1,9 @@
 //! Requests to this machine's NFS server, from `/proc/net/rpc/nfsd`.
 //!
 //! A line begins with a word (`nfsd_show()` in fs/nfsd/stats.c and `svc_seq_show()` in
-//! net/sunrpc/stats.c). A line that a kernel does not have counts as 0, and so does one that it
-//! does not keep up (the read-ahead cache since Linux 5.4). The file is absent where the module is
-//! not loaded.
+//! net/sunrpc/stats.c). A line that a kernel does not have counts as 0; the kernel itself writes
+//! zeros for counters that it no longer keeps (the read-ahead cache since Linux 5.4). The file is
+//! absent where the module is not loaded.
 
 use super::nfs::{NONE_YET, V2, V3, Value, names, numbers, procedures, put};
 use crate::{parse::rows, prelude::*};
@@ -55,8 +55,8 @@ static REQUESTS: Metric<2> =
     counter("node_nfsd_requests_total", "Total number NFSd Requests by method and protocol.")
         .by(["method", "proto"]);
 
-/// Operations of version 4 (`enum nfs_opnum4` of include/linux/nfs4.h), by number. Those without
-/// a name are not exposed, nor are those of later minor versions.
+/// Operations of version 4 (`enum nfs_opnum4` of include/linux/nfs4.h), by number. Operations
+/// without a name here and those of later minor versions are not exposed.
 const V4: [&str; 40] = names! {
     _ _ _ Access Close Commit Create DelegPurge DelegReturn GetAttr GetFH Link Lock Lockt
     Locku Lookup LookupRoot Nverify Open OpenAttr OpenConfirm OpenDgrd PutFH _ _ Read
@@ -64,7 +64,7 @@ const V4: [&str; 40] = names! {
     SetClientIDConfirm Verify Write RelLockOwner
 };
 
-/// Operations that every kernel has: older ones lack the last.
+/// The number of operations that every kernel has: older kernels lack the last operation.
 const V4_LEAST: usize = V4.len() - 1;
 
 struct Nfsd(File);

@@ -57,10 +57,10 @@ static ROOT_DISPERSION: Metric = gauge("node_ntp_root_dispersion_seconds", "NTPD
 static SANITY: Metric =
     gauge("node_ntp_sanity", "NTPD sanity according to RFC5905 heuristics and configured limits.");
 
-/// `ntpdate` waits as long for an answer.
+/// How long to wait for an answer: as long as `ntpdate` waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Nanoseconds.
+/// A day in nanoseconds.
 const DAY: i128 = 86_400_000_000_000;
 
 struct Ntp {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_exposed_whole() {
+    fn every_field_of_an_answer_is_exposed() {
         let text = exposed(|out| ntp(&[]).unwrap().put(&answer(NOON, 0), out));
         for line in [
             "node_ntp_stratum 3",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_ends_the_start() {
+    fn flags_that_name_no_usable_server_end_the_start() {
         for (args, said) in [
             (&["--collector.ntp.server=192.0.2.1"][..], "server-is-local"),
             (&["--collector.ntp.server=localhost"], "server-is-local"),

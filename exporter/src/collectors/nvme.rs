@@ -3,7 +3,7 @@
 //! Where the kernel does multipathing itself, namespaces belong to a subsystem and are not below
 //! their controllers: they are not exposed here. `size` counts sectors of 512 bytes, but is taken
 //! for logical blocks, as in `node_exporter`: sizes are 8 times too large where a block has 4096
-//! bytes. `nuse`, which does count logical blocks, is there since Linux 6.8.
+//! bytes. `nuse`, which does count logical blocks, exists since Linux 6.8.
 
 use crate::prelude::*;
 
@@ -117,7 +117,7 @@ mod tests {
     use crate::testing::{Machine, expect};
 
     #[test]
-    fn namespaces_are_told_by_their_names() {
+    fn namespaces_are_recognized_by_their_names() {
         assert_eq!(namespace("nvme10n2").zip(namespace("nvme0n12")), Some(("2", "12")));
         for name in ["nvme0", "nvme0n", "nvme0c1n1", "nvmen1", "ng0n1", "nvme0n1p1", "hwmon1"] {
             assert_eq!(namespace(name), None, "{name}");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn older_kernels_do_not_tell_what_is_used() {
+    fn older_kernels_do_not_tell_used_bytes() {
         let machine = Machine::new()
             .with("sys/class/nvme/nvme0/model", "x  \n")
             .with("sys/class/nvme/nvme0/nvme0n1/size", "8\n")

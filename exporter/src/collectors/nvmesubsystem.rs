@@ -91,11 +91,11 @@ fn put(entry: &Entry<'_>, names: &mut Names, out: &mut Sink) -> Result {
     faults.end()
 }
 
-/// Exposes a controller and returns whether it is live; `None` where it is gone.
+/// Exposes a controller and returns whether it is live; `None` where the controller is gone.
 fn put_controller(entry: &Entry<'_>, subsystem: &str, out: &mut Sink) -> Result<Option<bool>> {
     let Some(dir) = entry.dir()? else { return Ok(None) };
     let Some(state) = dir.text("state")? else { return Ok(None) };
-    // Also said with an addition: `deleting (no IO)`.
+    // The kernel may add a remark: `deleting (no IO)`.
     let word = state.split(' ').next().unwrap_or_default();
     let now = STATES.into_iter().find(|state| *state == word).unwrap_or(UNKNOWN);
     let [transport] = dir.texts(["transport"]);
@@ -133,7 +133,7 @@ mod tests {
     use crate::testing::{Machine, expect};
 
     #[test]
-    fn names_tell_what_is_what() {
+    fn controllers_and_namespaces_are_recognized_by_their_names() {
         assert_eq!(kind(b"nvme12"), Some(Device::Controller));
         assert_eq!(kind(b"nvme12n3"), Some(Device::Namespace));
         for name in ["nvme", "nvmen1", "nvme0n", "nvme0c1n1", "nvme0n1p1", "nvme0n1n1", "ng0n1"] {

@@ -1,9 +1,9 @@
 //! Batteries, chargers and power adapters, from `/sys/class/power_supply`
 //! (`drivers/power/supply/power_supply_sysfs.c`).
 //!
-//! Each supply has the attributes its driver knows: the files in its directory, so that no other is
-//! opened in vain. The kernel gives µV, µA, µW, µAh, µWh and tenths of degrees. A model name that
-//! comes from a battery's firmware may be no text.
+//! Each supply has the attributes that its driver knows: the files in its directory are listed, so
+//! that no absent file is opened. The kernel gives µV, µA, µW, µAh, µWh and tenths of degrees. A
+//! model name that comes from a battery's firmware may be no text.
 
 use crate::{
     exposition::{Kind, Label as _},
@@ -32,11 +32,11 @@ static IGNORED: Flag<Pattern> = Flag::value(
     "Regexp of power supplies to ignore for powersupplyclass collector.",
 );
 
-/// An attribute that is a number.
+/// A numeric attribute.
 struct Number {
     file: &'static str,
     metric: Metric<1>,
-    /// How many of the kernel's units make one of the metric's.
+    /// The number of kernel units in one unit of the metric.
     divisor: f64,
 }
 
@@ -135,7 +135,7 @@ struct PowerSupplyClass {
     class: Folder,
     ignored: Pattern,
     names: Names,
-    /// One supply's labels; an empty one is left out.
+    /// One supply's labels; an empty label is left out.
     info: [(&'static str, String); 12],
 }
 
@@ -186,7 +186,7 @@ fn put_attribute(
     if let Ok(i) = NUMBERS.binary_search_by_key(&name, |number| number.file)
         && let Some(number) = NUMBERS.get(i)
     {
-        // A driver that does not know the value may print none.
+        // A driver that does not know the value may print an empty line.
         let value = |text: &str| if text.is_empty() { Ok(None) } else { any_base(text).map(Some) };
         if let Some(value) = file.parse(value).unless_unreadable()?.flatten() {
             out.put(&number.metric, [&supply], value / number.divisor);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn supplies_can_be_ignored_and_those_that_are_gone_are() {
+    fn supplies_can_be_ignored_and_vanished_supplies_are_left_out() {
         let machine = Machine::new()
             .with("sys/class/power_supply/AC/online", "1\n")
             .with("sys/class/power_supply/BAT0/online", "1\n")
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_fails_after_all_others() {
+    fn a_malformed_file_fails_the_collector_after_all_others() {
         let machine = Machine::new()
             .with("sys/class/power_supply/AC/online", "yes\n")
             .with("sys/class/power_supply/AC/temp", "-5\n")

@@ -1,9 +1,9 @@
 //! Time that tasks waited for a resource, from `/proc/pressure`.
 //!
-//! A file has the lines `some` (at least one task waited) and `full` (none could run), each
-//! with `total` in microseconds (`psi_show()` in `kernel/sched/psi.c`); `irq`, since Linux 6.1,
-//! has `full` alone, and `full` says nothing for `cpu`. A kernel that was started without `psi=1`
-//! has the files and refuses to read them with `EOPNOTSUPP`; it may do so for `irq` alone.
+//! A file has the lines `some` (at least one task waited) and `full` (none could run), each with
+//! `total` in microseconds (`psi_show()` in `kernel/sched/psi.c`); `irq`, since Linux 6.1, has
+//! `full` alone, and `full` of `cpu` has no meaning. A kernel that was started without `psi=1` has
+//! the files and refuses to read them with `EOPNOTSUPP`; some kernels refuse `irq` alone.
 
 use crate::{
     parse::{decimal, rows},
@@ -57,7 +57,7 @@ const RESOURCES: [(&str, Option<&Metric>, Option<&Metric>); 4] = [
 
 struct Pressure([SingleFile; RESOURCES.len()]);
 
-/// Microseconds of the lines that are there.
+/// Microseconds by line; `None` where the file lacks the line.
 #[derive(Debug, Default, PartialEq)]
 struct Totals {
     some: Option<f64>,
@@ -87,18 +87,18 @@ impl Collector for Pressure {
 }
 
 impl Totals {
-    /// Takes the lines `some` and `full` as they are wanted.
+    /// Takes the wanted ones of the lines `some` and `full`.
     fn parse(&mut self, text: &str, [some, full]: [bool; 2]) -> Result<(), Malformed> {
         rows(text, |line| {
-            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let total = match kind {
-                "some" if some => &mut self.some,
-                "full" if full => &mut self.full,
+            let mut words = line.split_ascii_whitespace();
+            let total = match words.next() {
+                Some("some") if some => &mut self.some,
+                Some("full") if full => &mut self.full,
                 _ => return Ok(()),
             };
-            let (_, microseconds) =
-                rest.split_once("total=").ok_or_else(|| Malformed::new("pressure", line))?;
-            *total = Some(decimal("total", microseconds.trim_ascii())?);
+            let microseconds = (words.find_map(|word| word.strip_prefix("total=")))
+                .ok_or_else(|| Malformed::new("pressure", line))?;
+            *total = Some(decimal("total", microseconds)?);
             Ok(())
         })
     }
@@ -123,10 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_or_refused_costs_itself_alone() {
+    fn an_odd_or_refused_file_costs_itself_alone() {
         let machine = Machine::new()
             .with("proc/pressure/cpu", format!("some {LINE}x\nfull {LINE}y\n"))
-            .with("proc/pressure/io", format!("some {LINE}-2000000\nmost {LINE}z\nfull avg10=0\n"))
+            .with(
+                "proc/pressure/io",
+                format!("some {LINE}-2000000 new=1\nmost {LINE}z\nfull avg10=0\n"),
+            )
             .with("proc/pressure/irq/is_a_directory", "")
             .with("proc/pressure/memory", format!("full {LINE}18446744073709551616\n"));
         let (text, result) = machine.collect(&SPEC, &[]);

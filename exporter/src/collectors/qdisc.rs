@@ -1,9 +1,9 @@
 //! Counters of the queueing disciplines at the root of each interface, over rtnetlink
 //! (`RTM_GETQDISC`).
 //!
-//! Disciplines below the root and those for packets that come in are left out, as upstream does:
-//! the root counts what passes those below it. An interface that goes away between the dump of
-//! disciplines and that of names is left out.
+//! Disciplines below the root and disciplines for incoming packets are left out, as upstream does:
+//! the root also counts the packets of the disciplines below it. An interface that vanishes between
+//! the dump of disciplines and the dump of names is left out.
 
 use crate::{
     exposition::Label,

@@ -1,12 +1,16 @@
 //! Energy used by processors and memory, from `/sys/class/powercap`
 //! (`drivers/powercap/powercap_sys.c`, `Documentation/power/powercap/powercap.rst`).
 //!
-//! Zones of several packages share a name (`dram`) or carry a number (`package-1`); the number
-//! becomes the label `index`, which counts the zones of one name where they carry no number. Since
-//! Linux 5.10 only root may read `energy_uj`: without the right to do so there is no data. A
-//! counter wraps at the zone's `max_energy_range_uj`, which is a reset like any other.
+//! Zones of several packages share a name (`dram`) or end in a number (`package-1`). The number
+//! becomes the label `index`; zones of one name without a number are counted instead. Since Linux
+//! 5.10 only root may read `energy_uj`: without the right to do so there is no data. A counter
+//! wraps at the zone's `max_energy_range_uj`, which is a reset like any other.
 
-use crate::{exposition::Kind, parse::decimal, prelude::*};
+use crate::{
+    exposition::{Kind, sanitized},
+    parse::decimal,
+    prelude::*,
+};
 use std::collections::HashMap;
 
 pub const SPEC: Spec = Spec {
@@ -57,7 +61,7 @@ struct Zone {
 }
 
 impl Rapl {
-    /// Looks whether zones came or went; if so, names them all.
+    /// Names all zones anew if a zone came or went.
     fn find(&mut self) -> Result {
         let entries = match self.class.list() {
             Err(error) if error.is_hidden() => return Err(Error::NoData),
@@ -119,30 +123,13 @@ impl Collector for Rapl {
     }
 }
 
-/// A zone's name without the number at its end, and the number; `next` gives that of a name
+/// A zone's name without the number at its end, and the number; `next` gives the number for a name
 /// without one.
 fn split(text: &str, next: impl Fn(&str) -> i64) -> (&str, i64) {
     match text.split_once('-').map(|(name, index)| (name, index.parse())) {
         Some((name, Ok(index))) => (name, index),
         _ => (text, next(text)),
     }
-}
-
-/// `text` as a part of a metric's name: one `_` for each run of what may not be in one, other
-/// `_` beside it left out.
-fn sanitized(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut name = String::new();
-    for run in chars.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
-        let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-        if run.iter().all(is_plain) {
-            name.extend(run);
-        } else {
-            let runs = run.split(|c| *c == '_').filter(|part| !part.is_empty());
-            name.extend(runs.map(|_| '_'));
-        }
-    }
-    name
 }
 
 #[cfg(test)]
@@ -159,13 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_parts_of_metrics_names() {
-        assert_eq!(sanitized("package-1-die-0"), "package_1_die_0");
-        assert_eq!(sanitized("a_-_b__c.-d"), "a_b__c_d");
-    }
-
-    #[test]
-    fn zones_that_are_gone_or_have_no_counter_are_left_out() {
+    fn vanished_zones_and_zones_without_a_counter_are_left_out() {
         let machine = Machine::new()
             .with("sys/class/powercap/intel-rapl/enabled", "1\n")
             .with("sys/class/powercap/intel-rapl:0/name", "dram\n")

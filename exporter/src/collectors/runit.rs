@@ -1,9 +1,9 @@
 //! Services under runit, from the 20 bytes of each one's `supervise/status`.
 //!
 //! `runsv` replaces that file whenever something changes (`update_status()` in `runsv.c` of runit):
-//! the time of the last change as a TAI64N label, the process, whether it is paused, what is wanted
-//! (`u` or `d`), whether it was told to end, and its state. A folder without a whole status is none
-//! that runs. The collector is deprecated upstream.
+//! the time of the last change as a TAI64N label, the process, whether the process is paused, the
+//! wanted state (`u` or `d`), whether the process was told to end, and its state. A folder without
+//! a whole status has no running service. The collector is deprecated upstream.
 
 use crate::prelude::*;
 
@@ -48,7 +48,7 @@ struct Runit(Folder);
 impl Collector for Runit {
     fn collect(&mut self, out: &mut Sink) -> Result {
         for entry in self.0.list()? {
-            // `runsvdir` looks at no name that begins with a dot.
+            // `runsvdir` ignores names that begin with a dot.
             if entry.bytes().starts_with(b".") {
                 continue;
             }
@@ -57,7 +57,7 @@ impl Collector for Runit {
                 continue;
             };
             let Some(status) = parse(&status) else { continue };
-            // Left behind by a `runsv` that has ended.
+            // A status without a reader of `ok` was left behind by a `runsv` that has ended.
             if service.has_reader("supervise/ok") == Some(false) {
                 continue;
             }
@@ -72,7 +72,7 @@ impl Collector for Runit {
     }
 }
 
-/// A service as `runsv` tells it.
+/// A service's status as `runsv` writes it.
 #[derive(Debug, PartialEq, Eq)]
 struct Status {
     /// 0 down, 1 run, 2 finish.

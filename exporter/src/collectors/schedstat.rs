@@ -1,8 +1,8 @@
 //! Time that tasks ran on each processor and waited for it, from `/proc/schedstat`.
 //!
-//! The last three of the nine numbers of a line `cpu<N>` (`kernel/sched/stats.c`, the same since
-//! version 15 of the file), times in nanoseconds. All other lines are skipped: they differ from
-//! version to version. The file is there with `CONFIG_SCHEDSTATS`.
+//! The numbers are the last three of the nine in a line `cpu<N>` (`kernel/sched/stats.c`, the same
+//! since version 15 of the file), times in nanoseconds. All other lines are skipped: they differ
+//! from version to version. The file exists with `CONFIG_SCHEDSTATS`.
 
 use crate::{
     parse::{is_digits, rows},

@@ -1,8 +1,8 @@
 //! Whether `SELinux` is enabled and enforcing, from `/sys/fs/selinux` and `/etc/selinux/config`.
 //!
-//! It is enabled where selinuxfs is mounted, writable (containers get it read-only to be told that
-//! it is off), and a policy is loaded: without one all tasks are labeled `kernel`. Modes are 1 for
-//! enforcing, 0 for permissive, -1 for disabled or where the file cannot be read.
+//! It is enabled where selinuxfs is mounted writable (a container sees it mounted read-only, which
+//! means disabled) and a policy is loaded: without a policy, all tasks are labeled `kernel`. Modes
+//! are 1 for enforcing, 0 for permissive, -1 for disabled or where the file cannot be read.
 
 use crate::prelude::*;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ static ENABLED: Metric = gauge("node_selinux_enabled", "SELinux is enabled, 1 is
 
 struct SeLinux {
     mount: PathBuf,
-    /// A copied tree is no selinuxfs: there the file `enforce` stands for it.
+    /// Whether the tree is the running kernel's; in a copied tree, the file `enforce` stands for a
+    /// mounted selinuxfs.
     is_running: bool,
     label: File,
     enforce: File,
@@ -54,7 +55,7 @@ impl Collector for SeLinux {
     }
 }
 
-/// Also the mode where the file that tells it cannot be read.
+/// The mode where `SELinux` is disabled or its mode cannot be read.
 const DISABLED: f64 = -1.0;
 
 impl SeLinux {
@@ -82,7 +83,7 @@ fn is_writable_selinuxfs(mount: &Path) -> bool {
     })
 }
 
-/// The mode that `/etc/selinux/config` asks for; of two, the first counts.
+/// The mode that `/etc/selinux/config` sets; of two settings, the first counts.
 fn configured(text: &str) -> f64 {
     let mode = text.lines().find_map(|line| line.trim().strip_prefix("SELINUX="));
     match mode.map(|mode| mode.trim_matches('"')) {
@@ -98,7 +99,7 @@ mod tests {
     use crate::testing::Machine;
 
     #[test]
-    fn a_machine_without_selinux_says_only_that() {
+    fn a_machine_without_selinux_has_one_series() {
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.ends_with("\nnode_selinux_enabled 0\n") && result.is_ok());
         assert_eq!(text.lines().count(), 3);

@@ -1,7 +1,8 @@
 //! Caches of the slab allocator, from `/proc/slabinfo`, which only root may read.
 //!
-//! A cache a line: name, objects in use, objects, size of one, objects and pages per slab, then
-//! tunables (`mm/slab_common.c`, version 2.1 since Linux 2.6.10). Two lines of heading.
+//! Below two lines of heading, each line describes a cache: name, objects in use, objects, size of
+//! an object, objects and pages per slab, then tunables (`mm/slab_common.c`, version 2.1 since
+//! Linux 2.6.10).
 
 use crate::{parse::rows, prelude::*};
 

@@ -1,8 +1,8 @@
 //! Sockets by protocol, from `/proc/net/sockstat` and `/proc/net/sockstat6`.
 //!
 //! A line has a protocol and pairs of a word and a number (`net/ipv4/proc.c`, `net/ipv6/proc.c`).
-//! Which pairs there are depends on the protocol; `mem` is in pages, `memory` in bytes. Only the
-//! first file has the line `sockets`, which counts the sockets of all families.
+//! The pairs depend on the protocol; `mem` is in pages, `memory` in bytes. Only the first file has
+//! the line `sockets`, which counts the sockets of all families.
 
 use crate::{
     exposition::Kind,
@@ -27,7 +27,7 @@ pub const SPEC: Spec = Spec {
 
 static USED: Metric = gauge("node_sockstat_sockets_used", "Number of IPv4 sockets in use.");
 
-/// The words that are exposed, and `mem` in bytes.
+/// The words that are exposed; the last is `mem` converted to bytes.
 const STATES: [&str; 7] = ["inuse", "orphan", "tw", "alloc", "memory", "mem", "mem_bytes"];
 
 struct SockStat {
@@ -62,7 +62,7 @@ impl Collector for SockStat {
                     parsed
                 })
             });
-            // A kernel may be without IPv4, or without IPv6.
+            // A kernel may have been built without IPv4, or without IPv6.
             faults.keep(read.unless_absent());
         }
         faults.end()
@@ -101,7 +101,7 @@ impl Values {
         [inuse, orphan, tw, alloc, memory, mem, mem.map(|pages| pages * page_size)]
     }
 
-    /// Takes the numbers of a line and gives its protocol, which is empty where there is none.
+    /// Takes the numbers of a line and returns its protocol; empty for a line without one.
     fn parse<'a>(&mut self, line: &'a str) -> (&'a str, Result<(), Malformed>) {
         let malformed = || Malformed::new("line", line);
         let mut words = line.split_ascii_whitespace().peekable();

@@ -1,7 +1,7 @@
 //! Software interrupts by processor and kind, from `/proc/softirqs`.
 //!
-//! A table of `show_softirqs()` in `fs/proc/softirqs.c`: the first line names the possible
-//! processors. The sums over processors are in `/proc/stat`, for the collector `stat`.
+//! The table is written by `show_softirqs()` in `fs/proc/softirqs.c`: the first line names the
+//! possible processors. The sums over processors are in `/proc/stat`, for the collector `stat`.
 
 use crate::{
     parse::{decimal, rows_after},
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_table() {
+    fn a_text_that_is_no_table_is_refused() {
         let parse = |text| parse(text, |_, _, _| ());
         assert_eq!(malformed(parse("")), "bad list of processors: \"\"");
         assert_eq!(malformed(parse("x\nHI: 1\n")), "bad processor: \"x\"");

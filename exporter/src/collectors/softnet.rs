@@ -1,9 +1,9 @@
 //! Handling of incoming packets by each processor, from `/proc/net/softnet_stat`.
 //!
 //! One line for each processor that is online, hexadecimal (`softnet_seq_show()` in
-//! net/core/net-procfs.c). It has grown: RPS since Linux 2.6.39, flow limit since 3.11, backlog
-//! and the processor's number since 5.14. Without that number, the place of the line stands for it,
-//! which is wrong where a processor is offline.
+//! net/core/net-procfs.c). Kernels have added columns: RPS since Linux 2.6.39, flow limit since
+//! 3.11, backlog and the processor's number since 5.14. Without that number, the place of the line
+//! stands for it, which is wrong where a processor is offline.
 
 use crate::{
     parse::{hex, hexadecimal, rows},
@@ -71,7 +71,7 @@ impl Collector for SoftNet {
     }
 }
 
-/// Exposes a line, which is the one at that `place` of the file. Columns that the kernel does not
+/// Exposes the line at that `place` of the file, counted from 0. Columns that the kernel does not
 /// have are 0.
 fn put(line: &str, place: u64, out: &mut Sink) -> Result<(), Malformed> {
     let mut columns = [""; CPU + 1];
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::testing::{Machine, sample_lines};
 
-    /// What is exposed of the file, without `node_softnet_`, zeros left out; and the error.
+    /// The samples of the file without `node_softnet_` and without zeros; and the error.
     fn collect(text: &str) -> (Vec<String>, String) {
         let machine = Machine::new().with("proc/net/softnet_stat", text);
         let (text, result) = machine.collect(&SPEC, &[]);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_costs_itself_alone() {
+    fn a_malformed_line_or_column_costs_itself_alone() {
         let (lines, error) = collect(
             "1 2 3 4 5 6 7 8\n1 g 3 0 0 0 0 0 0\n1 0 0 0 0 0 0 0 0 0 0 0 x\n\
              10000000000000000 0 0 0 0 0 0 0 0\n",

@@ -1,20 +1,24 @@
 //! Interrupts, context switches, forks and boot time, from `/proc/stat`.
 //!
-//! A keyword and its numbers a line (`fs/proc/stat.c`); the processors' lines are for the
-//! collector `cpu`. A line that is not there counts as 0; one that is malformed is left out.
+//! Each line has a keyword and its numbers (`fs/proc/stat.c`); the processors' lines are for the
+//! collector `cpu`. An absent line counts as 0; a malformed line is left out.
 
 use crate::{
-    host::Shared,
+    host::{Shared, bpf::Bpf},
     parse::{decimal, rows},
     prelude::*,
 };
+use std::sync::PoisonError;
 
 pub const SPEC: Spec = Spec {
     name: "stat",
     enabled: true,
     capabilities: NONE,
     flags: &[&SOFTIRQ],
-    new: |host, flags| Ok(Box::new(Stat { file: host.stat.clone(), softirq: flags.get(&SOFTIRQ) })),
+    new: |host, flags| {
+        let (file, bpf) = (host.stat.clone(), host.bpf.clone());
+        Ok(Box::new(Stat { file, bpf, softirq: flags.get(&SOFTIRQ) }))
+    },
 };
 
 static SOFTIRQ: Flag<bool> =
@@ -47,10 +51,12 @@ const VECTORS: [&str; 10] = [
 
 struct Stat {
     file: Shared<SingleFile>,
+    /// Programs that copy the processors' times, which the file is held against while it is at hand.
+    bpf: Bpf,
     softirq: bool,
 }
 
-/// The keyword of each line with one number that is exposed.
+/// The keywords of the exposed lines that have one number.
 static KEYWORDS: [(&str, &Metric); 6] = [
     ("intr", &INTR),
     ("ctxt", &CONTEXT_SWITCHES),
@@ -60,7 +66,7 @@ static KEYWORDS: [(&str, &Metric); 6] = [
     ("procs_blocked", &BLOCKED),
 ];
 
-/// The numbers of the file; `None` for one that is malformed or missing from its line.
+/// The numbers of the file; `None` for a number that is malformed or missing from its line.
 #[derive(Debug, PartialEq)]
 struct Numbers {
     /// In the order of [`KEYWORDS`].
@@ -77,9 +83,16 @@ impl Default for Numbers {
 
 impl Collector for Stat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Self { file, softirq } = self;
+        let Self { file, bpf, softirq } = self;
         let mut numbers = Numbers::default();
-        let parsed = file.parse(out.scrape(), |text| numbers.parse(text, *softirq));
+        let times = || Some(bpf.loaded_cpu()?.lock().unwrap_or_else(PoisonError::into_inner));
+        let given = times().map(|times| times.given());
+        let parsed = file.parse(out.scrape(), |text| {
+            if let (Some(mut times), Some(given)) = (times(), given) {
+                times.audit(given, text);
+            }
+            numbers.parse(text, *softirq)
+        });
         if parsed.as_ref().is_err_and(|error| error.refusal().is_some()) {
             return parsed;
         }
@@ -140,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_zero_and_what_is_new_is_skipped() {
+    fn absent_lines_are_zero_and_new_lines_are_skipped() {
         let (lines, error) = collect("\nnovel x\nctxt 5\nintr 3 y\n", &[]);
         assert_eq!(lines, ["context_switches_total 5", "intr_total 3"]);
         assert_eq!(error, "");
@@ -154,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_can_print_is_shown() {
+    fn every_number_that_a_kernel_can_print_is_exposed() {
         let (lines, error) = collect(
             "intr 18446744073709551616 9\nprocesses -2045677862\nsoftirq 6 1 2 3 4 5\n",
             &[],

@@ -1,7 +1,7 @@
 //! Swap areas one by one, from `/proc/swaps`.
 //!
-//! A head and a line for each area (`swap_show()` in mm/swapfile.c), sizes in kB; names keep the
-//! kernel's escapes (`\040` for a space).
+//! Below a head, each area has a line (`swap_show()` in mm/swapfile.c), with sizes in kB; names
+//! keep the kernel's escapes (`\040` for a space).
 
 use crate::{exposition::Label, parse::rows_after, prelude::*};
 

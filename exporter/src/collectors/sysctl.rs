@@ -1,8 +1,8 @@
 //! Kernel settings that the command line chooses, from `/proc/sys`.
 //!
-//! `--collector.sysctl.include=NAME` exposes numbers, by `index` where there are several, or with
-//! `NAME:KEY,KEY…` as one family for each. `include-info` exposes the words of any value as
-//! labels. Dots in the name stand for slashes. A setting that fails does not hide the others.
+//! `--collector.sysctl.include=NAME` exposes numbers, by `index` where the setting has several;
+//! `NAME:KEY,KEY…` exposes a family for each number. `include-info` exposes the words of any value
+//! as labels. Dots in the name stand for slashes. A setting that fails does not hide the others.
 
 use crate::{exposition::Kind, parse::any_base, prelude::*};
 
@@ -31,7 +31,7 @@ struct Sysctl {
     infos: Vec<Setting>,
 }
 
-/// One setting, and what its numbers are exposed as.
+/// One setting, and the metrics of its numbers.
 struct Setting {
     name: String,
     file: File,
@@ -119,8 +119,8 @@ impl Collector for Sysctl {
     }
 }
 
-/// The number of words, which must be that of the keys where there are any. A setting may also be
-/// empty, as a list such as `net.ipv4.ip_local_reserved_ports` is.
+/// The number of words, which must equal the number of keys where keys are given. A setting may be
+/// empty, for example the list `net.ipv4.ip_local_reserved_ports`.
 fn check(text: &str, keys: usize) -> Result<usize, Malformed> {
     let count = text.split_ascii_whitespace().count();
     if count > 0 && keys > 0 && keys != count {
@@ -129,8 +129,8 @@ fn check(text: &str, keys: usize) -> Result<usize, Malformed> {
     Ok(count)
 }
 
-/// The name with everything that a metric's may not contain, and the underscores around it,
-/// replaced by one underscore.
+/// The name as a part of a metric's name: each run of characters that such a name may not have
+/// becomes, with the underscores around the run, one underscore.
 fn as_metric(name: &str) -> String {
     let mut metric = String::with_capacity(name.len());
     let mut rest = name;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_does_not_fit_the_flag_and_shows_the_rest() {
+    fn values_that_do_not_fit_the_flag_hide_no_other() {
         for (file, flag, want) in [
             ("1 x\n", "include=net.ipv4.a_b", "bad number: \"x\""),
             ("1\n", "include=net.ipv4.a_b:a,b", "bad number of keys for the values: \"1\""),

@@ -32,7 +32,7 @@ macro_rules! files {
     };
 }
 
-/// Each file with its metric, and the unit of the file in that of the metric.
+/// Each file with its metric, and the factor from the file's unit to the metric's.
 static FILES: [(&str, Metric<1>, f64); 10] = files! {
     "in_flight" => gauge "io_now" 1.0, "The number of I/Os currently outstanding to this device.";
     "io_ns" => counter "io_time_seconds_total" NANOSECONDS,
@@ -77,7 +77,7 @@ impl Collector for TapeStats {
     }
 }
 
-/// Whether that is `st<n>`, not `nst<n>`, `st<n>a` or another way to open the drive.
+/// Whether the name is `st<n>`, not `nst<n>`, `st<n>a` or that of another way to open the drive.
 fn is_drive(name: &[u8]) -> bool {
     name.strip_prefix(b"st")
         .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))

@@ -1,9 +1,9 @@
 //! TCP sockets by state and the bytes in their queues, over netlink (`NETLINK_SOCK_DIAG`).
 //!
 //! The kernel dumps every socket of both families (`inet_diag_dump_icsk()` in
-//! `net/ipv4/inet_diag.c`), 30 KiB at a time: a million of them take time, but no memory. The
-//! queues of listeners are counted among the bytes as they are upstream, though they hold
-//! connections: as many as wait to be accepted, and as many as may.
+//! `net/ipv4/inet_diag.c`), 30 KiB at a time: a million of them take time, but no memory. As
+//! upstream, the queues of listeners are counted among the bytes, though their numbers are
+//! connections: those waiting to be accepted, and the most that may wait.
 
 use crate::{
     host::netlink::{InetSocket, InetTable, Protocol, Socket, Step},
@@ -21,7 +21,8 @@ pub const SPEC: Spec = Spec {
 static CONNECTIONS: Metric<1> =
     gauge("node_tcp_connection_states", "Number of connection states.").by(["state"]);
 
-/// By number: `TCP_…` of `include/net/tcp_states.h`. The first is for numbers without a name.
+/// The names of the states by number: `TCP_…` of `include/net/tcp_states.h`. The first name stands
+/// for every other number.
 const STATES: [&str; 12] = [
     "unknown",
     "established",

@@ -70,7 +70,7 @@ mod tests {
     use crate::testing::{Machine, sample_lines};
 
     #[test]
-    fn what_is_gone_or_asleep_is_left_out_and_what_is_malformed_fails_at_the_end() {
+    fn vanished_and_sleeping_zones_are_left_out_and_a_malformed_file_fails_at_the_end() {
         let machine = Machine::new()
             .with("sys/class/thermal/cooling_device0/type", "Fan\n")
             .with("sys/class/thermal/cooling_device0/max_state", "1\n")

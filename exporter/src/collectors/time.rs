@@ -1,8 +1,8 @@
-//! The clock, the exporter's time zone, and what drives the clock, from
+//! The clock, the exporter's time zone, and the sources of the clock, from
 //! `/sys/devices/system/clocksource`.
 //!
 //! The time zone is that of the process (`TZ`, else `/etc/localtime`), found once at the start;
-//! the changes between summer and winter within it are followed.
+//! changes between its summer and winter time are followed.
 
 use crate::{host::zone, prelude::*};
 use jiff::{Timestamp, tz::TimeZone};
@@ -44,7 +44,7 @@ impl Collector for Time {
     fn collect(&mut self, out: &mut Sink) -> Result {
         put_time(&self.zone, clock_gettime(ClockId::Realtime), out);
         let Some(entries) = self.clocksources.list().unless_absent()? else { return Ok(()) };
-        // The device is its place in alphabetical order, as in node_exporter.
+        // The label `device` is the folder's place in alphabetical order, as in node_exporter.
         let mut faults = Faults::default();
         for (device, entry) in entries.filter(|entry| is_clocksource(entry.bytes())).enumerate() {
             let Some(dir) = faults.read(entry.dir()) else { continue };

@@ -1,5 +1,5 @@
 //! Bytes that wait in the queues of all UDP sockets, over netlink (`NETLINK_SOCK_DIAG`), or from
-//! `/proc/net/udp` and `/proc/net/udp6` where the kernel has no module for that.
+//! `/proc/net/udp` and `/proc/net/udp6` where the kernel lacks the module `udp_diag`.
 //!
 //! The files have a line for each socket of the network namespace (`udp4_format_sock()` in
 //! `net/ipv4/udp.c`). The fifth column has both queues, hexadecimal: bytes to be sent, a colon,
@@ -37,12 +37,12 @@ static QUEUES: Metric<2> = gauge(
 )
 .by(["ip", "queue"]);
 
-/// The value of `ip`; `AF_INET` or `AF_INET6`; the file, which is absent where the kernel does not
-/// have the family.
+/// The value of the label `ip`; `AF_INET` or `AF_INET6`; the file, which is absent where the kernel
+/// does not have the family.
 const FAMILIES: [(&str, u8, &str); 2] = [("v4", 2, "net/udp"), ("v6", 10, "net/udp6")];
 
-/// Lines of `net/udp6` (`__ip6_dgram_sock_seq_show()` in `net/ipv6/datagram.c`) have some 190
-/// bytes, and no field without an end.
+/// The most bytes of a line: lines of `net/udp6` (`__ip6_dgram_sock_seq_show()` in
+/// `net/ipv6/datagram.c`) have some 190 bytes, and every field has a bounded length.
 const LONGEST: usize = 512;
 
 type Families = [(&'static str, u8, File); 2];
@@ -59,7 +59,7 @@ struct Sums([Option<Sum>; 2]);
 
 /// A source of the sums.
 trait Queues: Send {
-    /// Fills in the sums that it can; an error of one family leaves the other.
+    /// Fills in the sums; an error of one family leaves the other family's sum.
     fn sum(&mut self, families: &mut Families, sums: &mut Sums) -> Result;
 }
 
@@ -82,8 +82,8 @@ impl Collector for UdpQueues {
 
 struct Netlink {
     socket: Socket,
-    /// The kernel has no module for UDP. Each question makes it look for one, which starts a
-    /// process: so it is asked once.
+    /// Whether the kernel lacks the module for UDP. Each request makes the kernel start a process
+    /// to load the module, so only one request is made.
     has_no_module: bool,
 }
 
@@ -142,7 +142,7 @@ impl Queues for Procfs {
     }
 }
 
-/// Bytes in the queues of all sockets that could be read.
+/// Bytes in the queues of all sockets whose lines could be read.
 #[derive(Debug, Default, PartialEq)]
 struct Sum {
     tx: f64,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_no_data_and_one_is_enough() {
+    fn without_both_files_there_is_no_data() {
         let (text, result) = Machine::new().collect(&SPEC, &[]);
         assert!(text.is_empty() && matches!(result, Err(Error::NoData)));
         let (text, result) = Machine::new().with("proc/net/udp6", "head\n").collect(&SPEC, &[]);

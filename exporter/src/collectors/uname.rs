@@ -1,6 +1,7 @@
 //! Names of the kernel and of the machine, from uname(2).
 //!
-//! The nodename and the domainname are whatever `sethostname()` was given, UTF-8 or not.
+//! The nodename and the domainname are the bytes that were set by `sethostname()` and
+//! `setdomainname()`, UTF-8 or not.
 
 use crate::prelude::*;
 

@@ -1,7 +1,8 @@
 //! Virtual memory events and states, from `/proc/vmstat`.
 //!
-//! One name and one number a line (`mm/vmstat.c`). Which names there are depends on the kernel;
-//! which are exposed, on `--collector.vmstat.fields`. Both are settled when a name is first seen.
+//! Each line has a name and a number (`mm/vmstat.c`). The names depend on the kernel, and
+//! `--collector.vmstat.fields` selects among them: a name's metric is made when the name is first
+//! seen.
 
 use crate::{
     exposition::Kind,
@@ -32,7 +33,7 @@ static FIELDS: Flag<Pattern> = Flag::value(
 struct VmStat {
     file: File,
     wanted: Pattern,
-    /// The fields in the order of the file; a field that is not wanted has no metric.
+    /// The fields in the order of the file; a field that the flag excludes has no metric.
     known: Vec<(Box<str>, Option<Metric>)>,
 }
 

@@ -1,7 +1,7 @@
 //! State of watchdog timers, from `/sys/class/watchdog` (`drivers/watchdog/watchdog_dev.c`).
 //!
-//! Drivers have some of the attributes only, and none where the kernel is built without
-//! `CONFIG_WATCHDOG_SYSFS`: such a timer is named, and nothing more is said of it.
+//! A driver has some of the attributes only, and none where the kernel is built without
+//! `CONFIG_WATCHDOG_SYSFS`: then only the timer's info series is exposed.
 
 use crate::{parse::any_base, prelude::*};
 
@@ -69,7 +69,7 @@ mod tests {
     use crate::testing::{Machine, sample_lines};
 
     #[test]
-    fn a_timer_without_attributes_is_named_and_one_that_is_gone_is_not() {
+    fn a_timer_without_attributes_is_named_and_a_vanished_timer_is_not() {
         let machine = Machine::new()
             .with("sys/class/watchdog/watchdog0/timeout", "soon\n")
             .with("sys/class/watchdog/watchdog0/fw_version", "18446744073709551616\n")

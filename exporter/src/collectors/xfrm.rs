@@ -1,8 +1,8 @@
-//! Packets that transformation (IP security) did not let pass, from `/proc/net/xfrm_stat`.
+//! Packets that the transformation of IP security dropped, from `/proc/net/xfrm_stat`.
 //!
-//! A name and a number a line (`net/xfrm/xfrm_proc.c`); the file is absent where the kernel has
-//! no `CONFIG_XFRM_STATISTICS`. Newer kernels have names that are not exposed, older ones lack
-//! some, which are then 0.
+//! Each line has a name and a number (`net/xfrm/xfrm_proc.c`); the file is absent where the kernel
+//! has no `CONFIG_XFRM_STATISTICS`. Newer kernels have names that are not exposed; a name that an
+//! older kernel lacks is 0.
 
 use crate::{parse::rows, prelude::*};
 

@@ -1,7 +1,7 @@
 //! Statistics of mounted XFS file systems, from `/sys/fs/xfs/<device>/stats/stats`.
 //!
-//! A keyword and its counters a line (`xfs_stats_format()` in `fs/xfs/xfs_stats.c`), of 32 bits:
-//! they wrap. A line that a kernel does not give counts as 0.
+//! Each line has a keyword and its counters (`xfs_stats_format()` in `fs/xfs/xfs_stats.c`), which
+//! have 32 bits and wrap. A line that a kernel does not write counts as 0.
 
 use crate::{parse::rows, prelude::*};
 
@@ -23,7 +23,7 @@ macro_rules! lines {
 }
 
 const COUNT: usize = 8;
-/// The most counters of a line.
+/// The most counters that a line has.
 const WIDTH: usize = 7;
 
 /// The lines that are exposed, each with the metrics of its counters.
@@ -138,7 +138,7 @@ fn put(entry: &Entry<'_>, room: &mut Vec<u8>, out: &mut Sink) -> Result {
 /// The counters of each of [`LINES`].
 type Values = [[Option<f64>; WIDTH]; COUNT];
 
-/// Puts the counters of the file into `values`; `None` for one that is malformed.
+/// Puts the counters of the file into `values`; `None` for a malformed counter.
 fn parse(text: &str, values: &mut Values) -> Result<(), Malformed> {
     rows(text, |line| {
         let mut words = line.split_ascii_whitespace();

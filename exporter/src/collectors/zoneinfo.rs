@@ -1,8 +1,8 @@
 //! Zones of memory, from `/proc/zoneinfo`.
 //!
-//! A paragraph for each zone, begun by `Node 0, zone Normal`; the numbers of a node stand in the
-//! paragraph of its first zone (`mm/vmstat.c`). A line is a name and a number; names that are not
-//! in the table below are skipped. `protection` is a list, a family for each place.
+//! Each zone has a paragraph that begins with `Node 0, zone Normal`; the numbers of a node stand in
+//! the paragraph of its first zone (`mm/vmstat.c`). Each line has a name and a number; names that
+//! are not in the table below are skipped. `protection` is a list with a family for each place.
 
 use crate::{
     exposition::Kind,
@@ -77,13 +77,14 @@ impl Collector for ZoneInfo {
             let (mut node, mut zone) = ("", "");
             rows(text, |line| {
                 if let Some(heading) = line.strip_prefix("Node ") {
-                    // What follows a malformed heading belongs to no known zone.
+                    // Lines below a malformed heading belong to no known zone.
                     (node, zone) = ("", "");
                     (node, zone) = parse_heading(heading)?;
                     return Ok(());
                 }
                 let line = line.trim_ascii_start();
-                let (field, value) = line.split_once(' ').unwrap_or((line, ""));
+                let (field, value) =
+                    line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
                 if zone.is_empty() {
                     return Ok(());
                 }
@@ -91,12 +92,16 @@ impl Collector for ZoneInfo {
                     return put_protection([node, zone], value, protection, out);
                 }
                 if let Some((_, metric)) = FIELDS.iter().find(|(name, _)| *name == field) {
-                    out.put(metric, [&node, &zone], decimal("zoneinfo value", value.trim_ascii())?);
+                    out.put(metric, [&node, &zone], decimal("zoneinfo value", first(value))?);
                 }
                 Ok(())
             })
         })
     }
+}
+
+fn first(text: &str) -> &str {
+    text.split_ascii_whitespace().next().unwrap_or_default()
 }
 
 /// Node and zone of `0, zone   Normal`.
@@ -143,7 +148,7 @@ mod tests {
     fn a_line_that_is_odd_costs_itself_alone() {
         let machine = Machine::new().with(
             "proc/zoneinfo",
-            "Node 1, zone   Normal\n  pages free  5\n   min x\n   low -7\n   high: 8\n\
+            "Node 1, zone   Normal\n  pages free  5\n   min x\n   low\t-7 3\n   high: 8\n\
              \x20  protection: (0, x, 3)\n  per-node stats\n\nNode 1 zone DMA\n   low 5\n\
              Node 2, zone   DMA\n   low 18446744073709551616\n",
         );
@@ -162,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_heading() {
+    fn a_malformed_heading_is_refused() {
         assert_eq!(parse_heading("12, zone  DMA32"), Ok(("12", "DMA32")));
         assert_eq!(malformed(parse_heading("0 zone DMA")), "bad node and zone: \"0 zone DMA\"");
         assert_eq!(malformed(parse_heading("0, DMA")), "bad node and zone: \"0, DMA\"");

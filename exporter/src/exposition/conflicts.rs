@@ -1,20 +1,21 @@
-//! Which conflicts the log knows of.
+//! The conflicts that the log has told.
 
 use super::text::Conflict;
 
-/// After so many scrapes without it, a conflict that comes again is news again.
+/// A conflict that was absent for this number of scrapes is news when it comes again.
 const FORGOTTEN_AFTER: u16 = 500;
 
 /// Conflicts that were told, each with the number of scrapes since it was last seen.
 ///
-/// A series that is repeated while interfaces come and go is so in one scrape and not in the next,
-/// and scrapes of some collectors only do not have it at all: neither is worth a line.
+/// A conflict may be absent from a scrape without being over: a series may be repeated only while
+/// interfaces come and go, and a scrape of selected collectors may lack it. Its return is not worth
+/// a line.
 #[derive(Debug, Default)]
 pub struct Told(Vec<(Conflict, u16)>);
 
 impl Told {
-    /// Those of a scrape's conflicts that were not told yet, and now are. How many samples of a
-    /// family are repeated makes no difference.
+    /// Returns the conflicts of a scrape that are news, and notes that they are told. The number of
+    /// repeated samples makes no difference.
     pub fn news(&mut self, conflicts: Vec<Conflict>) -> Vec<Conflict> {
         for (_, scrapes) in &mut self.0 {
             *scrapes += 1;

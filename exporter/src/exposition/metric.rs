@@ -3,7 +3,7 @@
 #![expect(
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "at compile time: what is wrong does not compile"
+    reason = "evaluated at compile time: a wrong name does not compile"
 )]
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ pub enum Kind {
     Histogram,
     /// Quantiles, sum and count.
     Summary,
-    /// Nothing is said.
+    /// No type is given.
     Untyped,
 }
 
@@ -76,7 +76,7 @@ const fn fixed(kind: Kind, name: &'static str, help: &'static str) -> Metric {
 }
 
 impl<const N: usize> Metric<N> {
-    /// A metric whose name is only known at run time.
+    /// A metric with a name that is only known at run time.
     #[must_use]
     pub const fn named(kind: Kind, name: String, help: String, labels: [&'static str; N]) -> Self {
         Self { name: Cow::Owned(name), help: Cow::Owned(help), kind, labels }
@@ -119,4 +119,33 @@ const fn ordered(a: &[u8], b: &[u8]) -> bool {
         i += 1;
     }
     a.len() < b.len()
+}
+
+/// `text` as a part of a metric's name: each run of characters that the name may not have becomes
+/// one `_`, which replaces a `_` beside the run, too.
+#[must_use]
+pub fn sanitized(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut name = String::new();
+    for run in chars.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+        if run.iter().all(is_plain) {
+            name.extend(run);
+        } else {
+            let runs = run.split(|c| *c == '_').filter(|part| !part.is_empty());
+            name.extend(runs.map(|_| '_'));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_parts_of_metrics_names() {
+        assert_eq!(sanitized("package-1-die-0"), "package_1_die_0");
+        assert_eq!(sanitized("a_-_b__c.-d"), "a_b__c_d");
+    }
 }

@@ -10,7 +10,7 @@ pub mod protobuf;
 mod sink;
 pub mod text;
 
-pub use metric::{Kind, Metric, counter, gauge, untyped};
+pub use metric::{Kind, Metric, counter, gauge, sanitized, untyped};
 pub use sink::{Body, Family, Label, Sink, Spaced, append_float};
 
 /// The form of an answer.

@@ -7,13 +7,13 @@ use flate2::{Compress, CompressError, Compression, FlushCompress, Status};
 /// before them, and a larger window takes more memory than it saves bytes.
 const WINDOW: u8 = 14;
 
-/// Packs text as it comes, so that the whole of it never stands in memory.
+/// Packs text as it comes, so that memory never holds the whole text.
 pub struct Packer {
     compress: Compress,
     /// Small pieces, put together.
     piece: Vec<u8>,
     packed: Vec<u8>,
-    /// What went wrong: there is no answer then.
+    /// The compressor's error, after which there is no answer.
     failure: Option<CompressError>,
 }
 
@@ -25,7 +25,7 @@ impl Default for Packer {
 }
 
 impl Packer {
-    /// How much is packed at once.
+    /// The number of bytes that are packed at once.
     const PIECE: usize = 16 << 10;
 
     fn pack(&mut self, mut text: &[u8], flush: FlushCompress) {
@@ -45,7 +45,7 @@ impl Packer {
         }
     }
 
-    /// Packs what was put together, where so many bytes more are too many.
+    /// Packs the piece, where it has no room for so many bytes more.
     fn make_room(&mut self, len: usize) {
         if self.piece.len() + len > Self::PIECE {
             let piece = std::mem::take(&mut self.piece);
@@ -55,10 +55,10 @@ impl Packer {
         }
     }
 
-    /// The end of the answer; ready for another.
+    /// Ends the answer and returns it; the packer is then ready for another answer.
     ///
     /// # Errors
-    /// The compressor says that it cannot go on.
+    /// The compressor failed.
     pub fn finish(&mut self) -> Result<Vec<u8>, CompressError> {
         let piece = std::mem::take(&mut self.piece);
         self.pack(&piece, FlushCompress::Finish);
@@ -100,7 +100,7 @@ mod tests {
     use std::io::Read as _;
 
     #[test]
-    fn what_is_packed_in_pieces_is_what_was_put() {
+    fn text_packed_in_pieces_unpacks_unchanged() {
         let text: String =
             (0..300_000_u32).map(|i| char::from(32 + (i.wrapping_mul(i) % 90) as u8)).collect();
         let mut packer = Packer::default();

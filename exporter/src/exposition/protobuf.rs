@@ -99,7 +99,7 @@ fn parts(line: &str) -> (&str, Vec<(&str, Cow<'_, str>)>, &str) {
     (suffix, labels, rest.trim_start_matches(['}', ' ']))
 }
 
-/// A label's value up to its quote, without escapes, and what follows the quote.
+/// A label's value up to its quote, without escapes, and the text behind the quote.
 fn unquote(quoted: &str) -> (Cow<'_, str>, &str) {
     let mut text = Cow::Borrowed("");
     let mut rest = quoted;
@@ -255,7 +255,7 @@ struct Writer<'a, B> {
 }
 
 impl<B: Body> Writer<'_, B> {
-    /// What stands before a field.
+    /// Writes the space or the indentation before a field.
     fn begin(&mut self) {
         if self.compact {
             self.body.append(&[if self.follows { " " } else { "" }]);

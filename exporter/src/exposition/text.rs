@@ -1,27 +1,27 @@
-//! Text format 0.0.4 from sinks: families in the order of their names, series in that of
-//! their label values, each once.
+//! Text format 0.0.4 from sinks: families sorted by name, series sorted by label values, each
+//! series once.
 
 use crate::exposition::{Body, Family, Sink};
 
-/// What could not be exposed as it was put.
+/// Samples that could not be exposed as they were put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
-    /// Samples of this family left out because others have the same name and labels.
+    /// Samples of this family were left out because others have the same name and labels.
     Repeated {
         /// The family.
         family: String,
-        /// How many samples.
+        /// The number of samples left out.
         samples: usize,
     },
-    /// A family left out because another collector gives one of that name in another type or
-    /// with another help text.
+    /// A family was left out because another collector's family has its name and another type or
+    /// help text.
     Inconsistent {
         /// The family.
         family: String,
     },
 }
 
-/// In which order families were exposed last, which is mostly that of the next time.
+/// The order in which families were last exposed, which mostly serves the next answer, too.
 #[derive(Debug, Default)]
 pub struct Order(Vec<usize>);
 
@@ -39,8 +39,8 @@ impl Order {
     }
 }
 
-/// Appends the families of `sinks` to `body`: all of them, or those with the names in `only`.
-/// Of what conflicts, the first sink's stays.
+/// Appends the families of `sinks` to `body`: all of them, or those with the names in `only`. Of
+/// conflicting families or samples, those of the first sink stay.
 pub fn append(
     sinks: &[&Sink],
     only: Option<&[String]>,
@@ -54,7 +54,7 @@ pub fn append(
 }
 
 /// Calls `append` for each name: with the family that gives type and help, and with all that agree
-/// with it; it returns how many samples were left out. Returns what conflicts.
+/// with it; it returns how many samples were left out. Returns the conflicts.
 pub(super) fn merge(
     sinks: &[&Sink],
     only: Option<&[String]>,

@@ -14,22 +14,22 @@ pub struct FilterFlags {
     pub old_include: Option<&'static Flag<Option<Pattern>>>,
     /// The deprecated name of `exclude`, where it has one.
     pub old_exclude: Option<&'static Flag<Option<Pattern>>>,
-    /// How the two go together.
+    /// The rule for the two flags together.
     pub rule: Rule,
 }
 
-/// How an include and an exclude go together.
+/// The rule for an include and an exclude together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rule {
     /// At most one of the two may be given. Where the exclude has a default, an include replaces
     /// that default, and the exclude's old name with it.
     Exclusive,
-    /// Both may be given: names are wanted that match the include and not the exclude.
+    /// Both may be given: a wanted name matches the include and not the exclude.
     Both,
 }
 
 impl FilterFlags {
-    /// A pair without older names of which at most one may be given.
+    /// A pair without older names, under [`Rule::Exclusive`].
     #[must_use]
     pub const fn new(
         include: &'static Flag<Option<Pattern>>,
@@ -41,7 +41,7 @@ impl FilterFlags {
     /// Reads the pair.
     ///
     /// # Errors
-    /// The two are given and their rule forbids it, or a flag is given by both of its names.
+    /// Both flags are given and their rule forbids it, or a flag is given under both of its names.
     pub fn read(&self, flags: &Flags) -> Result<Filter> {
         let include = current(flags, self.include, self.old_include)?;
         let exclude = current(flags, self.exclude, self.old_exclude)?;
@@ -60,7 +60,7 @@ impl FilterFlags {
     }
 }
 
-/// The flag to read: the one with the old name where only that is given.
+/// The flag to read: under its old name where only that name is given.
 fn current(
     flags: &Flags,
     flag: &'static Flag<Option<Pattern>>,
@@ -108,7 +108,7 @@ mod tests {
     const DEFAULT: Flag<Option<Pattern>> = Flag::value("a.exclude", &["x"], "");
     const OLD: Flag<Option<Pattern>> = pattern("a.ignored", "");
 
-    /// Which of the names x, y and xy a pair keeps.
+    /// The names among x, y and xy that a pair keeps.
     fn kept(pair: FilterFlags, given: &[(&Flag<Option<Pattern>>, &str)]) -> Result<String, String> {
         let mut flags = Flags::default();
         for (flag, value) in given {

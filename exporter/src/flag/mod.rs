@@ -19,7 +19,7 @@ pub struct Flag<T> {
     value: PhantomData<fn() -> T>,
 }
 
-/// How a flag is given.
+/// The form in which a flag is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// `--name` or `--no-name`.
@@ -30,15 +30,15 @@ pub enum Form {
     Repeated,
 }
 
-/// What a flag's text can be read as.
+/// A type that a flag's text can be read as.
 pub trait Value: Sized {
-    /// How such a flag is given.
+    /// The form in which a flag of this type is given.
     const FORM: Form;
 
-    /// Reads the value from what was given, or from the default.
+    /// Reads the value from the given texts, or from the default.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// A sentence that names the mistake.
     fn parse(given: &[&str]) -> Result<Self, String>;
 }
 
@@ -61,7 +61,7 @@ impl<T> Flag<T> {
         self
     }
 
-    /// A flag of any type with one default, as it would be given.
+    /// A flag of any type; the default is written as on the command line.
     #[must_use]
     pub const fn value(
         name: &'static str,
@@ -96,24 +96,24 @@ pub const fn texts(name: &'static str, help: &'static str) -> Flag<Vec<String>> 
     Flag::new(name, &[], help)
 }
 
-/// A flag whose type has been forgotten: enough for the command line and the manual.
+/// A flag of any type, as the command line and the manual see it.
 pub trait AnyFlag: Sync {
-    /// Without the two dashes.
+    /// The name without the two dashes.
     fn name(&self) -> &'static str;
-    /// What it is for.
+    /// The text for `--help`.
     fn help(&self) -> &'static str;
-    /// What it is when not given.
+    /// The default, as texts of the command line.
     fn default(&self) -> &'static [&'static str];
-    /// How it is given.
+    /// The form in which the flag is given.
     fn form(&self) -> Form;
     /// Whether `--help` leaves it out.
     fn is_hidden(&self) -> bool;
-    /// The environment variable that stands in for it.
+    /// The environment variable that stands in for the flag.
     fn environment(&self) -> Option<&'static str>;
     /// Whether `given` can be its value.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// A sentence that names the mistake.
     fn check(&self, given: &[&str]) -> Result<(), String>;
 }
 
@@ -141,7 +141,7 @@ impl<T: Value> AnyFlag for Flag<T> {
     }
 }
 
-/// What the command line gave, each value checked against its flag's type.
+/// The flags that the command line gave, each value checked against its flag's type.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     given: HashMap<&'static str, Vec<String>>,
@@ -149,7 +149,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Records that `flag` was given, replacing what was recorded for it.
+    /// Records that `flag` was given, replacing an earlier record of it.
     ///
     /// # Errors
     /// The flag's type cannot be read from `given`.
@@ -164,7 +164,7 @@ impl Flags {
         self.off.push(collector);
     }
 
-    /// Whether this collector runs, for another one that exposes less with it or without it.
+    /// Whether this collector runs; asked by another collector whose samples depend on it.
     #[must_use]
     pub fn runs(&self, collector: &str) -> bool {
         !self.off.contains(&collector)
@@ -179,7 +179,7 @@ impl Flags {
     /// The flag's value, or its default.
     ///
     /// # Panics
-    /// Never: [`Flags::give`] checked what was given, and a test checks every default.
+    /// Never: [`Flags::give`] checked the given texts, and a test checks every default.
     #[must_use]
     #[expect(clippy::expect_used, reason = "checked when it was given")]
     pub fn get<T: Value>(&self, flag: &Flag<T>) -> T {

@@ -1,4 +1,4 @@
-//! How much memory the exporter may have, by the control groups that it is in.
+//! The limit on the exporter's memory, by the control groups that it is in.
 //!
 //! Both hierarchies are looked at, version 2 (`memory.max`) and version 1
 //! (`memory.limit_in_bytes`), from the exporter's own group up to the root of the mount.
@@ -14,7 +14,7 @@ use super::{
     tree::Tree,
 };
 
-/// The lowest of the limits, in bytes; none where nothing limits the memory.
+/// The lowest of the limits, in bytes; `None` where nothing limits the memory.
 pub(super) fn memory(proc: &Tree) -> Option<u64> {
     let (mut groups, mut mounted) = (proc.file("self/cgroup"), proc.file("self/mountinfo"));
     let groups = groups.read().ok()?;
@@ -29,13 +29,14 @@ pub(super) fn memory(proc: &Tree) -> Option<u64> {
         let Some(group) = group(groups, is_second) else { continue };
         let point = unescape(line.point);
         let point = Path::new(OsStr::from_bytes(&point));
-        // What is mounted may itself be a group somewhere below the root, as in a container.
+        // The directory that is mounted may be that of a group below the hierarchy's root, as in a
+        // container.
         let root = unescape(line.root);
         let root = Path::new(OsStr::from_bytes(&root));
         let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
         let mut folder: PathBuf = point.join(below.strip_prefix("/").unwrap_or(below));
         loop {
-            // A limit that is none is a word, or more than 2^62.
+            // The word `max`, or a number from 2^62 on, stands for no limit.
             if let Ok(limit) = Tree::new(&folder).file(file).number::<u64>()
                 && limit < 1 << 62
             {
@@ -68,8 +69,8 @@ mod tests {
     use super::*;
     use crate::testing::Machine;
 
-    /// The limit where the exporter is in these groups, and these file systems are mounted, each a
-    /// type, what of it is mounted, and where below the machine.
+    /// The limit where the exporter is in these groups, and these file systems are mounted: each is
+    /// a type, the directory in it that is mounted, and the mount point below the machine.
     fn limit(groups: &str, mounted: &[[&str; 3]], files: &[(&str, &str)]) -> Option<u64> {
         let mut machine = Machine::new().with("proc/self/cgroup", groups);
         for (file, content) in files {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_of_a_group_and_those_around_it_holds() {
+    fn the_lowest_limit_of_a_group_and_those_around_it_holds() {
         let groups = "0::/system.slice/exporter.service\n";
         let mounted = [["tmpfs", "/", "cg"], ["cgroup2", "/", "cg"]];
         let own = ("cg/system.slice/exporter.service/memory.max", "16000000\n");
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_limit() {
+    fn without_groups_or_mounts_there_is_no_limit() {
         assert_eq!(limit("", &[["cgroup2", "/", "cg"]], &[]), None);
         assert_eq!(memory(&Tree::new("/nonexistent")), None);
     }

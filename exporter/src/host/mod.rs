@@ -1,4 +1,4 @@
-//! Everything a collector may see of the machine: its files, its mounts, what the kernel tells over
+//! Everything a collector may see of the machine: its files, its mounts, the kernel's answers over
 //! netlink, and the programs in the kernel.
 //!
 //! Imports `exposition` and the ground (`error`, `parse`, `flag`), no collector.
@@ -7,20 +7,25 @@
 //! a folder of its own in their place.
 
 pub mod bpf;
+pub mod bus;
 pub mod crew;
+pub mod ethtool;
 mod limit;
 pub mod mounts;
 pub mod netlink;
 pub mod ntp;
+pub mod perf;
 mod shared;
 mod sysfs;
 pub mod tree;
+pub mod xmlrpc;
 pub mod zone;
 
 pub use shared::Shared;
 
 use crate::flag::{AnyFlag, Flag, Flags};
 use bpf::{Bpf, FAMILIES, Sizes};
+use bus::Bus;
 use mounts::Mounts;
 use netlink::{LinkDump, NeighbourDump};
 use std::path::PathBuf;
@@ -30,9 +35,15 @@ const PROC: Flag<PathBuf> = Flag::value("path.procfs", &["/proc"], "procfs mount
 const SYS: Flag<PathBuf> = Flag::value("path.sysfs", &["/sys"], "sysfs mountpoint.");
 const ROOT: Flag<PathBuf> = Flag::value("path.rootfs", &["/"], "rootfs mountpoint.");
 const UDEV: Flag<PathBuf> = Flag::value("path.udev.data", &["/run/udev/data"], "udev data path.");
+const BUS: Flag<String> = Flag::value(
+    "dbus.address",
+    &["unix:path=/var/run/dbus/system_bus_socket"],
+    "Address of the system bus.",
+)
+.variable("DBUS_SYSTEM_BUS_ADDRESS");
 
-/// The flags that say where the machine is.
-pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV];
+/// The flags with the places at which the machine is seen.
+pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV, &BUS];
 
 /// The machine.
 #[derive(Clone)]
@@ -49,13 +60,15 @@ pub struct Host {
     pub stat: Shared<SingleFile>,
     /// `net/netstat` below `--path.procfs`.
     pub netstat: Shared<SingleFile>,
-    /// What is mounted where.
+    /// The mounted file systems.
     pub mounts: Shared<Mounts>,
     /// The interfaces of this process's network namespace and their counters.
     pub links: Shared<LinkDump>,
-    /// Dumps of the tables of IPv4 and IPv6 neighbours, which cost the kernel a walk over those of
-    /// all network namespaces.
+    /// Dumps of the tables of IPv4 and IPv6 neighbours, each of which costs the kernel a walk over
+    /// the neighbours of all network namespaces.
     pub neighbours: [Shared<NeighbourDump>; 2],
+    /// The system bus.
+    pub bus: Bus,
     /// Programs in the kernel; off for a machine that is a folder of files.
     pub bpf: Bpf,
 }
@@ -67,13 +80,13 @@ impl Host {
         let proc = Tree::new(flags.get(&PROC));
         let sys = Tree::new(flags.get(&SYS));
         let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
-            let (btf, netns) = (sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"));
-            Bpf::new(btf, netns, sizes(&proc, flags))
+            Bpf::new(&proc, &sys, sizes(&proc, flags))
         } else {
             Bpf::off()
         };
         Self {
             bpf,
+            bus: Bus::new(bus::Address::Bus(flags.get(&BUS))),
             stat: Shared::new(proc.single_file("stat")),
             netstat: Shared::new(proc.single_file("net/netstat")),
             mounts: Shared::new(Mounts::new(&proc)),
@@ -86,15 +99,21 @@ impl Host {
         }
     }
 
-    /// Whether `--path.procfs` is a procfs, so that it is the running kernel's (its own or the
-    /// host's, seen from a container), and not a folder of files.
+    /// Whether this process runs as root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    /// Whether `--path.procfs` is a procfs, and so shows the running kernel (this container's view
+    /// or the host's), and not a folder of files.
     #[must_use]
     pub fn is_running(&self) -> bool {
         is(&self.proc, PROC_SUPER_MAGIC)
     }
 
-    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows who reads
-    /// it the reader's own network.
+    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows its
+    /// readers their own network.
     #[must_use]
     pub fn own_netstat(&self) -> Shared<SingleFile> {
         if self.is_running() {
@@ -105,7 +124,7 @@ impl Host {
     }
 
     /// Whether `--path.sysfs` is a sysfs. It may show the interfaces of another network namespace
-    /// than this process's: that of whoever mounted it.
+    /// than this process's: a sysfs shows that of the process that mounted it.
     #[must_use]
     pub fn has_sysfs(&self) -> bool {
         is(&self.sys, SYSFS_MAGIC)
@@ -119,8 +138,8 @@ impl Host {
     }
 }
 
-/// Room for what eBPF counts: as the flags say, else as much as a fifth of the limit on memory
-/// allows, if there is one.
+/// The room in the eBPF maps: as the flags say, else as much as a fifth of the limit on memory
+/// allows, if there is a limit.
 fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
     /// Bytes that an entry takes in the maps, as the kernel accounts for them.
     const ENTRY: u64 = 150;
@@ -140,8 +159,8 @@ fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
     }
 }
 
-/// Twice the entries of the neighbour tables. Only the initial network namespace shows how many
-/// there are; elsewhere the programs find out.
+/// Twice the entries of the neighbour tables. Only the initial network namespace shows their
+/// number; elsewhere the programs find it out.
 fn expected(proc: &Tree) -> u32 {
     let entries = |path| -> Option<u32> {
         let mut file = proc.file(path);

@@ -19,7 +19,7 @@ pub struct Mounts {
 }
 
 impl Mounts {
-    /// The mounts that this procfs tells.
+    /// The mounts that this procfs lists.
     #[must_use]
     pub fn new(proc: &Tree) -> Self {
         Self { first: proc.file("1/mountinfo"), own: proc.file("self/mountinfo"), is_own: false }
@@ -48,7 +48,7 @@ impl Shared<Mounts> {
     /// Gives `read` the file, which is read once a scrape and need not be UTF-8.
     ///
     /// # Errors
-    /// It cannot be read, or what `read` says.
+    /// The file cannot be read, or `read` returns an error.
     pub fn read<R>(&self, scrape: u64, read: impl FnOnce(&[u8], &Path) -> Result<R>) -> Result<R> {
         self.with(scrape, Mounts::refresh, |mounts| {
             read(mounts.file().last(), mounts.file().path())
@@ -159,7 +159,7 @@ pub fn strip<'a>(point: &'a [u8], root: &Path) -> &'a [u8] {
     }
 }
 
-/// Where the mount point is for the exporter.
+/// The path by which the exporter reaches the mount point.
 #[must_use]
 pub fn join(root: &Path, point: &[u8]) -> Vec<u8> {
     [trim(root), point].concat()
@@ -192,11 +192,11 @@ mod tests {
         let machine = machine.with("proc/1/mountinfo", "first");
         assert_eq!((seen(1).unwrap(), seen(2).unwrap()), (b"own".to_vec(), b"first".to_vec()));
         std::fs::remove_dir_all(machine.path().join("proc")).unwrap();
-        assert_eq!(seen(3).unwrap(), b"first", "it stays open");
+        assert_eq!(seen(3).unwrap(), b"first", "the file stays open");
     }
 
     #[test]
-    fn what_was_opened_at_the_start_may_be_hidden_later() {
+    fn a_file_opened_at_the_start_may_be_hidden_later() {
         let machine =
             Machine::new().with("proc/1/mountinfo", "first").with("proc/self/mountinfo", "own");
         let mounts = Shared::new(Mounts::new(&Tree::new(machine.path().join("proc"))));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_mount() {
+    fn refuses_lines_that_are_no_mounts() {
         for (line, what) in [
             ("1 1 0:1 / /", "mount options"),
             ("1 1 0:1 / / rw", "file system"),

@@ -38,7 +38,7 @@ const SERVER: u8 = 4;
 /// The leap indicator of a clock that has not been set.
 pub const NOT_IN_SYNC: u8 = 3;
 
-/// Whom to ask, and how.
+/// A server, and how to ask it.
 #[derive(Clone, Copy, Debug)]
 pub struct Server {
     /// Its address.
@@ -60,19 +60,19 @@ pub struct Answer {
     pub reference: Option<i128>,
     /// Time from the server to the clock at stratum 1 and back.
     pub root_delay: Duration,
-    /// The error of the server's clock against that one.
+    /// The error of the server's clock against the clock at stratum 1.
     pub root_dispersion: Duration,
     /// When this machine asked, when the server heard it and answered, and when the answer came.
     pub moments: [i128; 4],
 }
 
-/// What went wrong with a question.
+/// The fault of an answer.
 #[derive(Debug, thiserror::Error)]
 enum Wrong {
     /// The answer is too short.
     #[error("the answer is cut short")]
     Short,
-    /// The answer is no server's.
+    /// The answer does not come from a server.
     #[error("the answer is in mode {0}, not in that of a server")]
     Mode(u8),
     /// The answer is to another question.
@@ -83,7 +83,7 @@ enum Wrong {
     Order,
 }
 
-/// The address, or the first of a host of that name, IPv4 before IPv6.
+/// The address that `name` spells, or the first address of the host of that name, IPv4 before IPv6.
 ///
 /// # Errors
 /// The name is not known.
@@ -97,7 +97,7 @@ pub fn resolve(name: &str, port: u16) -> Result<SocketAddr> {
     first.copied().ok_or_else(|| call(io::ErrorKind::NotFound.into()))
 }
 
-/// Asks the server, and waits at most so long.
+/// Asks the server, and waits for the answer for at most `patience`.
 ///
 /// # Errors
 /// The server cannot be reached, is silent, or its answer is broken.
@@ -121,13 +121,13 @@ pub fn ask(server: &Server, patience: Duration) -> Result<Answer> {
     socket.send(bytemuck::bytes_of(&question)).map_err(call("send"))?;
     let mut answer = [0; 512];
     loop {
-        // 0 would be no limit.
+        // A timeout of 0 would be no limit.
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
         socket.set_read_timeout(Some(left)).map_err(call("setsockopt"))?;
         let length = socket.recv(&mut answer).map_err(call("recv"))?;
         let came = now();
         match read(answer.get(..length).unwrap_or_default(), &question, [asked, came]) {
-            // A late answer to an earlier question: that to this one may follow.
+            // A late answer to an earlier question: the answer to this one may follow.
             Err(Wrong::Other) if Instant::now() < deadline => {}
             Err(wrong) => return Err(Error::Source { source_name: "ntp", error: Box::new(wrong) }),
             Ok(answer) => return Ok(answer),
@@ -187,14 +187,15 @@ impl Answer {
         ((heard - asked) + (answered - came)) as f64 / 2e9
     }
 
-    /// By how much the two clocks differ at least: by so much an effect came before its cause.
+    /// The least difference between the two clocks: by their times, the server heard the question
+    /// before it was sent, or the answer came before it was sent.
     #[must_use]
     pub fn least_error(&self) -> Duration {
         let [asked, heard, answered, came] = self.moments;
         duration((asked - heard).max(answered - came))
     }
 
-    /// The most that the server's clock can be wrong, as seen from here.
+    /// The largest error that the server's clock can have, as seen from this machine.
     #[must_use]
     pub fn root_distance(&self) -> Duration {
         (self.round_trip().saturating_add(self.root_delay) / 2).saturating_add(self.root_dispersion)
@@ -203,9 +204,9 @@ impl Answer {
     /// Whether the answer may be used to set a clock, by RFC 5905 and its limits.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        /// Strata from here on are not in sync.
+        /// Servers of this stratum or a higher one are not in sync.
         const STRATA: u8 = 16;
-        /// `MAXPOLL`: a clock that was set before is not fresh.
+        /// `MAXPOLL`: a clock that was set longer ago is not fresh.
         const FRESH: i128 = (1 << 17) * SECOND;
         /// `MAXDISP`
         const DISPERSION: Duration = Duration::from_secs(16);
@@ -218,7 +219,7 @@ impl Answer {
     }
 }
 
-/// Nanoseconds as a duration; what is negative as none.
+/// Nanoseconds as a duration; a negative number as zero.
 fn duration(nanoseconds: i128) -> Duration {
     Duration::from_nanos(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX))
 }
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_none_are_refused() {
+    fn malformed_answers_are_refused() {
         let wrong = |change: fn(&mut Packet)| {
             let mut packet = packet();
             change(&mut packet);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Shared<T>(Arc<Mutex<Answer<T>>>);
 
 struct Answer<T> {
-    /// The scrape that the value was got for; `None` where there is no value to be used.
+    /// The scrape that the value was asked for; `None` where no value may be used.
     scrape: Option<u64>,
     value: T,
 }
@@ -28,7 +28,8 @@ impl<T> Shared<T> {
     /// Calls `refresh` where the answer is not of this scrape or a later one, then `read`.
     ///
     /// # Errors
-    /// Those of `refresh`, which is then called again for the next collector that asks, and of `read`.
+    /// Those of `read`, and those of `refresh`, which is then called again for the next collector
+    /// that asks.
     pub fn with<R>(
         &self,
         scrape: u64,
@@ -68,7 +69,7 @@ impl Shared<SingleFile> {
     /// Parses the file, which is read once a scrape.
     ///
     /// # Errors
-    /// It cannot be read, or `parse` fails; the error names the file.
+    /// The file cannot be read, or `parse` fails; the error names the file.
     pub fn parse<R>(
         &self,
         scrape: u64,
@@ -85,7 +86,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn what_is_shared_is_asked_for_once_a_scrape() {
+    fn shared_answers_are_asked_for_once_a_scrape() {
         let shared = Shared::new(0);
         let asked = Cell::new(0);
         let ask = |scrape| {

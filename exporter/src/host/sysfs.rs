@@ -1,7 +1,7 @@
 //! Whether a sysfs shows the links that netlink tells of.
 //!
-//! A sysfs has the interfaces of the network namespace of whoever mounted it, which may be
-//! another than this process's: the host's, seen from a container.
+//! A sysfs shows the interfaces of the network namespace of the process that mounted it, which may
+//! be another than the exporter's: the host's, seen from a container.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::exposition::Label as _;
 
-/// How often they are compared: a link may be renamed meanwhile.
+/// How often sysfs and netlink are compared: a link may be renamed meanwhile.
 const TRIES: usize = 5;
 
 /// Whether the two agree; compared several times where they do not.
@@ -20,8 +20,9 @@ pub(super) fn shows(sys: &Tree, links: &Shared<LinkDump>) -> bool {
     (0..TRIES).any(|_| agree(links, sys).unwrap_or(false))
 }
 
-/// Compares sysfs with dumps before and after: what is in both must be in it, and what is in it
-/// must be in one of them, or gone already. `None` where one of the two cannot be read.
+/// Compares sysfs with dumps taken before and after it is listed: a link in both dumps must be in
+/// sysfs, and a link in sysfs must be in one of the dumps, or gone already. `None` where sysfs or a
+/// dump cannot be read.
 fn agree(links: &Shared<LinkDump>, sys: &Tree) -> Option<bool> {
     let folder = sys.folder("class/net");
     let before = links.get_anew().ok()?;
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_the_same_links_is_own() {
+    fn a_sysfs_with_the_same_links_is_own() {
         let links = Shared::new(LinkDump::default());
         let agree = |machine: &Machine| agree(&links, &Tree::new(machine.path().join("sys")));
         assert_eq!(agree(&Machine::new()), None);

@@ -3,11 +3,11 @@
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
 
-/// Where zones are looked for by their names.
+/// The folders in which zones are looked for by their names.
 const FOLDERS: [&str; 4] =
     ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo"];
 
-/// The zone of this process; UTC where its file is not there.
+/// The zone of this process; UTC where the zone's file is not there.
 #[must_use]
 pub fn local() -> TimeZone {
     find(std::env::var("TZ").ok().as_deref(), &FOLDERS.map(Path::new))

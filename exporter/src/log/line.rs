@@ -1,4 +1,4 @@
-//! The text of a line, in either form.
+//! The text of a line, in either of the two formats.
 
 use super::Format;
 use std::fmt::{Debug, Write as _};
@@ -60,7 +60,7 @@ impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message.push_str(value),
-            name if name.starts_with("log.") => {} // where a line of the crate `log` came from
+            name if name.starts_with("log.") => {} // the source of a line of the crate `log`
             name => self.append(name, value),
         }
     }
@@ -70,7 +70,7 @@ impl Visit for Line {
     }
 }
 
-/// Quoted only where it has to be.
+/// Appends a value, in quotes only where it needs them.
 fn append_logfmt(text: &mut String, value: &str) {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
     if !value.is_empty() && value.chars().all(plain) {

@@ -1,6 +1,6 @@
 //! The log: lines on standard error in node_exporter's two forms, logfmt and JSON.
 //!
-//! Whoever logs does not wait for standard error: see `queue.rs`.
+//! A thread that logs never waits for standard error: see `queue.rs`.
 
 mod line;
 mod queue;
@@ -49,7 +49,7 @@ impl Value for Severity {
     }
 }
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `time=… level=INFO msg=… key=value`
@@ -69,7 +69,7 @@ impl Value for Format {
     }
 }
 
-/// So long the end of the program waits for the last lines.
+/// The longest time for which the end of the program waits for the last lines.
 const LAST: Duration = Duration::from_millis(500);
 
 /// The log, from its start to the end of the program: dropping it waits until the last lines are
@@ -78,7 +78,7 @@ const LAST: Duration = Duration::from_millis(500);
 pub struct Log(Queue);
 
 impl Log {
-    /// How many lines have been lost: nobody read standard error, or it cannot be written.
+    /// The number of lost lines: standard error was full and unread, or could not be written.
     #[must_use]
     pub fn lost(&self) -> Arc<AtomicU64> {
         self.0.lost()
@@ -91,11 +91,11 @@ impl Drop for Log {
     }
 }
 
-/// Starts logging to standard error; the crate `log`'s messages too. The thread that writes calls
-/// `prepare` first.
+/// Starts logging to standard error, including the messages of the crate `log`. The writing thread
+/// calls `prepare` first.
 ///
 /// # Errors
-/// There can be no thread.
+/// The thread cannot be started.
 pub fn start(
     severity: Severity,
     format: Format,
@@ -121,13 +121,14 @@ pub fn start(
     Ok(Log(queue))
 }
 
-/// The place of a source file without the folder that the machine which built it had its crate in.
+/// A place in a source file without the folder of its crate on the machine of the build.
 fn within_crate(place: &str) -> &str {
     let registry = place.split_once("/registry/src/").and_then(|(_, index)| index.split_once('/'));
     registry.map_or(place, |(_, within)| within)
 }
 
-/// The lines that are logged: of other crates, none that only their authors understand.
+/// The lines that are logged. Lines of other crates at level debug are left out: they address the
+/// authors of those crates.
 fn wanted(Severity(level): Severity) -> Targets {
     Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("exporter", level)
 }
@@ -162,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn places_are_not_those_of_the_machine_that_built() {
+    fn places_lack_the_folders_of_the_build_machine() {
         let registry = "/home/x/.cargo/registry/src/index.crates.io-1/tokio-1.2.3/src/a.rs:1:2";
         assert_eq!(within_crate(registry), "tokio-1.2.3/src/a.rs:1:2");
         assert_eq!(within_crate("exporter/src/log.rs:1:2"), "exporter/src/log.rs:1:2");
     }
 
     #[test]
-    fn other_crates_debug_in_vain() {
+    fn debug_lines_of_other_crates_are_left_out() {
         let debug = wanted(Severity(LevelFilter::DEBUG));
         assert!(debug.would_enable("exporter::scrape", &Level::DEBUG));
         assert!(debug.would_enable("aya::bpf", &Level::INFO));

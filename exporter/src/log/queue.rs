@@ -1,17 +1,18 @@
 //! Lines on their way to standard error: a bounded queue, and the thread that writes.
 //!
-//! Standard error may be a pipe that nobody reads. So whoever logs only copies a line into the
-//! queue, and the thread alone waits for the pipe.
+//! Standard error may be a pipe that nobody reads. So a thread that logs only copies a line into
+//! the queue, and the writing thread alone waits for the pipe.
 //!
-//! | the queue | a line                            | the thread                                   |
+//! | the queue | a new line                        | the writing thread                           |
 //! |-----------|-----------------------------------|----------------------------------------------|
 //! | has room  | is kept                           | takes all lines at once and writes them      |
-//! | is full   | is counted as lost                | takes all lines, and says how many are lost  |
-//! | losing    | is counted as lost, even if short | the same: so that lines keep their order     |
+//! | is full   | is counted as lost                | takes all lines, and adds the number lost    |
+//! | is losing | is counted as lost, even if short | the same                                     |
 //!
-//! The queue is losing from the first line that finds it full until the thread takes the lines
-//! that are in it; then it is empty and has room. Lines that cannot be written (the reader of a
-//! pipe has gone, a disk is full) are lost, too, and said with the next line that comes.
+//! The queue is losing from the first line that finds it full until the thread takes its lines;
+//! then it is empty and has room. A short line that would still fit is lost, too, so that no line
+//! overtakes another. Lines that cannot be written (the reader of a pipe has gone, a disk is full)
+//! are counted as lost, and their number is written with the next line.
 
 use memchr::memchr_iter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,21 +26,21 @@ use std::{
     time::Duration,
 };
 
-/// How much waits to be written, in bytes: what a scrape logs at debug level, several times.
+/// The most bytes that wait to be written: several times the lines of a scrape at level debug.
 const ROOM: usize = 64 << 10;
-/// Enough for writing, and for the line that says how many are lost.
+/// The thread's stack: enough for writing, and for making the line with the number of lost lines.
 const STACK: usize = 128 << 10;
 
-/// Lines that wait, and what became of others. Clones are the same queue.
+/// The lines that wait, and the number of lost lines. Clones are the same queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// There is something to write.
+    /// Signalled when there is something to write.
     filled: Condvar,
-    /// There is nothing left to write.
+    /// Signalled when there is nothing left to write.
     emptied: Condvar,
     lost: Arc<AtomicU64>,
 }
@@ -47,11 +48,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     text: String,
-    /// A line has found the queue full.
+    /// Whether a line has found the queue full.
     losing: bool,
-    /// Lines that were lost since it was last said.
+    /// The number of lines lost since a line last gave such a number.
     lost: u64,
-    /// The thread has lines that are not written yet.
+    /// Whether the thread holds lines that are not written yet.
     writing: bool,
 }
 
@@ -60,12 +61,12 @@ impl Queue {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many lines have been lost.
+    /// The number of lines lost since the start.
     pub(super) fn lost(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.0.lost)
     }
 
-    /// Takes a line with its end, if there is room. Never waits for standard error.
+    /// Takes a line with its end, if there is room; never waits for standard error.
     pub(super) fn push(&self, line: &str) {
         let mut waiting = self.lock();
         waiting.losing |= !waiting.text.is_empty() && waiting.text.len() + line.len() > ROOM;
@@ -79,15 +80,15 @@ impl Queue {
         self.0.filled.notify_one();
     }
 
-    /// Waits until all is written, but not longer than that.
+    /// Waits until all lines are written, but not longer than `most`.
     pub(super) fn flush(&self, most: Duration) {
         let waiting = self.lock();
         let is_busy = |waiting: &mut Waiting| waiting.writing || !waiting.text.is_empty();
         drop(self.0.emptied.wait_timeout_while(waiting, most, is_busy));
     }
 
-    /// Starts the thread, which begins with `prepare` and never ends. `say_lost` makes the line
-    /// for a number of lost ones.
+    /// Starts the writing thread, which begins with `prepare` and never ends. `say_lost` makes the
+    /// line that gives a number of lost lines.
     pub(super) fn write_to(
         &self,
         out: impl Write + Send + 'static,
@@ -113,7 +114,8 @@ impl Queue {
             }
             if let Err(unwritten) = write(&mut out, text.as_bytes()) {
                 let lines = memchr_iter(b'\n', unwritten).count() as u64;
-                // The line about lost lines is none of them, but they are still to be said.
+                // The unwritten line about lost lines is itself not counted; its number is added to
+                // the next one.
                 let lines = lines.saturating_sub(u64::from(lost > 0));
                 self.lock().lost += lines + lost;
                 self.0.lost.fetch_add(lines, Relaxed);
@@ -121,7 +123,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and takes them, with the number of lost ones that has not been said.
+    /// Waits for lines and takes them; returns the number of lost lines that no line has given yet.
     fn next(&self, text: &mut String) -> u64 {
         let mut waiting = self.lock();
         waiting.writing = false;
@@ -152,7 +154,8 @@ fn write<'a>(out: &mut impl Write, mut bytes: &'a [u8]) -> Result<(), &'a [u8]> 
     Ok(())
 }
 
-/// Standard error without the lock that std has for it: who else uses it is not to wait for it.
+/// Standard error without std's lock on it, for which another user of standard error would have to
+/// wait.
 #[derive(Debug)]
 pub(super) struct Stderr;
 
@@ -166,8 +169,8 @@ impl Write for Stderr {
     }
 }
 
-/// Waits for room. A file description is non-blocking where another program that has it, too,
-/// has made it so.
+/// Waits for room in the pipe. Standard error may be non-blocking: another program with the same
+/// file description may have set that.
 fn wait() {
     let stderr = io::stderr();
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };

@@ -1,4 +1,4 @@
-//! A scrape: the engine that runs the collectors, and the metrics of the exporter itself.
+//! The engine that runs the collectors of a scrape, and the exporter's own metrics.
 //!
 //! Imports the wings below it: `collector`, `host`, `exposition`. Knows tokio's channels and
 //! clocks, but nothing of HTTP.

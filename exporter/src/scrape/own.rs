@@ -1,6 +1,6 @@
-//! The exporter's own metrics: its build and what it counts of its scrapes (`promhttp_*`), and what
-//! is collected as all else is, each by a collector of its own: the process (`process_*`) and
-//! the programs in the kernel (`node_bpf_*`).
+//! The exporter's own metrics: its build and the counters of its scrapes (`promhttp_*`), put with
+//! each answer; the process (`process_*`) and the programs in the kernel (`node_bpf_*`), each read
+//! by a collector that the engine runs like any other.
 
 use crate::{
     collector::Collector,
@@ -64,15 +64,15 @@ static SENT: Metric = counter(
 
 /// All of the exporter's own metrics.
 pub struct Own {
-    /// What it counts of its scrapes.
+    /// The counters of scrapes.
     pub counts: Counts,
-    /// What is asked for at each scrape, with names for the log.
+    /// Collectors that every scrape asks, with their names in the log.
     pub collectors: Vec<(&'static str, Box<dyn Collector>)>,
 }
 
 impl Own {
-    /// `exposed` is false with `--web.disable-exporter-metrics`: then there are neither `process_*`
-    /// nor `promhttp_*`. `netstat` is `net/netstat` of this process.
+    /// `exposed` is false with `--web.disable-exporter-metrics`: then neither `process_*` nor
+    /// `promhttp_*` is exposed. `netstat` is `net/netstat` of this process.
     #[must_use]
     pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<SingleFile>) -> Self {
         let mut collectors: Vec<(&str, Box<dyn Collector>)> =
@@ -96,14 +96,14 @@ impl Own {
     }
 }
 
-/// How a request for metrics ended.
+/// The outcome of a request for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It was served, or its client left.
+    /// The request was served, or its client left.
     Ok,
-    /// There was no answer to give.
+    /// The answer could not be rendered.
     Failed,
-    /// Too many were under way.
+    /// Too many requests were under way.
     Refused,
 }
 
@@ -135,12 +135,13 @@ impl Counts {
         }
     }
 
-    /// A scrape begins; the number of those under way, this one included.
+    /// Counts the beginning of a scrape, and returns the number of scrapes under way, including
+    /// this one.
     pub fn begin(&self) -> i64 {
         self.in_flight.inc() + 1
     }
 
-    /// A scrape that began has ended.
+    /// Counts the end of a scrape that was counted by [`Counts::begin`].
     pub fn end(&self, status: Status) {
         self.in_flight.dec();
         match status {
@@ -150,17 +151,17 @@ impl Counts {
         };
     }
 
-    /// Something could not be exposed as it was collected.
+    /// Counts an answer that left out conflicting samples.
     pub fn gathering_failed(&self) {
         self.gathering.inc();
     }
 
-    /// An answer could not be rendered.
+    /// Counts an answer that could not be rendered.
     pub fn encoding_failed(&self) {
         self.encoding.inc();
     }
 
-    /// Puts all of it, and what was built.
+    /// Puts the build, and the counters where they are exposed.
     pub fn put(&self, out: &mut Sink) {
         let arch = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -182,7 +183,7 @@ impl Counts {
     }
 }
 
-/// What the programs in the kernel cost.
+/// The state and cost of the programs in the kernel.
 struct Programs(Bpf);
 
 impl Collector for Programs {
@@ -194,7 +195,7 @@ impl Collector for Programs {
 
 /// This process as `/proc/self` shows it.
 struct Process {
-    /// For the descriptors.
+    /// The process's folder, to count its descriptors.
     folder: procfs::process::Process,
     stat: SingleFile,
     netstat: Shared<SingleFile>,
@@ -206,8 +207,7 @@ impl Process {
     fn new(netstat: Shared<SingleFile>) -> procfs::ProcResult<Self> {
         use procfs::CurrentSI as _;
         let folder = procfs::process::Process::myself()?;
-        // Asked for once: what it takes to know when the machine started is the kernel's
-        // costliest file.
+        // Computed once: the boot time is in `/proc/stat`, the most expensive file of the kernel.
         let boot = procfs::KernelStats::current()?.btime as f64;
         let start = boot + folder.stat()?.starttime as f64 / procfs::ticks_per_second() as f64;
         Ok(Self { folder, stat: Tree::new("/proc/self").single_file("stat"), netstat, start })
@@ -241,7 +241,7 @@ impl Collector for Process {
     }
 }
 
-/// What `/proc/self` does not tell.
+/// The error of a file in `/proc/self` that could not be read.
 fn refused(error: procfs::ProcError) -> Error {
     Error::Source { source_name: "/proc/self", error: error.into() }
 }
@@ -262,7 +262,7 @@ fn octets(text: &str) -> Result<[u64; 2], Malformed> {
     Ok(octets)
 }
 
-/// A soft limit; what is unlimited is the largest number, as Go's client has it.
+/// A soft limit; no limit is the largest number, as in Go's client.
 fn limit(resource: Resource) -> u64 {
     rustix::process::getrlimit(resource).current.unwrap_or(u64::MAX)
 }
@@ -273,7 +273,7 @@ mod tests {
     use crate::testing::malformed;
 
     #[test]
-    fn octets_are_ips() {
+    fn octets_are_those_of_ip() {
         let text = "TcpExt: InOctets\nTcpExt: 1\nIpExt: InNoRoutes InOctets OutOctets New\nIpExt: 3 4 5 x\n";
         assert_eq!(octets(text), Ok([4, 5]));
         assert_eq!(octets("TcpExt: InOctets\nTcpExt: 1\n"), Ok([0, 0]));

@@ -1,9 +1,9 @@
-//! What each path answers.
+//! The answer of each path.
 
 use super::{
     guard::{self, Guard},
     query,
-    target::{Target, escape_non_ascii, host_error, target},
+    target::{Target, escape_non_ascii, has_good_port, host_error, target, unmet},
 };
 use crate::scrape::{
     Engine, Request,
@@ -24,7 +24,7 @@ pub(super) const NO_SNIFF: (HeaderName, HeaderValue) =
 /// The longest time that a client can ask for: ten scrapes at Prometheus' own interval.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// What is served, and how.
+/// The served metrics and the settings of the server.
 pub struct Site {
     /// Runs the scrapes.
     pub engine: Arc<Engine>,
@@ -42,11 +42,17 @@ pub struct Site {
     pub guard: Option<Guard>,
 }
 
-/// Answers a request; its method matters no more than in node_exporter.
+/// Answers a request; as in node_exporter, most answers do not depend on its method.
 pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
     let (request, _body) = request.into_parts(); // which is there until the answer is
+    if !has_good_port(&request.uri) {
+        return bad("400 Bad Request");
+    }
     if let Some(text) = host_error(request.version, &request.method, &request.headers) {
         return bad(text);
+    }
+    if let Some((status, text)) = unmet(request.version, &request.headers) {
+        return refused(status, text);
     }
     let target = target(&request.method, request.uri.path(), &site.path);
     match (&target, &site.guard) {
@@ -65,7 +71,7 @@ pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
     }
 }
 
-/// Answers what has been let in.
+/// Answers a request that was let in.
 async fn answer(site: &Site, target: Target, request: &Parts) -> Response {
     let (method, uri) = (&request.method, &request.uri);
     match target {
@@ -87,13 +93,17 @@ async fn answer(site: &Site, target: Target, request: &Parts) -> Response {
     }
 }
 
-/// What cannot be understood ends the connection.
+/// The answer to a malformed request, after which the connection ends.
 fn bad(text: &'static str) -> Response {
+    refused(StatusCode::BAD_REQUEST, text)
+}
+
+fn refused(status: StatusCode, text: &'static str) -> Response {
     let close = (header::CONNECTION, HeaderValue::from_static("close"));
     if text.is_empty() {
-        return (StatusCode::BAD_REQUEST, [close]).into_response();
+        return (status, [close]).into_response();
     }
-    (StatusCode::BAD_REQUEST, [close, PLAIN], text).into_response()
+    (status, [close, PLAIN], text).into_response()
 }
 
 fn moved(method: &Method, to: &str) -> Response {
@@ -106,7 +116,7 @@ fn moved(method: &Method, to: &str) -> Response {
     (StatusCode::MOVED_PERMANENTLY, [location, html], page).into_response()
 }
 
-/// Text within a page.
+/// The text, escaped for a page.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -156,7 +166,7 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Counts the end of a scrape, also where the client has gone.
+/// Counts the end of a scrape when dropped, even if the client has gone.
 struct Ended<'a>(&'a Counts, Status);
 
 impl Drop for Ended<'_> {
@@ -165,17 +175,17 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The time left for collectors, from the header that Prometheus sends. One that is no time is no
-/// header; one of more than [`LONGEST`] is taken for that.
+/// The time left for collectors, from the header that Prometheus sends. A malformed header counts
+/// as absent; a time of more than [`LONGEST`] is read as that.
 fn deadline(header: &str, offset: Duration) -> Option<Duration> {
     let seconds: f64 = header.parse().ok()?;
     let timeout = Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()?;
     let timeout = Some(timeout).filter(|timeout| seconds.is_finite() && !timeout.is_zero())?;
-    // An offset that leaves nothing is not applied, as in other exporters.
+    // As in other exporters, an offset that would leave no time is not applied.
     Some(timeout.checked_sub(offset).filter(|left| !left.is_zero()).unwrap_or(timeout))
 }
 
-/// Which collectors the query selects, or node_exporter's text of why it is refused.
+/// The collectors that the query selects, or node_exporter's text that refuses the query.
 fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
     let collect = query::values(query, "collect[]");
     let exclude = query::values(query, "exclude[]");
@@ -187,7 +197,7 @@ fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
             let kept: Vec<usize> = (0..all.len())
                 .filter(|&i| all.get(i).is_some_and(|n| !exclude.iter().any(|e| e == n)))
                 .collect();
-            // Nothing left is no filter, as in node_exporter.
+            // As in node_exporter, a query that excludes every collector selects all of them.
             Ok(Some(kept).filter(|kept| !kept.is_empty()))
         }
         (false, true) => {
@@ -247,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_that_is_no_time_is_no_header() {
+    fn a_malformed_header_counts_as_absent() {
         let offset = Duration::from_millis(500);
         let left = |header: &str| deadline(header, offset);
         assert_eq!(left("10"), Some(Duration::from_millis(9_500)));

@@ -1,17 +1,17 @@
-//! How many connections there may be beside the files that collectors keep open.
+//! The number of connections that leave enough descriptors for the files of collectors.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// More connections than any number of Prometheus servers has.
+/// The most connections: more than any number of Prometheus servers opens.
 const MOST: u64 = 1024;
-/// Enough for one server, and for those who look why it fails.
+/// Enough for one server, and for an administrator who looks into a failure.
 const LEAST: u64 = 4;
-/// Descriptors that a default scrape takes on a small machine without eBPF (60 are open after it).
-/// A start with fewer could fail anywhere, so it is refused.
+/// The descriptors that a default scrape takes on a small machine without eBPF (60 are open after
+/// it). With fewer, the exporter could fail anywhere, so it refuses to start.
 pub const FEWEST_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit of descriptors to what this process may have, as Go's runtime does, and
-/// returns it. The kernel sets nothing aside for a descriptor that is not used.
+/// Raises the soft limit of descriptors to the hard limit, as Go's runtime does, and returns it. An
+/// unused descriptor costs no memory.
 #[must_use]
 pub fn raise_descriptors() -> u64 {
     let before = getrlimit(Resource::Nofile);
@@ -24,8 +24,8 @@ pub fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections there may be at the same time: a quarter of the descriptors beyond the
-/// first 64, from 4 to 1,024. The rest is for collectors, which keep the files open that they read.
+/// The most connections at the same time: a quarter of the descriptors beyond the first 64, from 4
+/// to 1,024. The other descriptors are for collectors, which keep their files open.
 #[must_use]
 pub fn connections(descriptors: u64) -> usize {
     let some = descriptors.saturating_sub(FEWEST_DESCRIPTORS) / 4;

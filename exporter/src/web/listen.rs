@@ -14,7 +14,7 @@ pub(super) const BACKLOG: i32 = 4096;
 /// One `--web.listen-address`, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address<'a> {
-    /// An address, a name or nothing, which is every address.
+    /// An address or a name; empty for every address.
     host: &'a str,
     /// The interface of a link-local address.
     zone: Option<&'a str>,
@@ -33,7 +33,7 @@ impl<'a> Address<'a> {
     /// `[fe80::1%eth0]:9100`; a port may also be the name of a service.
     ///
     /// # Errors
-    /// A sentence that says what to write instead.
+    /// A sentence with the correction.
     pub(super) fn parse(text: &'a str) -> Result<Self, String> {
         if text.contains("://") {
             return Err("an address is written without a scheme, as :9100 or host:9100".into());
@@ -78,7 +78,7 @@ impl<'a> Address<'a> {
         Ok(Self { host, zone, port })
     }
 
-    /// The address to bind: one without a family where every address is meant.
+    /// The address to bind; the unspecified IPv6 address stands for every address of both families.
     fn resolve(&self) -> Result<SocketAddr, String> {
         let port = match self.port {
             Port::Number(number) => number,
@@ -93,7 +93,8 @@ impl<'a> Address<'a> {
                 Ok(SocketAddrV6::new(address, port, 0, zone).into())
             }
             (_, Some(zone)) => Err(format!("only an IPv6 address has a zone such as %{zone}")),
-            (Ok(address), None) => Ok((address, port).into()),
+            // An IPv4 address in IPv6's notation is that of IPv4.
+            (Ok(address), None) => Ok((address.to_canonical(), port).into()),
             (Err(_), None) => {
                 let mut all: Vec<SocketAddr> = ((self.host, port).to_socket_addrs())
                     .map_err(|error| format!("lookup {}: {error}", self.host))?
@@ -105,7 +106,7 @@ impl<'a> Address<'a> {
     }
 }
 
-/// What may have been meant by an address that is wrong.
+/// An address to write instead of a wrong one.
 fn suggestion(text: &str) -> String {
     let whole = text.trim_matches(['[', ']', ':']);
     if let Some((host, port)) = text.rsplit_once(':')
@@ -129,7 +130,7 @@ fn service(name: &str) -> Result<u16, String> {
     let services = std::fs::read("/etc/services").unwrap_or_default();
     port_of(name, &String::from_utf8_lossy(&services))
         .or(match name {
-            // Known without the file too.
+            // These two are known even without the file.
             "http" => Some(80),
             "https" => Some(443),
             _ => None,
@@ -158,7 +159,7 @@ fn interface(zone: &str) -> Result<u32, String> {
 /// both families, a host name its first address, IPv4 before IPv6.
 ///
 /// # Errors
-/// It is no address, or cannot be bound.
+/// The text is no address, or the address cannot be bound.
 pub(super) fn bind(address: &str) -> Result<TcpListener, String> {
     let wrong = |error: &dyn fmt::Display| format!("listen tcp {address}: {error}");
     let to = Address::parse(address).and_then(|parsed| parsed.resolve());
@@ -181,8 +182,8 @@ fn is_without_family(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// A socket of one family that listens; an unspecified IPv6 address takes IPv4 too, whatever
-/// `net.ipv6.bindv6only` says.
+/// A listening socket of one family; the unspecified IPv6 address takes IPv4 connections, too,
+/// whatever `net.ipv6.bindv6only` is.
 fn listen(to: SocketAddr) -> io::Result<TcpListener> {
     let family = if to.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -196,7 +197,7 @@ fn listen(to: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Why an address cannot be bound, and what would help.
+/// The reason why an address cannot be bound, with a remedy.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".into(),
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_write_instead_is_said() {
+    fn wrong_addresses_are_answered_with_a_correction() {
         for (text, said) in [
             ("9400", "a port is written behind a colon: :9400"),
             ("::1:9400", "an IPv6 address stands in brackets: write [::1]:9400"),
@@ -283,11 +284,20 @@ mod tests {
             listener.set_nonblocking(false).unwrap();
             std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
             listener.accept().unwrap();
-            // The port is taken in both families, however the other asks for it.
+            // The port is taken in both families, in whichever form the second listener asks for
+            // it.
             for other in [":", "[::]:", "0.0.0.0:", "127.0.0.1:"] {
                 let error = bind(&format!("{other}{port}")).unwrap_err();
                 assert_eq!(error, format!("listen tcp {other}{port}: address already in use"));
             }
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_notation_is_of_ipv4() {
+        for address in ["[::ffff:127.0.0.1]:0", "[::ffff:7f00:1]:0"] {
+            let listener = bind(address).unwrap();
+            assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
         }
     }
 

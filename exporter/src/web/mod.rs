@@ -75,7 +75,7 @@ pub static FLAGS: &[&dyn AnyFlag] =
 /// Refuses addresses and paths that could not be served.
 ///
 /// # Errors
-/// The flag, and what to write instead.
+/// A sentence that names the flag, the mistake and the correction.
 pub fn check(flags: &Flags) -> Result<(), String> {
     for address in flags.get(&LISTEN) {
         sockets::check(&address)
@@ -85,7 +85,7 @@ pub fn check(flags: &Flags) -> Result<(), String> {
     check_path(&path).map_err(|error| format!("--web.telemetry-path={path}: {error}"))
 }
 
-/// Refuses a path that no request could ask for.
+/// Refuses a path that no request can have.
 fn check_path(path: &str) -> Result<(), String> {
     let clean = String::from_utf8_lossy(&target::clean(path.as_bytes())).into_owned();
     if path.is_empty() {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_is_never_asked_for_is_refused() {
+    fn a_path_that_no_request_can_have_is_refused() {
         for path in ["/", "/metrics", "/metrics/", "/a/b.c/d-e", "/é", "/a..b", "/~x:y@z"] {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }

@@ -1,4 +1,4 @@
-//! What systemd is told: that the exporter serves, that it stops, and that it lives.
+//! Messages to systemd: the exporter serves, it stops, it lives.
 //!
 //! The last is proved each time: an empty scrape goes through the engine as any other. Where
 //! it does not come back, nothing is told, and systemd restarts the unit.

@@ -1,4 +1,4 @@
-//! Query strings and the headers that a scrape is negotiated by, read as Go reads them.
+//! Query strings, and the headers that choose the form of an answer, read as Go reads them.
 
 use crate::exposition::{Format, protobuf::Encoding};
 
@@ -19,7 +19,7 @@ fn decode(text: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The bytes of a text with `%` and two hexadecimal digits for some of them; None where such
+/// The bytes of a text with `%` and two hexadecimal digits for some of them; `None` where the
 /// digits are missing.
 pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -64,11 +64,11 @@ fn items(header: &str) -> Vec<Item<'_>> {
     items
 }
 
-/// Whether the answer is to be compressed: gzip has more weight than the answer as it is, which
-/// comes first where both have the same. Read as the Go client library reads `Accept-Encoding`
-/// lines, so that what is malformed ends its line.
+/// Whether the answer is to be compressed: gzip has more weight than the plain answer, which is
+/// preferred where both have the same weight. `Accept-Encoding` lines are read as the Go client
+/// library reads them: a malformed item ends its line.
 pub(super) fn takes_gzip<'a>(lines: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut best = (-1.0, -1.0); // as it is, gzip
+    let mut best = (-1.0, -1.0); // plain, gzip
     for line in lines {
         let mut rest = line.trim_start();
         loop {
@@ -95,8 +95,8 @@ fn is_coding(c: char) -> bool {
     c.is_ascii_graphic() && !"\"(),:;<=>?@[]\\{}".contains(c)
 }
 
-/// The weight that `;q=0.5` gives, 1 where there is none, and what follows; None where it is
-/// malformed.
+/// The weight in `;q=0.5`, 1 where the text has none, and the text after it; `None` where the
+/// weight is malformed.
 fn weight(text: &str) -> Option<(f64, &str)> {
     let Some(parameter) = text.strip_prefix(';') else { return Some((1.0, text)) };
     let number = parameter.trim_start().strip_prefix("q=")?;
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(values("collect[]=%ff%00", "collect[]"), ["\u{fffd}\0"]);
     }
 
-    /// What node_exporter 1.11.1 does.
+    /// The expected values are those of node_exporter 1.11.1.
     #[test]
     fn gzip_is_taken_by_its_weight() {
         for (header, taken) in [
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// What node_exporter 1.11.1 does; `PB` stands for protobuf of the right message.
+    /// The choice of node_exporter 1.11.1; `PB` stands for protobuf of the right message.
     #[test]
     fn the_form_is_the_best_that_is_known() {
         let pb =

@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-/// How long running scrapes may take once the exporter is to stop.
+/// The longest time for running scrapes to end after the exporter was asked to stop.
 const LAST: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a connection could not be accepted.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(1)];
@@ -51,7 +51,7 @@ async fn listen(
         Err(error) => return tracing::error!(%error, "cannot listen"),
     };
     let mut trouble = Trouble::default();
-    let stops = stop.clone(); // for the connections: each has to see the change
+    let stops = stop.clone(); // the connections' own receiver: each must see the change
     loop {
         let accepted = async {
             match accept(&listener).await {
@@ -71,8 +71,8 @@ async fn listen(
     }
 }
 
-/// The next connection. Whatever its family, what tokio does with a stream of TCP is done with
-/// streams of all of them.
+/// The next connection. tokio's stream of TCP stands for streams of all families: no call on it is
+/// about TCP alone.
 async fn accept(listener: &AsyncFd<Listener>) -> io::Result<TcpStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let accept = |listener: &Listener| accept_with(listener, flags).map_err(io::Error::from);
@@ -80,7 +80,7 @@ async fn accept(listener: &AsyncFd<Listener>) -> io::Result<TcpStream> {
     TcpStream::from_std(socket.into())
 }
 
-/// What keeps a listener from accepting.
+/// The errors that keep a listener from accepting.
 #[derive(Debug, Default)]
 struct Trouble {
     pause: Option<Duration>,
@@ -88,11 +88,11 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// Waits until it is worth another try. For want of descriptors a connection that can be done
-    /// without is closed.
+    /// Waits before another try. Where descriptors are short, the connection that gives way first
+    /// is closed.
     async fn wait(&mut self, error: &io::Error, places: &Places) {
         if error.kind() == io::ErrorKind::ConnectionAborted {
-            return; // by a client that has changed its mind
+            return; // the client has closed it already
         }
         if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
             places.shrink();

@@ -21,7 +21,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const VSOCK: &str = "vsock://";
 const UNIX: &str = "unix://";
-/// What `LISTEN_FDS` may hold, and what a socket of the kind is called.
+/// The families that `LISTEN_FDS` may hold, and the names of their sockets.
 const KINDS: [(libc::c_int, &str); 3] = [
     (libc::AF_INET, "TCP socket"),
     (libc::AF_UNIX, "Unix stream socket"),
@@ -37,7 +37,7 @@ pub struct Listener {
     _file: Option<SocketFile>,
 }
 
-/// What a `--web.listen-address` asks for.
+/// A `--web.listen-address`, read.
 #[derive(Debug, PartialEq, Eq)]
 enum Address<'a> {
     Tcp,
@@ -78,10 +78,10 @@ impl<'a> Address<'a> {
     }
 }
 
-/// Refuses what is no address.
+/// Refuses a text that is no address.
 ///
 /// # Errors
-/// What to write instead.
+/// The correction.
 pub(super) fn check(address: &str) -> Result<(), String> {
     Address::parse(address).map(drop)
 }

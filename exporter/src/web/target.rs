@@ -1,34 +1,34 @@
-//! What a request is for: its host and its path, read as Go's `net/http` reads them.
+//! The target of a request: its host and its path, read as Go's `net/http` reads them.
 
 use super::query;
-use axum::http::{HeaderMap, Method, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use std::fmt::Write as _;
 
-/// What a path asks for.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// The metrics.
     Metrics,
     /// The page at `/`.
     Landing,
-    /// The same under another path, escaped.
+    /// A redirection to another path, escaped.
     Moved(String),
-    /// `OPTIONS *`: whether the server is there.
+    /// `OPTIONS *`, which asks for the server itself.
     Server,
-    /// Nothing: the path, or `*`, cannot be asked for.
+    /// A path that is malformed, or `*` with another method.
     Bad(&'static str),
     /// A path that is not served.
     Unknown,
 }
 
-/// Finds out what `path`, as it stands in the request, asks for where the metrics are at
-/// `telemetry`. A telemetry path that ends with a slash serves all paths below it.
+/// The target of `path`, as it stands in the request, where the metrics are at `telemetry`. A
+/// telemetry path that ends with a slash serves all paths below it.
 pub(super) fn target(method: &Method, path: &str, telemetry: &str) -> Target {
     if path == "*" {
         return if method == Method::OPTIONS { Target::Server } else { Target::Bad("") };
     }
     let asked = match query::unescape(path) {
-        // A path without a slash is read as the host that CONNECT asks for.
+        // The URI of CONNECT is a host, which is read as a path without a slash.
         Some(path) if !path.is_empty() || method == Method::CONNECT => path,
         _ => return Target::Bad("400 Bad Request"),
     };
@@ -72,7 +72,7 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
     clean
 }
 
-/// The path as it is written in a `Location`.
+/// The path, escaped for a `Location`.
 fn escape(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for &byte in path {
@@ -85,7 +85,7 @@ fn escape(path: &[u8]) -> String {
     text
 }
 
-/// A query as it is written in a `Location`.
+/// A query, escaped for a `Location`.
 pub(super) fn escape_non_ascii(query: &str) -> String {
     let mut text = String::with_capacity(query.len());
     for byte in query.bytes() {
@@ -98,7 +98,7 @@ pub(super) fn escape_non_ascii(query: &str) -> String {
     text
 }
 
-/// What Go says to a request whose `Host` is missing, given twice or malformed.
+/// Go's answer to a request whose `Host` is missing, given twice or malformed.
 pub(super) fn host_error(
     version: Version,
     method: &Method,
@@ -117,6 +117,33 @@ pub(super) fn host_error(
     }
 }
 
+/// Go's status and text for a request with a coding of its body other than `chunked`, or with an
+/// expectation other than `100-continue`.
+pub(super) fn unmet(version: Version, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    if !is_chunked && version >= Version::HTTP_11 {
+        return Some((StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding"));
+    }
+    let expected = headers.get(header::EXPECT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let mut tokens = expected.split(|byte| b" \t,".contains(byte));
+    let is_met =
+        expected.is_empty() || tokens.any(|token| token.eq_ignore_ascii_case(b"100-continue"));
+    (!is_met).then_some((StatusCode::EXPECTATION_FAILED, ""))
+}
+
+/// Whether the port in an absolute URI, or in the target of CONNECT, is a number where there is
+/// one.
+pub(super) fn has_good_port(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return true };
+    let (_, port) = authority.as_str().rsplit_once(':').unwrap_or_default();
+    port.ends_with(']') || port.contains('@') || port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
 }
@@ -124,14 +151,13 @@ fn is_host_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn moved(path: &str) -> Target {
         Target::Moved(path.into())
     }
 
     #[test]
-    fn paths_are_cleaned_as_gos() {
+    fn paths_are_cleaned_as_in_go() {
         for (path, want) in [
             ("/metrics", Target::Metrics),
             ("/", Target::Landing),
@@ -189,6 +215,53 @@ mod tests {
             assert_eq!(target(&Method::GET, path, "/"), Target::Metrics, "{path}");
         }
         assert_eq!(target(&Method::GET, "//", "/"), moved("/"));
+    }
+
+    #[test]
+    fn ports_in_uris_are_numbers() {
+        for good in [
+            "/x:y",
+            "http://x",
+            "http://x:",
+            "http://x:80/",
+            "http://x:99999/",
+            "http://[::1]/",
+            "http://[::1]:80/",
+            "http://u:p@x/",
+            "x:80",
+        ] {
+            assert!(has_good_port(&Uri::from_static(good)), "{good}");
+        }
+        for bad in ["http://x:y/", "http://x:8y", "http://[::1]:y/", "http://u:p@x:y/", "x:y"] {
+            assert!(!has_good_port(&Uri::from_static(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn codings_and_expectations_are_gos() {
+        let status = |version, lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            unmet(version, &headers).map_or(0, |(status, _)| status.as_u16())
+        };
+        for (lines, want) in [
+            (&[][..], 0),
+            (&[("transfer-encoding", "Chunked")], 0),
+            (&[("transfer-encoding", "gzip, chunked")], 501),
+            (&[("transfer-encoding", "chunked, chunked")], 501),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], 501),
+            (&[("transfer-encoding", "")], 501),
+            (&[("expect", "")], 0),
+            (&[("expect", "100-Continue")], 0),
+            (&[("expect", "x, 100-continue")], 0),
+            (&[("expect", "100-continued")], 417),
+            (&[("expect", "x")], 417),
+        ] {
+            assert_eq!(status(Version::HTTP_11, lines), want, "{lines:?}");
+        }
+        assert_eq!(status(Version::HTTP_10, &[("transfer-encoding", "gzip")]), 0);
     }
 
     #[test]

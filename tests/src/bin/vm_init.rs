@@ -1,7 +1,7 @@
-//! The first and only process of a virtual machine that `cargo xtask vm` boots: holds the exporter
-//! against the kernel it runs on, says in one line how that went, and switches the machine off.
+//! The first and only process of a virtual machine that `cargo xtask vm` boots: tests the exporter
+//! on the machine's kernel, prints the verdict in one line, and switches the machine off.
 #![expect(clippy::disallowed_methods, reason = "runs programs, reads the running kernel's files")]
-#![expect(clippy::print_stdout, reason = "the console is all there is")]
+#![expect(clippy::print_stdout, reason = "the console is the only output")]
 
 use std::{
     fs,
@@ -18,11 +18,17 @@ use nix::{
     sys::reboot::{RebootMode, reboot},
 };
 
-/// The first version whose kernel has all that the programs use.
+/// The first version of the kernel that has everything which the programs need.
 const PROGRAMS_SINCE: (u32, u32) = (5, 13);
 
 /// The first version in which a descriptor alone is enough to read a map.
 const DESCRIPTORS_SINCE: (u32, u32) = (5, 19);
+
+/// The first version with iterators and all that the program about tasks uses.
+const TASKS_SINCE: (u32, u32) = (5, 8);
+
+/// The first version that has the helper by which the accounting of all processors is found.
+const ACCOUNTING_SINCE: (u32, u32) = (5, 19);
 
 fn main() {
     let release = match prepare() {
@@ -30,11 +36,13 @@ fn main() {
         Err(error) => format!("unprepared: {error}"),
     };
     let mut done = Vec::new();
-    let stress = fs::read_to_string("/proc/cmdline")
-        .is_ok_and(|line| line.split_whitespace().any(|word| word == "stress"));
-    let checked = if stress {
+    let asked = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let asked = |word| asked.split_whitespace().any(|other| other == word);
+    let checked = if asked("stress") {
         // First of all: the kernel's hash tables have not grown yet.
         test("/stress", "stress test", has_programs(&release), &mut done)
+    } else if asked("nohz_full=1") {
+        contexts(&release, &mut done)
     } else {
         check(&release, &mut done)
     };
@@ -99,7 +107,7 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     server.expect("neighbour", best)?;
     server.expect_capabilities(programs && version < DESCRIPTORS_SINCE)?;
     if !programs && !server.log.contains("eBPF does not count neighbours, another source serves:") {
-        return Err(format!("the log does not say why: {}", server.log));
+        return Err(format!("the log does not give the reason: {}", server.log));
     }
     ip("neigh del 10.1.0.5 dev va")?;
     server.entries = 4;
@@ -114,10 +122,68 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     done.push("procfs".to_owned());
     ip("link del va")?;
 
-    test("/live", "live tests", programs, done)
+    test("/live", "live tests", programs, done)?;
+    processors(release, done)
 }
 
-/// Runs the tests in `path`; they must test something where the kernel takes the programs.
+/// Whether programs can copy the kernel's accounting of processors.
+fn has_accounting(release: &str) -> bool {
+    has_programs(release) && version(release) >= ACCOUNTING_SINCE
+}
+
+/// The processors' times, while one of two is taken offline and back.
+fn processors(release: &str, done: &mut Vec<String>) -> Checked {
+    const SECOND: &str = "/sys/devices/system/cpu/cpu1/online";
+    let accounting = has_accounting(release);
+    let tasks = version(release) >= TASKS_SINCE && Path::new("/sys/kernel/btf/vmlinux").exists();
+    let source = if accounting { "ebpf" } else { "procfs" };
+    let flags = ["--collector.cpu", "--collector.stat", "--collector.cpu.bpf-events"];
+    let server = Server::start(&[&flags[..], &["--collector.processes"]].concat())?;
+    server.served("cpu", source)?;
+    server.served("processes", if tasks { "ebpf" } else { "procfs" })?;
+    server.expect_capabilities(tasks && version(release) < DESCRIPTORS_SINCE)?;
+    if !accounting && !server.log.contains("eBPF does not count the processors' times") {
+        return Err(format!("the log does not say why: {}", server.log));
+    }
+    test("/live_tasks", "tasks", tasks, done)?;
+    let has_second = |server: &Server| -> Result<bool, String> {
+        let text = server.served("cpu", source)?;
+        Ok(text.contains("node_cpu_seconds_total{cpu=\"1\",mode=\"idle\"}"))
+    };
+    for online in ["1", "0", "1"] {
+        fs::write(SECOND, online).map_err(|error| format!("{SECOND}: {error}"))?;
+        if has_second(&server)? != (online == "1") {
+            return Err(format!("processor 1, online: {online}, is not told of as such"));
+        }
+        test("/live_cpu", &format!("times (processor 1: {online})"), accounting, done)?;
+    }
+    // Nothing was doubted meanwhile.
+    let text = server.served("cpu", source)?;
+    let doubts = "node_bpf_resyncs_total{reason=\"failure\",subject=\"cpu\"} ";
+    if accounting && !text.contains(&format!("{doubts}0\n")) {
+        return Err(format!("doubts: {text}"));
+    }
+    Ok(())
+}
+
+/// A kernel that tracks contexts on processor 1: its times are not copied, and the log says why.
+fn contexts(release: &str, done: &mut Vec<String>) -> Checked {
+    let tracked = fs::read_to_string("/sys/devices/system/cpu/nohz_full").unwrap_or_default();
+    if tracked.trim() != "1" {
+        return Err("the kernel is not built for nohz_full".to_owned());
+    }
+    ip("link set lo up")?;
+    let server = Server::start(&["--collector.cpu"])?;
+    server.served("cpu", "procfs")?;
+    let reason = "the kernel tracks contexts on processor 1 (nohz_full)";
+    if has_accounting(release) && !server.log.contains(reason) {
+        return Err(format!("the log does not say why: {}", server.log));
+    }
+    done.push("nohz_full: procfs".to_owned());
+    Ok(())
+}
+
+/// Runs the tests in `path`; where the kernel takes the programs, they must not skip.
 fn test(path: &str, name: &str, programs: bool, done: &mut Vec<String>) -> Checked {
     let mut test = Command::new(path);
     test.args(["--test-threads=1", "--nocapture"]);
@@ -143,9 +209,9 @@ fn ip(words: &str) -> Checked {
 struct Server {
     child: Child,
     address: String,
-    /// The lines of its log before it served.
+    /// The lines of its log up to the start of serving.
     log: String,
-    /// How many neighbours `va` has.
+    /// The number of neighbours of `va`.
     entries: u32,
 }
 
@@ -188,7 +254,16 @@ impl Server {
         Ok(text)
     }
 
-    /// The collector must be served by that source, and have counted right.
+    /// The answer, in which that source must have served the collector.
+    fn served(&self, collector: &str, source: &str) -> Result<String, String> {
+        let text = self.scrape()?;
+        let line = format!(
+            "node_scrape_collector_source{{collector=\"{collector}\",source=\"{source}\"}} 1\n"
+        );
+        if text.contains(&line) { Ok(text) } else { Err(format!("no {line:?} in {text}")) }
+    }
+
+    /// Checks that the collector is served by that source, and that its counts are right.
     fn expect(&self, collector: &str, source: &str) -> Checked {
         let text = self.scrape()?;
         let entries = self.entries;
@@ -206,7 +281,8 @@ impl Server {
         Ok(())
     }
 
-    /// It must have given up its capabilities, all but one where reading takes it.
+    /// Checks that the exporter has given up its capabilities: all, or all but `CAP_BPF` where
+    /// `one` says so.
     fn expect_capabilities(&self, one: bool) -> Checked {
         const BPF: u64 = 1 << 39;
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))

@@ -1,4 +1,5 @@
-//! A copy of the machine `baseline` whose files can be spoiled, and what collectors expose of it.
+//! A copy of the machine `baseline` whose files can be spoiled, and the collectors' exposition of
+//! it.
 
 use exporter::{
     collector::Spec,
@@ -16,7 +17,7 @@ use std::{
     path::Path,
 };
 
-/// Families whose values are the running machine's.
+/// Families whose values come from the running machine.
 const LIVE: [&str; 4] =
     ["node_filesystem_", "node_time_", "node_textfile_mtime_seconds", "node_timex_"];
 
@@ -27,7 +28,7 @@ pub struct Machine {
     folders: Vec<String>,
 }
 
-/// What a collector exposes.
+/// The exposition of a collector.
 #[derive(Clone)]
 pub struct Output {
     pub series: BTreeMap<String, String>,
@@ -66,20 +67,20 @@ impl Machine {
         }
     }
 
-    /// The text of a file; `None` where it is none.
-    pub fn read(&self, file: &str) -> Option<String> {
-        String::from_utf8(fs::read(self.root.path().join(file)).unwrap()).ok()
+    /// The bytes of a file.
+    pub fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.root.path().join(file)).unwrap()
     }
 
-    pub fn write(&self, file: &str, text: &str) {
-        fs::write(self.root.path().join(file), text).unwrap();
+    pub fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.root.path().join(file), content).unwrap();
     }
 
     pub fn remove(&self, file: &str) {
         fs::remove_file(self.root.path().join(file)).unwrap();
     }
 
-    /// The files that collectors open, each with those that open it.
+    /// The files that collectors open, each with the collectors that open it.
     pub fn readers(&self) -> Vec<(String, Vec<&'static Spec>)> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
         let mut watched = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Network namespaces in which neighbours come and go, and how many there are.
+//! Network namespaces in which neighbours come and go, and their numbers of neighbours.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ pub(crate) struct Place {
     answers: Receiver<Entries>,
 }
 
-/// How the neighbours of a namespace are to be counted.
+/// The ways to count the neighbours of a namespace.
 #[derive(Clone, Copy)]
 pub(crate) enum Ask {
     /// One by one: [`dump`].
@@ -121,8 +121,8 @@ pub(crate) fn ends() -> Sender<()> {
     end
 }
 
-/// The neighbours of this thread's namespace: each counted once, however often a dump has it, and
-/// no dump taken for whole during which the hash table has grown.
+/// The neighbours of this thread's namespace: each counted once, however often a dump has it. A
+/// dump during which the hash table has grown is taken again.
 fn dump(socket: &mut Socket) -> Entries {
     let netns = netns();
     let mut entries = Entries::new();
@@ -149,9 +149,9 @@ fn dump(socket: &mut Socket) -> Entries {
     entries
 }
 
-/// The kernel's hash table of a family: another once it has grown.
+/// Identifies the kernel's hash table of a family; a table that has grown is another.
 pub(crate) fn hash(family: u8) -> (u32, u32) {
-    Socket::neighbour_table(family).unwrap().unwrap().hash
+    Socket::default().neighbour_table(family).unwrap().unwrap().hash
 }
 
 /// The entries of this thread's namespace by the exporter's netlink source.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::neighbour::{FILLING, Interface, Known, NOARP};
 
-/// An element has come into the map of entries (1) or gone from it (-1).
+/// Counts an element that has come into the map of entries (`n` is 1) or gone from it (-1).
 #[inline(always)]
 fn count<M: Machine + ?Sized>(element: *mut Interface, is_noarp: bool, n: i64) {
     if is_noarp {
@@ -23,7 +23,7 @@ fn wanted<M: Machine + ?Sized>(address: u64) -> u64 {
     if M::is_noarp(address) { address | NOARP } else { address }
 }
 
-/// An entry has been seen in its table, in the state `seen`: it is to be in the map.
+/// Notes that an entry was seen in its table, in the state `seen`: it must be in the map.
 #[inline(always)]
 pub fn see<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
     let Some(known) = find::<M>(seen & !NOARP) else {
@@ -35,28 +35,29 @@ pub fn see<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
     }
 }
 
-/// The map has another state of an entry than was seen, or another interface.
+/// Corrects an entry that is in the map with another state than was seen, or another interface.
 #[inline(always)]
 pub fn correct<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
     let address = seen & !NOARP;
     let Some(known) = find::<M>(address) else { return };
     if state_of::<M>(known) & FILLING != 0 {
-        // The program that puts it in looks again.
+        // The program that fills the element looks at the entry again afterwards.
         return;
     }
     if is_at::<M>(interface_of::<M>(known), tag) {
         turn::<M>(known, seen, tag);
         settle::<M>(known, seen, tag);
     } else if remove::<M>(address) {
-        // The end of another entry that was at this address had gone unseen.
+        // The map had another entry of this address, whose end was missed.
         M::insert(seen, tag, device);
     } else {
         M::lost();
     }
 }
 
-/// The element of an entry is to have the state that the entry has now. Another program may have
-/// changed it since the entry was seen, and one that was told of that may have been faster.
+/// Gives an entry's element the state that the entry has now. The entry may have changed since it
+/// was seen, and the program that the kernel told of the change may have changed the element
+/// already.
 #[inline(always)]
 fn settle<M: Machine + ?Sized>(known: *mut Known, seen: u64, tag: u64) {
     let address = seen & !NOARP;
@@ -69,10 +70,11 @@ fn settle<M: Machine + ?Sized>(known: *mut Known, seen: u64, tag: u64) {
     }
 }
 
-/// An element of the map becomes NOARP, or ceases to be, unless it is so.
+/// Makes an element NOARP or live, as `to` says, unless it is so already.
 #[inline(always)]
 fn turn<M: Machine + ?Sized>(known: *mut Known, to: u64, tag: u64) {
-    // Held: the entry may be taken out before its change is counted.
+    // The interface's element is held, since the entry may be taken out before its change is
+    // counted.
     let Some(element) = hold_at::<M>(interface_of::<M>(known), tag) else { return };
     if change::<M>(known, to ^ NOARP, to) == to ^ NOARP {
         if to & NOARP == 0 {
@@ -101,8 +103,8 @@ pub fn insert<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
             if M::is_dead(address)
                 && let Some(taken) = take::<M>(address)
             {
-                // Its end was told already, or is to be told as that of an unseen entry. A change
-                // that was counted meanwhile is made up for.
+                // Its end was told already, or will be told as that of an entry that is not in the
+                // map. The counters make up for a change that was counted meanwhile.
                 if taken.was_noarp && !is_noarp && has_started {
                     M::add(at!(element: Interface.counts.created), 1);
                 } else if is_noarp && !taken.was_noarp {
@@ -123,7 +125,7 @@ pub fn insert<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
         }
         Put::There => {}
         Put::Not => {
-            // One that is dead need not be in the map: another program is taking it out.
+            // An entry that is dead need not be in the map: another program is taking it out.
             if !M::is_dead(address) {
                 M::lost();
             }
@@ -132,7 +134,7 @@ pub fn insert<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
     release::<M>(element);
 }
 
-/// Takes an entry out of the map, and out of the counts; says whether it was there.
+/// Takes an entry out of the map and out of the counts; says whether the map had it.
 #[inline(always)]
 pub fn remove<M: Machine + ?Sized>(address: u64) -> bool {
     let Some(taken) = take::<M>(address) else { return false };
@@ -148,8 +150,8 @@ pub fn remove<M: Machine + ?Sized>(address: u64) -> bool {
     true
 }
 
-/// Subtracts an entry that was taken out of the map. Its interface's element is not to be touched
-/// after that: it may be another's.
+/// Subtracts an entry that was taken out of the map. The element of its interface must not be
+/// touched afterwards: it may belong to another interface.
 #[inline(always)]
 fn uncount<M: Machine + ?Sized>(taken: &Taken) {
     if let Some(element) = M::interface(taken.interface) {
@@ -157,14 +159,14 @@ fn uncount<M: Machine + ?Sized>(taken: &Taken) {
     }
 }
 
-/// An entry has left its table, in the state `seen`.
+/// Notes that an entry has left its table, in the state `seen`.
 #[inline(always)]
 pub fn leave<M: Machine + ?Sized>(seen: u64, tag: u64, device: u64) {
     let address = seen & !NOARP;
     if remove::<M>(address) {
         return;
     }
-    // It came and went between two looks.
+    // The entry came and went without being seen in its table.
     M::forget(address);
     if seen & NOARP == 0 && M::has_started() {
         M::count(tag, device, Event::Passed);

@@ -6,7 +6,7 @@
 use super::{Event, Machine, at};
 use crate::neighbour::{CLEARING, GOING, Interface, LIVE, PHASE, Tags, WAYS};
 
-/// The groups that may have an interface.
+/// The two groups one of which may have an interface.
 #[inline(always)]
 #[must_use]
 pub const fn groups(tag: u64, mask: u32) -> [u32; 2] {
@@ -21,7 +21,7 @@ const fn is_of(found: u64, tag: u64) -> bool {
     found & !PHASE == tag & !PHASE && (found & PHASE == LIVE || found & PHASE == GOING)
 }
 
-/// The tag of the element of that number.
+/// The address of the tag of the element of that number.
 #[inline(always)]
 fn tag_at<M: Machine + ?Sized>(number: u32) -> Option<*mut u64> {
     let group = M::group(number / WAYS)?;
@@ -29,7 +29,7 @@ fn tag_at<M: Machine + ?Sized>(number: u32) -> Option<*mut u64> {
     Some(tags.wrapping_add((number % WAYS) as usize))
 }
 
-/// The tag of the element of that number; 0 if it has none.
+/// The tag of the element of that number; 0 if the element has none.
 #[inline(always)]
 pub fn tag_of<M: Machine + ?Sized>(number: u32) -> u64 {
     tag_at::<M>(number).map_or(0, |at| M::load(at))
@@ -41,8 +41,8 @@ pub fn is_at<M: Machine + ?Sized>(number: u32, tag: u64) -> bool {
     is_of(tag_of::<M>(number), tag)
 }
 
-/// The number of an interface's element; one that was empty where the interface has none. `None` if
-/// there is no room.
+/// The number of an interface's element. An interface without one is given an empty element; `None`
+/// if no element is empty.
 #[inline(always)]
 pub fn locate<M: Machine + ?Sized>(tag: u64) -> Option<u32> {
     let groups = groups(tag, M::group_mask());
@@ -69,7 +69,7 @@ pub fn locate<M: Machine + ?Sized>(tag: u64) -> Option<u32> {
     None
 }
 
-/// Holds the element of that number, unless it is another interface's. To be released.
+/// Holds the element of that number, unless it belongs to another interface. To be released.
 #[inline(always)]
 pub fn hold_at<M: Machine + ?Sized>(number: u32, tag: u64) -> Option<*mut Interface> {
     let (at, element) = (tag_at::<M>(number)?, M::interface(number)?);
@@ -83,7 +83,7 @@ pub fn hold_at<M: Machine + ?Sized>(number: u32, tag: u64) -> Option<*mut Interf
     None
 }
 
-/// The element is not touched again by who held it.
+/// Releases an element, which its holder must not touch again.
 #[inline(always)]
 pub fn release<M: Machine + ?Sized>(element: *mut Interface) {
     M::add(at!(element: Interface.held), -1);
@@ -133,7 +133,7 @@ pub fn prune<M: Machine + ?Sized>(number: u32) -> bool {
     let Some(at) = tag_at::<M>(number) else { return false };
     let Some(element) = M::interface(number) else { return false };
     let tag = M::load(at);
-    // Looked at first without a step, since most interfaces are there.
+    // The first look changes nothing, since most interfaces are there.
     if tag & PHASE != LIVE || !is_over::<M>(element, tag) {
         return false;
     }
@@ -147,7 +147,8 @@ pub fn prune<M: Machine + ?Sized>(number: u32) -> bool {
         M::compare_exchange(at, going, tag);
         return false;
     }
-    // `entries` and `noarp` are zero. `held` belongs to those who hold.
+    // `entries` and `noarp` are zero. `held` is changed only by programs that hold the element or
+    // try to.
     M::exchange(at!(element: Interface.counts.created), 0);
     M::exchange(at!(element: Interface.counts.removed), 0);
     M::exchange(at!(element: Interface.counts.overflows), 0);

@@ -1,14 +1,14 @@
 //! The map of entries, by address.
 //!
 //! An entry's place follows from its address, so that entries which the kernel has allocated one
-//! after another lie side by side, and a processor that has come by one has the next at hand. The
-//! kernel's own hash map scatters them, and takes two locks besides; it has only the displaced
-//! entries.
+//! after another lie side by side, and a processor that has read one has the next in its cache. A
+//! hash map of the kernel scatters entries, and takes two locks besides; only displaced entries are
+//! kept in one.
 
 use super::{Machine, Refused, at};
 use crate::neighbour::{FILLING, FLAGS, GONE, Known, NOARP, Slot};
 
-/// The element that lies in a place, and may be any entry's.
+/// The element that lies in a place, which may be that of any entry.
 #[inline(always)]
 #[must_use]
 pub const fn content(slot: *mut Slot) -> *mut Known {
@@ -33,7 +33,7 @@ pub fn interface_of<M: Machine + ?Sized>(known: *mut Known) -> u32 {
     M::load_half(at!(known: Known.interface))
 }
 
-/// Changes the state of an element where it is `old`; returns what it was.
+/// Changes the state of an element where it is `old`; returns the state before.
 #[inline(always)]
 pub fn change<M: Machine + ?Sized>(known: *mut Known, old: u64, new: u64) -> u64 {
     M::compare_exchange(at!(known: Known.state), old, new)
@@ -45,7 +45,7 @@ pub fn find<M: Machine + ?Sized>(address: u64) -> Option<*mut Known> {
     find_in::<M>(M::slot(address)?, address).map(|(known, _)| known)
 }
 
-/// The element of an entry whose place this is, and whether it is displaced.
+/// The element of an entry that has this place, and whether the entry is displaced.
 #[inline(always)]
 fn find_in<M: Machine + ?Sized>(slot: *mut Slot, address: u64) -> Option<(*mut Known, bool)> {
     if state_of::<M>(content(slot)) & !FLAGS == address {
@@ -57,13 +57,13 @@ fn find_in<M: Machine + ?Sized>(slot: *mut Slot, address: u64) -> Option<(*mut K
     }
 }
 
-/// What has become of an entry that was to be put in.
+/// The outcome of putting an entry into the map.
 pub enum Put {
-    /// It is in the map.
+    /// The entry was put into the map.
     New,
-    /// Another program was faster.
+    /// Another program has put the entry into the map.
     There,
-    /// There is no room, or another program is still taking it out.
+    /// There is no room, or another program is still taking the entry out.
     Not,
 }
 
@@ -84,16 +84,18 @@ pub fn put<M: Machine + ?Sized>(state: u64, interface: u32, walk: u32) -> Put {
     if before & !FLAGS == address {
         return if before & GONE == 0 { Put::There } else { Put::Not };
     }
-    // Said first: a program that is given the place meanwhile is to look in the hash map.
+    // `away` is raised first: a program that is given the place meanwhile must look in the hash
+    // map.
     M::add(at!(slot: Slot.away), 1);
     let put = match M::put_away(address, &Known { state, interface, walk }) {
         Ok(()) if state_of::<M>(own) & !FLAGS != address => return Put::New,
         Ok(()) => {
-            // A program was given the place, and may have looked here and withdrawn, too.
+            // Another program was given the place for this entry, and may have found this element
+            // and withdrawn as well.
             let _ = M::take_away(address);
             Put::Not
         }
-        // An element that could not be taken out altogether is for the daemon to remove.
+        // An element that is stuck in the hash map is removed by the daemon.
         Err(Refused::There) => match M::away(address) {
             Some(known) if state_of::<M>(known) & GONE == 0 => Put::There,
             _ => Put::Not,
@@ -104,18 +106,18 @@ pub fn put<M: Machine + ?Sized>(state: u64, interface: u32, walk: u32) -> Put {
     put
 }
 
-/// What was taken out of the map.
+/// An entry that was taken out of the map.
 pub struct Taken {
     /// Number of the element that counts the entry.
     pub interface: u32,
-    /// Whether it is counted as `NUD_NOARP`.
+    /// Whether the entry is counted as `NUD_NOARP`.
     pub was_noarp: bool,
-    /// Whether it could not be taken out altogether.
+    /// Whether its element is stuck in the hash map, which refused to remove it.
     pub is_stuck: bool,
 }
 
-/// Makes an element going; says whether it was NOARP. `None` if it is not the entry's, or another
-/// program fills or takes it.
+/// Makes an element going; says whether it was NOARP. `None` if the element is not that of the
+/// entry, or another program fills or takes it.
 #[inline(always)]
 fn claim<M: Machine + ?Sized>(known: *mut Known, address: u64) -> Option<bool> {
     /// How often an entry may change between two steps.
@@ -133,7 +135,7 @@ fn claim<M: Machine + ?Sized>(known: *mut Known, address: u64) -> Option<bool> {
     None
 }
 
-/// Takes an entry out of the map. No other program is given it.
+/// Takes an entry out of the map; one program alone can take it.
 #[inline(always)]
 pub fn take<M: Machine + ?Sized>(address: u64) -> Option<Taken> {
     let slot = M::slot(address)?;

@@ -1,57 +1,58 @@
 //! How entries come into the map and leave it, and how counts follow, on all processors at once.
 //!
-//! The programs in the kernel and the tests in user space run the same code; [`Machine`] is what
-//! they run it on. Every change of shared memory is one step that is ordered with the steps before
-//! and after it, and no step waits: a program may have interrupted the one that it would wait for.
+//! The programs in the kernel and the tests in user space run the same code; [`Machine`] has the
+//! memory and the steps below it. Every change of shared memory is one step that is ordered with
+//! the steps before and after it, and no step waits: a program may have interrupted the program
+//! that it would wait for.
 //!
 //! # An element of the map of entries
 //!
 //! `A` is the address of the entry, `N` is [`NOARP`](super::NOARP) or nothing.
 //!
-//! | state | name | who leaves it, and to where |
+//! | state | name | changes to another state |
 //! |---|---|---|
 //! | `0` | empty | [`put`](known::put), to filling |
-//! | `A FILLING` | filling | only who filled it: to live, or to empty where the entry is in the map elsewhere |
+//! | `A FILLING` | filling | only the program that filled it: to live, or to empty where the map has the entry elsewhere |
 //! | `A` | live | a change to `NUD_NOARP`, to NOARP; [`take`](known::take), to going |
 //! | `A NOARP` | NOARP | a change from `NUD_NOARP`, to live; [`take`](known::take), to going |
-//! | `A N GONE` | going | only who took it: to empty |
+//! | `A N GONE` | going | only the program that took it: to empty |
 //!
-//! Each of these is a compare-and-exchange, so one program alone makes it and counts for it: who
-//! made an element live or NOARP adds one, who made it going subtracts one, who changed `N` does
-//! both. A program that finds an element filling leaves it to the one that fills it, which looks at
-//! the entry again afterwards.
+//! Each change is a compare-and-exchange, so that one program alone makes it and counts it: the
+//! program that makes an element live or NOARP adds one, the program that makes it going subtracts
+//! one, and the program that changes `N` does both. A program that finds an element filling leaves
+//! it to the program that fills it, which looks at the entry again afterwards.
 //!
-//! The place of an entry is taken by another at times. Then the entry is displaced: it is in a
-//! hash map of the kernel, where the state begins with live. The place counts its displaced
-//! entries, so that a search without any ends there. Two programs may put one entry into its place
-//! and into the hash map at once: each looks for the other's element after it has made its own
-//! known, and at least one withdraws.
+//! Two entries may have the same place. Then the second one is displaced: it is in a hash map of
+//! the kernel, where its state begins with live. The place counts its displaced entries, so that a
+//! search goes on to the hash map only where there are some. Two programs may put one entry into
+//! its place and into the hash map at once: each looks for the other's element after it has made
+//! its own visible, and at least one withdraws.
 //!
 //! # An element of the map of interfaces
 //!
 //! `K` is the interface, by [`tag`](super::tag).
 //!
-//! | tag | name | who leaves it, and to where |
+//! | tag | name | changes to another state |
 //! |---|---|---|
 //! | `0` | empty | [`locate`](interfaces::locate), to live: the counts are zero already |
 //! | `K LIVE` | live | [`prune`](interfaces::prune), to going |
-//! | `K GOING` | going | a program that has something to count, back to live; [`prune`](interfaces::prune), back to live where the element is in use or the interface still there, else to clearing |
+//! | `K GOING` | going | a program that counts an event or an entry, back to live; [`prune`](interfaces::prune), back to live where the element is in use or the interface still there, else to clearing |
 //! | `K CLEARING` | clearing | [`prune`](interfaces::prune), which alone may set the counts to zero, to empty |
 //!
 //! An element may be given to another interface at any time unless it is in use. It is in use while
 //! an entry is counted there, and while a program holds it: `held` is raised first, and then the
-//! tag is read. Where the tag is another's by then, `held` is lowered and nothing else was touched.
-//! `prune` goes the other way round: it sets the tag first, and then reads `held`. So at least
-//! one of the two sees the other. `prune` reads `held` before `entries` and `noarp`: without a
-//! holder both only fall, and zero is the end.
+//! tag is read. Where the tag is that of another interface by then, `held` is lowered and nothing
+//! else was touched. `prune` goes the other way round: it sets the tag first, and then reads
+//! `held`. So at least one of the two sees the other. `prune` reads `held` before `entries` and
+//! `noarp`: without a holder both only fall, and stay at zero.
 //!
-//! Therefore no count is lost whatever is taken for gone. Whether an interface is there decides
-//! only whether its counters start again.
+//! Therefore no count is lost even if an interface that is there is taken for gone: only its
+//! counters start again.
 //!
 //! An element emptied between another program's search and its step from empty to live may give an
-//! interface two elements. Both are right: what the interface counts is their sum.
+//! interface two elements. Both are right: the interface's counts are their sum.
 
-#![expect(unsafe_code, reason = "a machine promises what its pointers are")]
+#![expect(unsafe_code, reason = "a machine promises that its pointers are valid")]
 #![expect(clippy::inline_always, reason = "the verifier follows a pointer's type into no call")]
 
 pub mod entries;
@@ -60,7 +61,7 @@ pub mod known;
 
 use super::{Interface, Known, Slot, Tags};
 
-/// What happens to an interface apart from the entries that it has.
+/// Events of an interface that change none of its entries in the map.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
     /// An entry was refused.
@@ -73,7 +74,7 @@ pub enum Event {
     Passed,
 }
 
-/// What the protocol runs on: the maps, the processor's steps, and the kernel's entries.
+/// The base that the protocol runs on: the maps, the processor's steps, and the kernel's entries.
 ///
 /// # Safety
 ///
@@ -86,7 +87,7 @@ pub unsafe trait Machine {
     fn add(at: *mut u64, n: i64);
     /// Puts a number and returns the one that was there.
     fn exchange(at: *mut u64, new: u64) -> u64;
-    /// Puts a number where `old` was; returns what was there.
+    /// Puts a number where `old` was; returns the number that was there.
     fn compare_exchange(at: *mut u64, old: u64, new: u64) -> u64;
     /// Reads a number that changes only while the element is filled.
     fn load_half(at: *mut u32) -> u32;
@@ -101,7 +102,7 @@ pub unsafe trait Machine {
     fn put_away(address: u64, known: &Known) -> Result<(), Refused>;
     /// Takes a displaced entry out of the hash map; says whether it is out.
     fn take_away(address: u64) -> bool;
-    /// One less than there are groups of tags, a power of two.
+    /// The number of groups of tags, which is a power of two, less one.
     fn group_mask() -> u32;
     /// The tags of a group.
     fn group(number: u32) -> Option<*mut Tags>;
@@ -116,7 +117,7 @@ pub unsafe trait Machine {
     fn lost();
     /// Tells the daemon that an event was not recorded since the map of interfaces is full.
     fn crowded();
-    /// The entry needs no more looking for.
+    /// Takes a note of an entry back, so that nothing looks for it any more.
     fn forget(address: u64);
 
     /// Whether an entry is out of its table, or not yet in it.
@@ -126,7 +127,7 @@ pub unsafe trait Machine {
     /// Whether the device at this address is registered, and the interface of this tag.
     fn is_there(device: u64, tag: u64) -> bool;
 
-    // Functions that the verifier is to look at once, not for each way that leads to them.
+    // Functions that the verifier must check once, not again for each call.
 
     /// [`interfaces::locate`]
     #[inline(always)]
@@ -150,12 +151,12 @@ pub unsafe trait Machine {
     }
 }
 
-/// Why the hash map does not take a displaced entry.
+/// The reason why the hash map does not take a displaced entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
-    /// It has the entry.
+    /// The map has the entry already.
     There,
-    /// It is full, or another reason.
+    /// The map is full, or another reason.
     Full,
 }
 

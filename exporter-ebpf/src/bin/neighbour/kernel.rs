@@ -1,4 +1,4 @@
-//! The kernel's structures: what the programs read of them.
+//! The members of the kernel's structures that the programs read.
 
 use core::ffi::c_void;
 
@@ -52,7 +52,7 @@ macro_rules! offset {
 }
 pub(crate) use offset;
 
-/// Where an entry is counted.
+/// The interface at which an entry is counted.
 pub struct Place {
     pub key: Key,
     /// Address of the `struct net_device`.
@@ -79,8 +79,8 @@ fn netns<A: Access>(device: Pointer<A>) -> u32 {
     device.follow(offset!(device_net)).member(offset!(net_inum))
 }
 
-/// Whether the device at this address is registered, and the interface of this tag. Of a device
-/// that was freed the memory says another state, or has come to other use.
+/// Whether the device at this address is registered, and the interface of this tag. The memory of a
+/// device that was freed has another state, or is in use for something else.
 #[inline(always)]
 pub fn is_there(device: u64, tag: u64) -> bool {
     let device = Pointer::<Copied>::new(device as *const c_void);
@@ -146,7 +146,7 @@ impl<A: Access> Neighbour<A> {
         self.0.follow(offset!(neighbour_dev))
     }
 
-    /// `ha`, of the length that the device says.
+    /// `ha`; the device has its length.
     #[inline(always)]
     pub fn link_layer_address(self) -> Pointer<Copied> {
         Pointer::new(self.0.0.wrapping_byte_add(offset!(neighbour_ha) as usize))
@@ -172,26 +172,26 @@ impl Neighbour<Copied> {
         self.0.member(offset!(neighbour_link))
     }
 
-    /// The entry that such a link leads to.
+    /// The entry that a link from [`Neighbour::next`] or the head of a bucket leads to.
     #[inline(always)]
     pub fn behind(link: u64) -> Self {
         Self::new(link.wrapping_sub(offset!(neighbour_target).into()) as *const c_void)
     }
 
     /// Whether there is an entry at this address, in one of these tables. Memory that was freed and
-    /// came to other use may keep much of its content, so every mark of an entry is looked for.
+    /// is used again may keep much of its content, so every mark of an entry is checked.
     #[inline(always)]
     pub fn is_live(self, tables: [u64; 2]) -> bool {
         let table = self.table();
         let held = self.0.member::<u32>(offset!(neighbour_refcnt)) != 0;
         let is_entry = !self.is_dead() & held & !self.device().0.is_null();
-        // Looked at twice: the kernel links another entry before this one in two steps.
+        // Checked twice: the kernel links another entry before this one in two steps.
         let is_linked = self.is_linked() | self.is_linked();
         table != 0 && (table == tables[0] || table == tables[1]) && is_entry & is_linked
     }
 
-    /// Whether another entry or the head of a bucket leads here; said of all before Linux 6.13,
-    /// where an entry does not tell.
+    /// Whether another entry or the head of a bucket links to this one; always true before Linux
+    /// 6.13, where an entry has no link back.
     #[inline(always)]
     fn is_linked(self) -> bool {
         let pprev = offset!(neighbour_pprev);

@@ -1,4 +1,4 @@
-//! The maps, and what the protocol of [`exporter_common::neighbour::protocol`] runs on.
+//! The maps, and the processor as a [`Machine`] for [`exporter_common::neighbour::protocol`].
 
 use core::ffi::c_void;
 
@@ -23,20 +23,23 @@ use crate::{
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(1 << 16, 0);
 
-/// One less than there are slots, a power of two. Set by the daemon before the programs are loaded.
+/// The number of slots, which is a power of two, less one. Set by the daemon before the programs
+/// are loaded.
 #[unsafe(no_mangle)]
 static SLOT_MASK: u32 = 0;
 
-/// Displaced entries. They come and go too fast to be allocated one by one, which would cost a
-/// microsecond.
+/// Displaced entries. The map is allocated at once: entries come and go fast, and an allocation for
+/// each would take a microsecond.
 #[map]
 static ENTRIES: HashMap<u64, Known> = HashMap::with_max_entries(1 << 16, 0);
 
-/// What the elements of [`COUNTS`] are given to. The daemon reads both where they lie.
+/// The interfaces that the elements of [`COUNTS`] are given to. The daemon maps both arrays into
+/// its memory.
 #[map]
 pub static TAGS: Array<Tags> = Array::with_max_entries(1 << 10, BPF_F_MMAPABLE);
 
-/// One less than [`TAGS`] has elements, a power of two. Set by the daemon as `SLOT_MASK`.
+/// The number of elements of [`TAGS`], which is a power of two, less one. Set by the daemon as
+/// `SLOT_MASK`.
 #[unsafe(no_mangle)]
 static GROUP_MASK: u32 = 0;
 
@@ -47,7 +50,7 @@ static COUNTS: Array<Interface> = Array::with_max_entries(1 << 13, BPF_F_MMAPABL
 #[map]
 static TOTALS: Array<Totals> = Array::with_max_entries(1, 0);
 
-/// What concerns no single interface.
+/// The totals of all interfaces.
 #[inline(always)]
 pub fn totals() -> Option<*mut Totals> {
     TOTALS.get_ptr_mut(0)
@@ -64,7 +67,7 @@ macro_rules! total {
 }
 pub(crate) use total;
 
-/// The place of that number.
+/// The slot of that number.
 #[inline(always)]
 pub fn nth(number: u32) -> Option<*mut Slot> {
     SLOTS.get_ptr_mut(number)
@@ -80,7 +83,7 @@ pub fn tag_of(key: &Key) -> Option<u64> {
     (tag != 0).then_some(tag)
 }
 
-/// An entry has been seen: where it is in a table, it is in the map.
+/// Notes that an entry was seen: if it is in a table, it must be in the map.
 #[inline(always)]
 pub fn see<A: Access>(n: Neighbour<A>, place: &Place) {
     if !n.is_dead()
@@ -90,7 +93,7 @@ pub fn see<A: Access>(n: Neighbour<A>, place: &Place) {
     }
 }
 
-/// An entry has left its table.
+/// Notes that an entry has left its table.
 #[inline(always)]
 pub fn leave<A: Access>(n: Neighbour<A>, place: &Place) {
     if let Some(tag) = tag_of(&place.key) {
@@ -98,7 +101,7 @@ pub fn leave<A: Access>(n: Neighbour<A>, place: &Place) {
     }
 }
 
-/// Something else has happened to an interface.
+/// Counts another event of an interface.
 #[inline(always)]
 pub fn count(place: &Place, event: Event) {
     if let Some(tag) = tag_of(&place.key) {
@@ -264,8 +267,8 @@ unsafe impl Machine for Running {
     }
 }
 
-// Functions that the linker sees, so that the verifier looks at each once, not for each way that
-// leads to it. They take and return numbers only.
+// Functions that the linker sees, so that the verifier checks each once, not again for each call.
+// They take and return numbers only.
 
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -1,20 +1,21 @@
-//! Entries that were made of late.
+//! Entries that were made recently.
 
 use aya_ebpf::{macros::map, maps::Array};
 use exporter_ebpf::{compare_exchange, exchange};
 
-/// Addresses of entries that were made of late, each in a place that follows from it, until they
-/// are in the map. Not all of them will come into a table, and not all that do are seen there: so
-/// each is looked for before another takes its place, and before a read.
+/// Addresses of entries that were made recently, each in a place that follows from the address,
+/// until they are in the map of entries. Some entries never come into a table, and others come
+/// without being seen there: so each is looked for before another takes its place, and before the
+/// daemon reads.
 #[map]
 pub static RECENT: Array<Page> = Array::with_max_entries(PAGES, 0);
 const PAGES: u32 = 64;
 
-/// As many places as can be looked at while a function is called for them.
+/// As many places as one call of a function can look at.
 pub type Page = [u64; PLACES];
 const PLACES: usize = 16;
 
-/// Where an entry is noted.
+/// The place in which an entry is noted.
 #[inline(always)]
 fn place(address: u64) -> Option<*mut u64> {
     // Entries have some hundred bytes.
@@ -32,7 +33,7 @@ pub fn note(address: u64) -> Option<u64> {
     (before != 0).then_some(before)
 }
 
-/// The entry needs no more looking for.
+/// Takes the note of an entry back, so that nothing looks for it any more.
 #[inline(always)]
 pub fn forget(address: u64) {
     if let Some(place) = place(address) {
@@ -45,7 +46,8 @@ pub fn forget(address: u64) {
     }
 }
 
-/// Looks at every entry of a page, and forgets those that `is_seen` finds in the map.
+/// Looks at every entry of a page, and forgets those for which `is_seen` says that they are in the
+/// map.
 #[inline(always)]
 pub fn look(page: *mut Page, is_seen: impl Fn(u64) -> bool) {
     for number in 0..PLACES {

@@ -1,5 +1,5 @@
-//! Entries that no tracepoint tells of: those made and not used, those older than the programs,
-//! and those whose end went unseen. Interfaces that are gone.
+//! Programs for entries that no tracepoint tells of: those made and not used, those older than the
+//! programs, and those whose end was missed; and for interfaces that are gone.
 
 use core::ffi::c_void;
 
@@ -9,13 +9,12 @@ use aya_ebpf::{
     maps::Array,
     programs::RawTracePointContext,
 };
-use aya_log_ebpf::debug;
 use exporter_common::neighbour::{
-    FILLING, FLAGS, Key, STEPS, Table, Tags, WAYS, key,
+    FILLING, FLAGS, STEPS, Table, Tags, WAYS,
     protocol::{
         entries::remove,
-        interfaces::{prune as prune_one, tag_of},
-        known::{content, find, interface_of, state_of},
+        interfaces::prune as prune_one,
+        known::{content, find, state_of},
     },
 };
 use exporter_ebpf::{Copied, Pointer, for_each};
@@ -26,12 +25,12 @@ use crate::{
     recent::{self, RECENT},
 };
 
-/// As many elements as a function is to be called times: `bpf_loop` came with Linux 5.17. They hold
-/// the addresses that `sweep` is to look at.
+/// A map to loop with: `for_each!` calls a function once for each element, since `bpf_loop` came
+/// only with Linux 5.17. The elements hold the addresses that `sweep` looks at.
 #[map]
 static BATCH: Array<u64> = Array::with_max_entries(STEPS, 0);
 
-/// An entry has been made. The entry that was noted before in the same place is looked for.
+/// Notes an entry that was made, and looks for the entry that was noted in the same place before.
 #[inline(always)]
 pub fn note(address: u64) {
     if let Some(before) = recent::note(address) {
@@ -39,7 +38,7 @@ pub fn note(address: u64) {
     }
 }
 
-/// Puts the entry at an address that was kept into the map, if it is in a table; says whether the
+/// Puts the entry at an address that was noted into the map, if it is in a table; says whether the
 /// map has it then.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -53,8 +52,8 @@ extern "C" fn see_at(address: u64) -> i32 {
     find::<Running>(address).is_some().into()
 }
 
-/// Looks the tables up, and puts the entries that were made of late into the map where they are in
-/// a table. Its arguments become `started` and `walk` of the totals.
+/// Finds the tables, and puts recently made entries into the map where they are in a table. Its
+/// arguments become `started` and `walk` of the totals.
 ///
 /// Attached to nothing, like those below: the daemon runs it before it reads.
 #[raw_tracepoint]
@@ -99,12 +98,12 @@ extern "C" fn settle_page(_: *const c_void, _: *const u32, page: *mut recent::Pa
     0
 }
 
-/// Where a walk has got to.
+/// The position of a walk.
 struct Position {
     heads: u64,
     bucket: u64,
     buckets: u64,
-    /// What the last link leads to; 0 at the end of a bucket.
+    /// The link to the next entry; 0 at the end of a bucket.
     link: u64,
     /// The number of the walk.
     walk: u32,
@@ -121,7 +120,8 @@ impl Position {
 
 /// Puts entries of a table into the map: [`STEPS`] steps from a bucket on, whole buckets only.
 ///
-/// Sees every entry that is there from beginning to end, unless the table grows meanwhile.
+/// A walk sees every entry that is in the table from its beginning to its end, unless the table
+/// grows meanwhile.
 #[raw_tracepoint]
 fn walk(ctx: RawTracePointContext) -> i32 {
     let (hash, bucket): (u64, u64) = (ctx.arg(0), ctx.arg(1));
@@ -134,8 +134,8 @@ fn walk(ctx: RawTracePointContext) -> i32 {
         link: 0,
         walk: total!(walk),
     };
-    // Here and not in `step`: before Linux 6.8 the verifier takes a value that is constant at the
-    // first call of a function for constant at every call, and drops the branches for others.
+    // Read here and not in `step`: before Linux 6.8 the verifier takes a value that is constant at
+    // the first call of a function for constant at every call, and drops the branches for others.
     position.link = position.first();
     for_each!(BATCH, step, (&raw mut position).cast());
     // SAFETY: it lies in the map.
@@ -144,7 +144,7 @@ fn walk(ctx: RawTracePointContext) -> i32 {
 }
 
 extern "C" fn step(_: *const c_void, _: *const u32, _: *const u64, position: *mut Position) -> u64 {
-    // SAFETY: the kernel passes on what `walk` gave it.
+    // SAFETY: the kernel passes on the pointer that `walk` gave it.
     let position = unsafe { &mut *position };
     if position.link == 0 {
         position.bucket += 1;
@@ -185,7 +185,7 @@ extern "C" fn sweep_one(
     address: *const u64,
     sweep: *const Sweep,
 ) -> u64 {
-    // SAFETY: the kernel passes an element of the map, and on what `sweep` gave it.
+    // SAFETY: the kernel passes an element of the map and the pointer of `sweep`.
     let (number, address, sweep) = unsafe { (*number, *address, &*sweep) };
     let slot = nth(sweep.slot.wrapping_add(number))
         .map_or(0, |slot| state_of::<Running>(content(slot)) & !FLAGS);
@@ -206,14 +206,10 @@ extern "C" fn sweep_entry(address: u64, walk: u32) -> i32 {
     if found == walk || state_of::<Running>(known) & FILLING != 0 {
         return 0;
     }
-    let Key { netns, ifindex, family } = key(tag_of::<Running>(interface_of::<Running>(known)));
-    if remove::<Running>(address) {
-        debug!(&(), "namespace {} interface {} family {}: removed unseen", netns, ifindex, family);
-    }
-    0
+    remove::<Running>(address).into()
 }
 
-/// Takes the elements of the map of interfaces from those that are gone.
+/// Frees the elements of interfaces that are gone.
 #[raw_tracepoint]
 fn prune(_: RawTracePointContext) -> i32 {
     for_each!(TAGS, prune_group, core::ptr::null_mut());

@@ -1,9 +1,9 @@
 //! Number of IPv4 neighbours by device.
 //!
-//! Three sources agree on what counts: every entry but those of state `NUD_NOARP`. The
-//! programs in the kernel ([`ebpf`]) keep counts, at a cost independent of their number;
-//! [`netlink`] walks the table; [`procfs`] reads `/proc/net/arp`, also from a copied tree.
-//! The file leaves out an entry during the moment in which it is new and has no state.
+//! Three sources count the same entries: all but those of state `NUD_NOARP`. The programs in the
+//! kernel ([`ebpf`]) keep counts, at a cost independent of the number of entries; [`netlink`] walks
+//! the table; [`procfs`] reads `/proc/net/arp`, also from a copied tree. The file leaves out a new
+//! entry until the entry has a state.
 
 mod ebpf;
 mod netlink;
@@ -44,9 +44,10 @@ struct Arp {
 
 /// A source of the numbers.
 pub(super) trait Source: Send {
-    /// Gives `each` the devices that have neighbours, in the order of their names, and how many.
+    /// Gives `each` the devices that have neighbours and their number of neighbours, in the order
+    /// of the devices' names.
     ///
-    /// Nothing is given before an error, save by a source that is asked last.
+    /// Before an error, only the last source may have given devices.
     fn count(&mut self, scrape: u64, each: &mut dyn FnMut(&str, u64)) -> Result;
 }
 
@@ -63,7 +64,7 @@ impl Collector for Arp {
     }
 }
 
-/// The sources there are.
+/// The sources, the best first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Via {
     Ebpf,
@@ -82,9 +83,9 @@ impl Via {
     }
 }
 
-/// Which sources serve, the best first: `netlink` as given on the command line, whether
-/// `--path.procfs` is the running kernel's, whether programs run in it, and whether it
-/// answers over netlink.
+/// The sources that serve, the best first. The facts: `netlink` as given on the command line,
+/// whether `--path.procfs` is the running kernel's, whether programs run in that kernel, and
+/// whether it answers over netlink.
 const fn choose(netlink: Option<bool>, running: bool, ebpf: bool, answers: bool) -> &'static [Via] {
     match (netlink, running, ebpf, answers) {
         (Some(true), ..) | (None, true, false, true) => &[Via::Netlink],

@@ -1,8 +1,8 @@
 //! Number of entries by device, from `/proc/net/arp`.
 //!
-//! Below a line of titles, each line tells of one entry (`arp_format_neigh_entry()` in
-//! net/ipv4/arp.c); the device is its last word. This source is asked last, so that it gives the
-//! devices that it could count also where a line is malformed.
+//! Below a line of titles, each line describes one entry (`arp_format_neigh_entry()` in
+//! net/ipv4/arp.c); the device is its last word. As the last source, it gives the devices that it
+//! could count even where a line is malformed.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Source for Procfs {
             *n = 0;
         }
         let parsed = self.arp.parse(|text| parse(text, counts));
-        // Devices that are gone are forgotten, lest the names of short-lived ones pile up.
+        // Devices that are gone are forgotten, lest the names of short-lived devices pile up.
         counts.retain(|_, n| *n > 0);
         for (device, &n) in counts.iter() {
             each(device, n);
@@ -38,8 +38,8 @@ impl Source for Procfs {
 }
 
 fn parse(text: &str, counts: &mut BTreeMap<Box<str>, u64>) -> Result<(), Malformed> {
-    /// Columns that are never empty: address, type, flags, mask, device. The link-layer address
-    /// of an entry of a tunnel is.
+    /// The five columns that are never empty: address, type, flags, mask, device. The link-layer
+    /// address is empty for the entry of a tunnel.
     const LEAST: usize = 5;
     rows_after(1, text, |line| {
         let mut words = line.split_ascii_whitespace();

@@ -61,7 +61,7 @@ pub fn fs_info(fd: impl AsFd) -> Result<FsInfo, Errno> {
     Ok(info)
 }
 
-/// The device of that number; `ENODEV` where there is none.
+/// The device of that number; `ENODEV` where no device has it.
 pub fn device_info(fd: impl AsFd, id: u64) -> Result<DeviceInfo, Errno> {
     let mut info =
         DeviceInfo { id, uuid: [0; 16], used: 0, total: 0, unused: [0; 379], path: [0; 1024] };

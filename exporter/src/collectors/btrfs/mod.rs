@@ -1,8 +1,9 @@
 //! Allocation, commits and devices of mounted btrfs, from `/sys/fs/btrfs/<uuid>` and ioctl(2).
 //!
 //! Only ioctl(2), called on a directory of the file system, tells errors and unused space of its
-//! devices: mount points come from mountinfo. Where no mount point can be opened (another mount
-//! namespace, no permission), sizes come from sysfs, and series have no `btrfs_dev_uuid`.
+//! devices; the directories are the mount points that mountinfo lists. Where no mount point can be
+//! opened (another mount namespace, no permission), sizes come from sysfs, and series have no
+//! `btrfs_dev_uuid`.
 
 mod ioctl;
 mod mounted;
@@ -86,10 +87,11 @@ static DEVICE_ERRORS: Metric<4> =
         "uuid",
     ]);
 
-/// In the kernel's order.
+/// The kinds of errors, in the kernel's order.
 const ERRORS: [&str; 5] = ["write", "read", "flush", "corruption", "generation"];
 
-/// The highest device number that is tried: each device that is ever added gets the next.
+/// The highest device number that is tried: each device added to a file system gets the next
+/// number.
 const MOST_IDS: u64 = 1 << 16;
 
 struct Btrfs {
@@ -105,7 +107,7 @@ impl Collector for Btrfs {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { folder, mounted, names, id } = self;
         let Some(entries) = folder.list().unless_absent()? else { return Ok(()) };
-        // The name of a file system has dashes; `features` is no file system.
+        // A file system's directory is named by its UUID, which has dashes; `features` has none.
         let mut systems = entries.filter(|entry| entry.bytes().contains(&b'-')).peekable();
         if systems.peek().is_none() {
             return Ok(());
@@ -127,7 +129,7 @@ impl Collector for Btrfs {
     }
 }
 
-/// Writes a UUID as it is usually written.
+/// Writes a UUID in the usual form, with dashes.
 fn write_uuid(uuid: &[u8; 16], text: &mut String) {
     text.clear();
     if *uuid == [0; 16] {
@@ -183,7 +185,7 @@ fn put(
     }
 }
 
-/// A number that counts as 0 where the kernel does not have its file.
+/// A number; 0 where the kernel does not have its file.
 fn number(dir: &Dir<'_>, name: &str, faults: &mut Faults) -> Option<f64> {
     faults.read_or(0.0, dir.decimal(name))
 }
@@ -199,7 +201,7 @@ fn put_allocation(
     }
     let Some(entries) = faults.read(dir.list(names).map(Some)) else { return };
     for entry in entries {
-        // Numbers are files, and there are many; a profile is a directory.
+        // Numbers are the many files of the directory; profiles are its directories.
         if is_number(entry.bytes()) {
             continue;
         }
@@ -219,7 +221,8 @@ fn is_number(name: &[u8]) -> bool {
     name.contains(&b'_') || name == b"flags"
 }
 
-/// How many bytes of disk one byte takes. With parity, that depends on the number of devices.
+/// The number of bytes on disk that store one byte. With parity, it depends on the number of
+/// devices.
 fn ratio(mode: &str, devices: usize) -> f64 {
     let devices = devices as f64;
     match mode {
@@ -245,7 +248,8 @@ fn put_commits(dir: &Dir<'_>, uuid: &str, out: &mut Sink) -> Result {
     parsed.unless_unreadable().map(drop)
 }
 
-/// Lines of `commit_stats`, their metrics and how many of the kernel's units one of ours is.
+/// The lines of `commit_stats`, each with its metric and the number of kernel units in one unit of
+/// the metric.
 const COMMIT_STATS: [(&str, &Metric<1>, f64); 4] = [
     ("commits", &COMMITS, 1.0),
     ("last_commit_ms", &LAST_COMMIT, 1000.0),
@@ -253,7 +257,7 @@ const COMMIT_STATS: [(&str, &Metric<1>, f64); 4] = [
     ("total_commit_ms", &ALL_COMMITS, 1000.0),
 ];
 
-/// Sets the values of the lines that there are: `None` where a value is malformed.
+/// Sets the values of the lines that the file has: `None` where a value is malformed.
 fn parse_commits(
     text: &str,
     values: &mut [Option<f64>; COMMIT_STATS.len()],
@@ -269,7 +273,7 @@ fn parse_commits(
     })
 }
 
-/// Exposes the devices that the file system itself tells of; a device that fails is left out.
+/// Exposes the devices that ioctl(2) lists for the file system; a device that fails is left out.
 fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
     let mut left = open.info.devices;
     for number in 0..=open.info.max_id.min(MOST_IDS) {
@@ -300,7 +304,7 @@ fn put_devices(open: &Open, uuid: &str, id: &mut String, out: &mut Sink) {
     }
 }
 
-/// Negative where more is used than there is, as while a device is made smaller.
+/// Unused bytes; negative while a device is being made smaller than its used space.
 const fn unused(total: u64, used: u64) -> f64 {
     (total as i128 - used as i128) as f64
 }
@@ -327,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn more_may_be_used_than_there_is() {
+    fn unused_space_may_be_negative() {
         assert_eq!([unused(5, 3), unused(3, 5)].map(|bytes| bytes.to_string()), ["2", "-2"]);
     }
 

@@ -5,7 +5,7 @@ use crate::{
     prelude::*,
 };
 
-/// One processor; an attribute is empty where the kernel does not tell it.
+/// One processor; an attribute that the kernel does not write is empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Info<'a> {
     pub processor: u32,
@@ -27,7 +27,7 @@ pub(super) struct Info<'a> {
 }
 
 impl Info<'_> {
-    /// A processor of which nothing is told.
+    /// A processor without attributes.
     const NONE: Self = Self {
         processor: 0,
         package: "",
@@ -45,7 +45,7 @@ impl Info<'_> {
     };
 }
 
-/// An architecture whose form is known.
+/// The architectures with a form of the file that this module can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arch {
     X86,
@@ -97,8 +97,8 @@ pub(super) fn parse(arch: Option<Arch>, text: &str) -> (Vec<Info<'_>>, Result<()
     (infos, faults.end())
 }
 
-/// All but s390x: a processor's lines follow its number. Those of a processor whose number is
-/// malformed are left out.
+/// All architectures but s390x: a processor's lines follow its number. Lines below a malformed
+/// number are left out up to the next number.
 fn listed<'a>(arch: Arch, text: &'a str, faults: &mut Faults<Malformed>) -> Vec<Info<'a>> {
     let mut infos: Vec<Info<'_>> = Vec::new();
     let mut common = Info::NONE;
@@ -118,7 +118,7 @@ fn listed<'a>(arch: Arch, text: &'a str, faults: &mut Faults<Malformed>) -> Vec<
             }
             (Arch::Mips | Arch::Loong, "system type") => common.vendor = value,
             (Arch::Arm, "Processor") if infos.is_empty() => common.model_name = value,
-            // Old kernels do not number the only processor.
+            // With a single processor, old kernels do not write its number.
             (Arch::Arm, "BogoMIPS") if infos.is_empty() => infos.push(common.clone()),
             (Arch::Arm, "Features") => features = value,
             _ if is_known => {
@@ -161,7 +161,7 @@ fn describe<'a>(
         (Arch::X86, "bugs") => &mut info.bugs,
         (Arch::X86, "cpu MHz") => {
             info.mhz = None;
-            // Written so where no clock of the processor is known.
+            // The kernel writes `Unknown` where it knows no clock of the processor.
             if value != "Unknown" {
                 info.mhz = Some(decimal("cpu MHz", value)?);
             }
@@ -178,8 +178,8 @@ fn describe<'a>(
     Ok(())
 }
 
-/// s390x first lists all processors, then describes each after its `cpu number`, in the same
-/// order. The vendor and the features, which stand in the list, are those of all processors.
+/// s390x first lists all processors, then describes each after its `cpu number`, in the same order.
+/// The vendor and the features stand in the list and hold for all processors.
 fn s390x<'a>(text: &'a str, faults: &mut Faults<Malformed>) -> Vec<Info<'a>> {
     let mut infos: Vec<Option<Info<'_>>> = Vec::new();
     let mut common = Info::NONE;
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn s390x_describes_after_it_lists() {
+    fn s390x_lists_processors_before_it_describes_them() {
         let text = "vendor_id       : IBM/S390\nfeatures\t: esan3 zarch\n\
                     processor 0: version = FF,  identification = 2\n\
                     processor 4: version = FF,  identification = 2\n\n\

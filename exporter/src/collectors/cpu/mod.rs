@@ -1,27 +1,31 @@
-//! Time of each processor, from `/proc/stat`; its model and frequency, from `/proc/cpuinfo`;
-//! throttling, isolation and whether it is online, from `/sys/devices/system/cpu`.
+//! Time of each processor, copied by programs in the kernel or from `/proc/stat`; its model and
+//! frequency, from `/proc/cpuinfo`; throttling, isolation and whether it is online, from
+//! `/sys/devices/system/cpu`.
 //!
-//! A processor's ten numbers (`fs/proc/stat.c`) are in ticks of 1/100 s, whatever the kernel's
-//! own tick. They can fall a little (idle and iowait are computed without a lock), which a
-//! counter may not: the highest value seen is kept. Where idle time falls by three seconds or
-//! more, the processor was switched off and on again, and its numbers begin anew.
+//! A processor's ten numbers are those of `fs/proc/stat.c`: the file has them in ticks of 1/100 s,
+//! whatever the kernel's own tick, the programs in nanoseconds. They can fall a little (idle and
+//! iowait are computed without a lock), which a counter may not: the highest value seen is kept.
+//! Where idle time falls by three seconds or more, the processor was switched off and on again, and
+//! its numbers begin anew.
 
 mod cpuinfo;
+mod events;
+mod times;
 
 use crate::{
     exposition::Label,
-    host::Shared,
-    parse::{decimal, number, ranges, rows},
+    parse::{decimal, ranges},
     prelude::*,
 };
 use cpuinfo::Arch;
-use std::cmp::Ordering;
+use events::Events;
+use times::Times;
 
 pub const SPEC: Spec = Spec {
     name: "cpu",
     enabled: true,
     capabilities: NONE,
-    flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE],
+    flags: &[&GUEST, &INFO, &FLAGS_INCLUDE, &BUGS_INCLUDE, &EVENTS],
     new: |host, flags| Ok(Box::new(Cpu::new(host, flags))),
 };
 
@@ -35,6 +39,11 @@ static FLAGS_INCLUDE: Flag<Option<Pattern>> = pattern(
 static BUGS_INCLUDE: Flag<Option<Pattern>> = pattern(
     "collector.cpu.info.bugs-include",
     "Filter the `bugs` field in cpuInfo with a value that must be a regular expression",
+);
+static EVENTS: Flag<bool> = switch(
+    "collector.cpu.bpf-events",
+    false,
+    "Count and time interrupts, and count context switches, with eBPF programs.",
 );
 
 static SECONDS: Metric<2> =
@@ -85,21 +94,9 @@ static ISOLATED: Metric<1> = gauge(
 static ONLINE: Metric<1> =
     gauge("node_cpu_online", "CPUs that are online and being scheduled.").by(["cpu"]);
 
-/// `USER_HZ`, the same on all architectures of Linux that matter here.
-const TICKS_PER_SECOND: f64 = 100.0;
-/// Where idle time falls by so many ticks, three seconds, the numbers begin anew.
-const JUMP_BACK: f64 = 300.0;
-
-/// A processor's number and its ticks: user, nice, system, idle, iowait, irq, softirq, steal,
-/// guest and guest nice; NaN where the kernel's text is no number.
-type Times = (u32, [f64; 10]);
-
 struct Cpu {
-    stat: Shared<SingleFile>,
-    /// The times that are exposed, ordered as labels are.
-    times: Vec<Times>,
-    /// Room for the times that the file has at this scrape.
-    fresh: Vec<Times>,
+    times: Times,
+    events: Option<Events>,
     guest: bool,
     cpuinfo: Option<File>,
     flags: Option<Pattern>,
@@ -120,14 +117,13 @@ impl Cpu {
         if let Err(error) = file.parse(|text| list(text, &mut isolated))
             && !error.is_absent()
         {
-            tracing::warn!("node_cpu_isolated lacks processors: {error}");
+            tracing::warn!(collector = "cpu", "node_cpu_isolated lacks processors: {error}");
         }
         let (cpu_flags, bugs) = (flags.get(&FLAGS_INCLUDE), flags.get(&BUGS_INCLUDE));
         let info = flags.get(&INFO) || cpu_flags.is_some() || bugs.is_some();
         Self {
-            stat: host.stat.clone(),
-            times: Vec::new(),
-            fresh: Vec::new(),
+            times: Times::new(host, flags.get(&EVENTS)),
+            events: flags.get(&EVENTS).then(|| Events::new(host)),
             guest: flags.get(&GUEST),
             cpuinfo: info.then(|| host.proc.file("cpuinfo")),
             flags: cpu_flags,
@@ -166,7 +162,7 @@ impl Cpu {
                     out.put(&FREQUENCY, labels, mhz * 1e6);
                 }
             }
-            // Of the first processor that has them.
+            // Flags and bugs are exposed for the first processor that has them.
             let mut all = infos.iter().map(|info| info.flags);
             words(out, &FLAG_INFO, flags.as_ref(), all.find(|flags| !flags.is_empty()));
             let mut all = infos.iter().map(|info| info.bugs);
@@ -176,19 +172,16 @@ impl Cpu {
     }
 
     fn seconds(&mut self, out: &mut Sink) -> Result {
-        let Self { stat, times, fresh, .. } = self;
-        let mut faults = Faults::default();
-        match stat.parse(out.scrape(), |text| parse(text, fresh)) {
-            Err(error @ Error::Read { .. }) => return Err(error),
-            parsed => faults.keep(parsed),
-        };
-        update(times, fresh);
-        out.served_by("procfs");
-        for (cpu, ticks) in &*times {
-            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] = *ticks;
-            let mut put = |metric, mode: &str, ticks: f64| {
-                if !ticks.is_nan() {
-                    out.put(metric, [cpu, &mode], ticks / TICKS_PER_SECOND);
+        let read = self.times.read(out);
+        if let Err(error @ Error::Read { .. }) = read {
+            return Err(error);
+        }
+        for (cpu, seconds) in self.times.iter() {
+            let [user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice] =
+                *seconds;
+            let mut put = |metric, mode: &str, seconds: f64| {
+                if !seconds.is_nan() {
+                    out.put(metric, [cpu, &mode], seconds);
                 }
             };
             put(&SECONDS, "idle", idle);
@@ -204,11 +197,15 @@ impl Cpu {
                 put(&GUEST_SECONDS, "user", guest);
             }
         }
-        faults.end()
+        if let Some(events) = &self.events {
+            events.put(&self.times, out);
+        }
+        read
     }
 
-    /// Each processor of a core or package tells how often that was throttled; the series come
-    /// from the first that does. No processor has `online` where the first has none.
+    /// Every processor of a core or package has the throttling counters of that core or package;
+    /// the series come from the first processor with the file. Where the first processor has no
+    /// `online`, no processor has one.
     fn folders(&mut self, out: &mut Sink) -> Result {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
@@ -261,8 +258,8 @@ impl Collector for Cpu {
     }
 }
 
-/// The number of a core or package; `None` where it is negative, as where the firmware does not
-/// tell it.
+/// The number of a core or package; `None` where it is negative, for example -1 where the firmware
+/// gives none.
 fn id(text: &str) -> Result<Option<u64>, Malformed> {
     decimal("number", text).map(|_| text.parse().ok())
 }
@@ -272,50 +269,6 @@ fn words(out: &mut Sink, metric: &Metric<1>, wanted: Option<&Pattern>, words: Op
     for word in words.split_ascii_whitespace().filter(|word| wanted.matches(word)) {
         out.put(metric, [&word], true);
     }
-}
-
-/// Puts the processors' lines of `/proc/stat` into `times`. Old kernels have fewer columns.
-fn parse(text: &str, times: &mut Vec<Times>) -> Result<(), Malformed> {
-    times.clear();
-    rows(text, |line| {
-        // The line of all interrupts is long: its words are not looked for.
-        let Some(cpu) = line.strip_prefix("cpu").filter(|cpu| !cpu.starts_with(' ')) else {
-            return Ok(());
-        };
-        let mut words = cpu.split_ascii_whitespace().peekable();
-        let (Some(cpu), Some(_)) = (words.next(), words.peek()) else { return Ok(()) };
-        let cpu = number("processor", cpu)?;
-        let mut faults = Faults::default();
-        let mut ticks = [0.0; 10];
-        for (ticks, word) in ticks.iter_mut().zip(words) {
-            *ticks = faults.keep(decimal("ticks", word)).unwrap_or(f64::NAN);
-        }
-        times.push((cpu, ticks));
-        faults.end()
-    })
-}
-
-/// Replaces `times` by `fresh`, in which a number that is a little lower than before is raised to
-/// its old value; see [`JUMP_BACK`]. A number that is NaN stays so.
-fn update(times: &mut Vec<Times>, fresh: &mut Vec<Times>) {
-    for (cpu, ticks) in &mut *fresh {
-        let Ok(i) = times.binary_search_by(|(old, _)| as_labels(*old, *cpu)) else { continue };
-        let Some((_, old)) = times.get(i) else { continue };
-        let ([_, _, _, idle, ..], [_, _, _, old_idle, ..]) = (&*ticks, old);
-        if old_idle - *idle >= JUMP_BACK {
-            continue;
-        }
-        for (ticks, old) in ticks.iter_mut().zip(old).filter(|(ticks, _)| !ticks.is_nan()) {
-            *ticks = ticks.max(*old);
-        }
-    }
-    fresh.sort_unstable_by(|(a, _), (b, _)| as_labels(*a, *b));
-    std::mem::swap(times, fresh);
-}
-
-/// The order of two numbers as texts of a label: `10` comes before `9`.
-fn as_labels(a: u32, b: u32) -> Ordering {
-    itoa::Buffer::new().format(a).cmp(itoa::Buffer::new().format(b))
 }
 
 /// The kernel's lists of processors, such as `1,4-6`.
@@ -342,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn frequencies_are_for_those_that_want_cpufreq() {
+    fn frequencies_are_exposed_only_with_cpufreq() {
         let info = "processor\t: 0\nvendor_id\t: X\ncpu MHz\t\t: 2400.5\n\n";
         let machine = Machine::new().with("proc/stat", "").with("proc/cpuinfo", info);
         let has_frequency = |args: &[&str]| {
@@ -352,30 +305,6 @@ mod tests {
         };
         assert!(has_frequency(&["--collector.cpu.info"]));
         assert!(!has_frequency(&["--collector.cpu.info", "--no-collector.cpufreq"]));
-    }
-
-    #[test]
-    fn times_do_not_fall_save_at_a_jump() {
-        let mut times = Vec::new();
-        let mut see = |fresh: &[(u32, u32, u32)]| {
-            let mut fresh = fresh
-                .iter()
-                .map(|&(cpu, user, idle)| {
-                    (cpu, [f64::from(user), 0., 0., f64::from(idle), 0., 0., 0., 0., 0., 0.])
-                })
-                .collect();
-            update(&mut times, &mut fresh);
-            times.iter().map(|(cpu, ticks)| (*cpu, ticks[0], ticks[3])).collect::<Vec<_>>()
-        };
-        assert_eq!(see(&[(9, 5, 1000), (10, 6, 1000)]), [(10, 6.0, 1000.0), (9, 5.0, 1000.0)]);
-        assert_eq!(see(&[(9, 4, 701), (10, 7, 700)]), [(10, 7.0, 700.0), (9, 5.0, 1000.0)]);
-        assert_eq!(
-            see(&[(9, 6, 1001), (10, 1, 1)]),
-            [(10, 1.0, 1.0), (9, 6.0, 1001.0)],
-            "a jump resets all"
-        );
-        assert_eq!(see(&[(10, 1, 1)]), [(10, 1.0, 1.0)], "offline");
-        assert_eq!(see(&[(9, 0, 5), (10, 1, 1)]), [(10, 1.0, 1.0), (9, 0.0, 5.0)], "and back");
     }
 
     #[test]
@@ -398,19 +327,6 @@ mod tests {
 
         let machine = Machine::new().with("proc/stat", "cpu0 1 -2 3\n");
         assert!(machine.collect(&SPEC, &[]).1.is_ok(), "a kernel can print a negative number");
-    }
-
-    #[test]
-    fn a_number_that_is_not_known_is_not_kept_from_before() {
-        let mut times = vec![(0, [5.0; 10])];
-        let mut now = [4.0; 10];
-        now[0] = f64::NAN;
-        update(&mut times, &mut vec![(0, now)]);
-        let (cpu, [user, rest @ ..]) = times[0];
-        assert!(user.is_nan());
-        assert_eq!((cpu, rest), (0, [5.0; 9]));
-        update(&mut times, &mut vec![(0, [6.0; 10])]);
-        assert_eq!(times, [(0, [6.0; 10])]);
     }
 
     #[test]

@@ -3,10 +3,9 @@
 //! statfs(2) may never return (a dead NFS server, a hung FUSE daemon), so it is called by the
 //! threads of a [`Crew`]. A mount that does not answer in time has `device_error` 1 until it
 //! answers. The time is `--collector.filesystem.mount-timeout`, or half of the time left to a
-//! scrape that must be answered earlier. Mountinfo is read at each scrape, as the kernel does not
-//! tell (by poll(2)) when an error makes a file system read-only; it is parsed only where it
-//! differs from the last scrape's. Device names keep the kernel's escapes (`\040`), as in
-//! `node_exporter`.
+//! scrape that must be answered earlier. Mountinfo is read at each scrape, since poll(2) does not
+//! report that an error made a file system read-only; it is parsed only where its text differs from
+//! the last scrape's. Device names keep the kernel's escapes (`\040`), as in `node_exporter`.
 
 mod mounts;
 mod words;
@@ -152,7 +151,7 @@ impl From<&StatFs> for Usage {
     }
 }
 
-/// The labels of a mount, which mounts over one another may share.
+/// The labels of a mount; mounts over one another may have the same labels.
 #[derive(PartialEq, Eq, Hash)]
 struct Labels {
     device: Box<str>,
@@ -209,15 +208,15 @@ impl FileSystem {
         })
     }
 
-    /// Says in the log which mounts stopped answering, and which answer again.
+    /// Logs the mounts that stopped answering and those that answer again.
     fn log(&self) {
         for (question, answer) in self.table.questions.iter().zip(&self.answers) {
             if question.note(answer.is_none()) {
                 let mountpoint = question.subject().to_string_lossy();
                 if answer.is_some() {
-                    tracing::info!(%mountpoint, "mount point answers again");
+                    tracing::info!(collector = "filesystem", %mountpoint, "mount point answers again");
                 } else {
-                    tracing::warn!(%mountpoint, "mount point does not answer");
+                    tracing::warn!(collector = "filesystem", %mountpoint, "mount point does not answer");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The mounts that are wanted, and the places where they are.
+//! The mounts that the flags select, and their mount points.
 
 use super::Labels;
 use crate::{
@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-/// The mounts that are wanted, in the order of the file.
+/// The selected mounts, in the order of the file.
 pub struct Table<T> {
     pub mounts: Vec<Mount>,
     /// One question for each mount point; mounts over one another share it.
@@ -36,7 +36,7 @@ pub struct Mount {
     /// The numbers of the device, major and minor; `None` where they are malformed.
     pub numbers: Option<(u32, u32)>,
     pub read_only: bool,
-    /// Whether a later mount has the same labels: that one is exposed.
+    /// Whether a later mount has the same labels: then only the later mount is exposed.
     pub covered: bool,
     /// Whether a later mount has the same labels and device numbers.
     pub repeated: bool,
@@ -44,20 +44,20 @@ pub struct Mount {
     pub question: usize,
 }
 
-/// Which mounts are wanted.
+/// The filters that select mounts.
 pub struct Wanted {
     pub points: Filter,
     pub kinds: Filter,
 }
 
 impl<T> Table<T> {
-    /// Reads the table anew, and returns the first fault in it: in any line that cannot be read,
-    /// or in the line of a mount that is wanted. Questions about mounts that were there before
-    /// stay the same.
+    /// Reads the table anew, and returns its first fault: a line that cannot be read, or a
+    /// malformed part of a selected mount's line. A mount that was in the table before keeps its
+    /// question.
     pub fn update(&mut self, text: &[u8], root: &Path, wanted: &Wanted) -> Option<Malformed> {
         let mut malformed = None;
         let mut mounts: Vec<Mount> = Vec::new();
-        // A path leads to the file system that was mounted there last.
+        // statfs(2) of a path asks the file system that was mounted there last.
         let mut places: Vec<(CString, u64)> = Vec::new();
         let mut known = HashMap::new();
         for line in mounts::lines(text) {
@@ -117,7 +117,7 @@ impl<T> Table<T> {
     }
 }
 
-/// Finds the mounts whose series a later one gives too.
+/// Marks the mounts whose series a later mount gives too.
 fn mark(mounts: &mut [Mount]) {
     let (mut labels, mut numbers) = (HashSet::new(), HashSet::new());
     let marks: Vec<(bool, bool)> = (mounts.iter().rev())
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_mounts_over_one_another_the_last_is_exposed() {
+    fn the_last_of_mounts_over_one_another_is_exposed() {
         let table = table(
             "1 1 0:1 / /a rw - tmpfs tmpfs rw\n\
              2 1 0:2 / /a ro - tmpfs tmpfs rw\n\

@@ -74,11 +74,11 @@ fn a_mount_that_does_not_answer_delays_a_scrape_once_and_comes_back() {
     result.unwrap();
     silent.assert_eq(&first);
 
-    // What does not answer is not waited for again, however long one would wait.
+    // A mount that has not answered is not waited for again, even with a timeout of an hour.
     collector.timeout = Duration::from_secs(3600);
     for number in 2..5 {
         assert_eq!(scrape(&mut collector, number).0, first);
-        assert_eq!(collector.crew.threads(), (2, 1), "one that works, one that is parked");
+        assert_eq!(collector.crew.threads(), (2, 1), "one thread works, one is parked");
     }
     drop(release);
     while collector.table.questions[1].answer().is_none() {
@@ -90,7 +90,7 @@ fn a_mount_that_does_not_answer_delays_a_scrape_once_and_comes_back() {
 }
 
 #[test]
-fn a_scrape_that_is_due_earlier_waits_no_longer() {
+fn a_scrape_does_not_wait_beyond_its_own_deadline() {
     let (_release, hung) = channel::<()>();
     let hung = Mutex::new(hung);
     let machine = machine("1 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
@@ -107,7 +107,7 @@ fn a_scrape_that_is_due_earlier_waits_no_longer() {
 }
 
 #[test]
-fn a_panic_about_one_mount_is_its_error_and_it_is_asked_again() {
+fn a_panic_is_the_error_of_one_mount_which_is_asked_again() {
     let asked = AtomicUsize::new(0);
     let machine =
         machine("1 1 8:1 / /bad rw - ext4 /dev/sda1 rw\n2 1 8:2 / /good rw - ext4 /dev/sda2 rw\n");
@@ -129,7 +129,7 @@ fn a_panic_about_one_mount_is_its_error_and_it_is_asked_again() {
 }
 
 #[test]
-fn what_fails_is_told_in_gos_words() {
+fn errors_are_told_in_gos_words() {
     let machine =
         machine("1 1 8:1 / /gone rw - ext4 /dev/sda1 rw\n2 1 8:2 / /odd ro - ext4 /dev/sda2 rw\n");
     let ask: Ask = Box::new(|path| {
@@ -145,7 +145,7 @@ fn what_fails_is_told_in_gos_words() {
 }
 
 #[test]
-fn names_that_are_no_text_and_odd_characters_reach_the_kernel_as_they_are() {
+fn names_of_any_bytes_reach_the_kernel_as_they_are() {
     let machine = machine(b"1 1 8:1 / /a\\040b\\134c\xff rw - ext4 //server/a\\040b rw\n");
     let ask: Ask =
         Box::new(
@@ -161,7 +161,7 @@ fn names_that_are_no_text_and_odd_characters_reach_the_kernel_as_they_are() {
 }
 
 #[test]
-fn what_changes_is_seen_at_the_next_scrape_and_a_broken_line_is_said() {
+fn changed_mounts_are_seen_at_the_next_scrape_and_a_broken_line_is_reported() {
     let ask = || -> Ask { Box::new(|_| Ok(USAGE)) };
     let machine = machine("1 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
     let mut collector = filesystem(&machine, &[], ask());

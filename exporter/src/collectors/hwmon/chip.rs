@@ -1,4 +1,4 @@
-//! Chips: how they are found and named, and how their files are read.
+//! Chips: finding them, naming them and reading their files.
 
 use super::{name::cleaned, sensor::Readings};
 use crate::{
@@ -34,7 +34,8 @@ pub(super) struct Chip {
 }
 
 impl Chip {
-    /// Reads all sensors. Where both directories have a file, that of the device is exposed.
+    /// Reads all sensors. Where both directories have a file of one name, the device's file is
+    /// exposed.
     pub(super) fn read(&mut self) {
         self.result = self.try_read();
     }
@@ -50,7 +51,7 @@ impl Chip {
         result
     }
 
-    /// Where a file of the chip is, or of its device.
+    /// The path of a file of the chip or of its device.
     pub(super) fn path(&self, file: &str, of_device: bool) -> PathBuf {
         let device = self.device.as_ref().filter(|_| of_device);
         device.unwrap_or(&self.folder).path().join(file)
@@ -100,9 +101,9 @@ struct Found {
     has_device: bool,
 }
 
-/// A chip's label from the last two parts of its device's path (`pci0000:00/0000:00:18.3`). A chip
-/// without a device is labeled with the driver's name of it, or without such a name, with the name
-/// of its directory.
+/// A chip's label from the last two parts of its device's path (`pci0000:00/0000:00:18.3`). The
+/// label of a chip without a device is the name that its driver gives it or, without such a name,
+/// the name of its directory.
 fn base(dir: &Dir<'_>, device: Option<&Path>, name: &str) -> Option<String> {
     let part = |path: Option<&Path>| {
         cleaned(&path.and_then(Path::file_name).unwrap_or_default().to_string_lossy())
@@ -119,8 +120,8 @@ fn base(dir: &Dir<'_>, device: Option<&Path>, name: &str) -> Option<String> {
     Some(part(dir.resolve(".").as_deref())).filter(|name| !name.is_empty())
 }
 
-/// Makes the labels unique: chips on one device have the driver's name appended, or where they
-/// share that too, the name of their directory.
+/// Makes the labels unique. Where several chips share a device, the driver's name is appended to
+/// their labels or, if the chips share that name too, the name of their directory.
 fn labels(chips: &[Found]) -> Vec<String> {
     let label = |chip: &Found| {
         let same = || chips.iter().filter(|other| other.base == chip.base);

@@ -1,14 +1,15 @@
 //! Temperatures, voltages, fans and the like, from `/sys/class/hwmon`.
 //!
 //! Each chip is a directory whose files are named `<type><number>_<property>`
-//! (`Documentation/hwmon/sysfs-interface.rst`); drivers in the style of before Linux 3.13 put
-//! them into the directory `device` below it. Chips are numbered in the order their modules were loaded,
-//! so they are named after the device they sit on, and told apart where they share one.
+//! (`Documentation/hwmon/sysfs-interface.rst`); drivers in the style of before Linux 3.13 put them
+//! into the directory `device` below it. The kernel numbers chips in the order in which their
+//! modules were loaded, which may change: the label `chip` is made from the chip's device, with an
+//! addition where chips share a device.
 //!
-//! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: that
-//! sensor is left out, and the others stay. Some chips are slow, and some never answer, so that a
-//! thread of a [`Crew`] reads them. A chip that has not answered in five seconds, or in half of the
-//! time left to a scrape that must be answered earlier, is left out until it has answered.
+//! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: that sensor
+//! is left out, and the others stay. Some chips are slow and some never answer, so the threads of a
+//! [`Crew`] read them. A chip that has not answered within five seconds, or within half of the time
+//! left to a scrape that must be answered earlier, is left out until it answers.
 
 mod chip;
 mod name;
@@ -64,7 +65,7 @@ static CHIP_NAMES: Metric<2> =
         .by(["chip", "chip_name"]);
 
 const CLASS: &str = "class/hwmon";
-/// How long chips may take: half of what Prometheus gives a scrape unless told otherwise.
+/// The longest time that chips may take: half of Prometheus' default scrape timeout.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct HwMon {
@@ -79,7 +80,7 @@ struct HwMon {
 }
 
 impl HwMon {
-    /// Looks whether chips came or went; if so, finds the names of all.
+    /// Finds the names of all chips anew if a chip came or went.
     fn find(&mut self) -> Result {
         let entries = self.class.list().or_no_data()?;
         if !self.seen.changed(entries.clone()) {
@@ -90,7 +91,8 @@ impl HwMon {
             if !self.chips.keeps(&name.label) {
                 continue;
             }
-            // A chip that hangs must not be asked a second time.
+            // The question is kept: while a thread hangs at a chip, no second thread may read that
+            // chip.
             if let Some(old) = before.iter().find(|old| old.inode == name.inode) {
                 name.question = Arc::clone(&old.question);
             }
@@ -112,9 +114,13 @@ impl Collector for HwMon {
             let answer = question.answer();
             if question.note(answer.is_none()) {
                 if answer.is_some() {
-                    tracing::info!(chip = label, "hwmon chip answers again");
+                    tracing::info!(collector = "hwmon", chip = label, "hwmon chip answers again");
                 } else {
-                    tracing::warn!(chip = label, "hwmon chip is left out until it answers");
+                    tracing::warn!(
+                        collector = "hwmon",
+                        chip = label,
+                        "hwmon chip is left out until it answers"
+                    );
                 }
             }
             match answer {
@@ -125,7 +131,7 @@ impl Collector for HwMon {
                 }
                 Some(Ok(())) => {}
             }
-            // No thread reads the chip: the question is not open.
+            // The question is answered, so no thread reads the chip.
             let mut chip = question.subject().lock().unwrap_or_else(PoisonError::into_inner);
             match std::mem::replace(&mut chip.result, Ok(())) {
                 Err(error) if error.is_absent() => continue,
@@ -182,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_or_sensor_that_is_gone_or_broken_does_not_hide_the_others() {
+    fn a_vanished_or_broken_chip_or_sensor_hides_no_other() {
         let machine = Machine::new()
             .with("sys/class/hwmon/hwmon2/name", "nvme\n")
             .with("sys/class/hwmon/hwmon2/temp1_input/is_a_directory", "")
@@ -211,7 +217,18 @@ mod tests {
         assert_eq!(error(&[second]), None, "an excluded sensor is not parsed");
     }
 
-    /// A FIFO without a writer hangs whoever opens it.
+    #[test]
+    fn empty_lines_are_no_part_of_a_label() {
+        let machine = Machine::new()
+            .with("sys/class/hwmon/hwmon0/name", "x\n")
+            .with("sys/class/hwmon/hwmon0/temp1_input", "1000\n")
+            .with("sys/class/hwmon/hwmon0/temp1_label", "\nPackage id 0\n\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        assert!(text.contains(",label=\"Package id 0\",sensor=\"temp1\"} 1\n"), "{text}");
+    }
+
+    /// A FIFO without a writer: opening it to read never returns.
     #[test]
     fn a_chip_that_hangs_is_left_out_until_it_answers() {
         let machine = Machine::new()

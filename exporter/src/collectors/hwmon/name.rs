@@ -1,4 +1,4 @@
-//! Names of chips and sensors, written as labels and names of metrics are.
+//! Names of chips and sensors in the characters that names of metrics may have.
 
 /// `name` as [`clean`] writes it.
 pub(super) fn cleaned(name: &str) -> String {
@@ -7,8 +7,8 @@ pub(super) fn cleaned(name: &str) -> String {
     text
 }
 
-/// Appends `name` in small letters. Characters that a metric's name may not have become `_`, save
-/// at the ends, where they are left out.
+/// Appends `name` in small letters. A character that a metric's name may not have becomes `_`; at
+/// the ends it is left out.
 pub(super) fn clean(name: &str, text: &mut String) {
     let begin = text.len();
     for c in name.chars().flat_map(char::to_lowercase) {

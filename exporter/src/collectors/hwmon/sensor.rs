@@ -28,7 +28,8 @@ const TYPES: [&str; 14] = [
     "freq",
 ];
 
-/// Properties that are texts (those of power meters: `drivers/hwmon/acpi_power_meter.c`).
+/// Properties that are texts; all but `label` are those of power meters
+/// (`drivers/hwmon/acpi_power_meter.c`).
 const TEXTS: [&str; 4] = ["label", "model_number", "serial_number", "oem_info"];
 
 static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
@@ -83,7 +84,11 @@ impl Readings {
             let begin = self.bytes.len();
             self.bytes.extend_from_slice(property.as_bytes());
             let middle = self.bytes.len();
-            self.bytes.extend_from_slice(content.strip_suffix(b"\n").unwrap_or(&content));
+            let mut bare: &[u8] = &content;
+            while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
+                bare = rest;
+            }
+            self.bytes.extend_from_slice(bare);
             self.readings.push(Reading {
                 kind,
                 number,
@@ -94,13 +99,13 @@ impl Readings {
         }
     }
 
-    /// Brings the files of each sensor together. Of two files with one name, the one that was read
+    /// Brings the files of each sensor together. Of two files with one name, the file that was read
     /// last stays.
     pub(super) fn sort(&mut self) {
         let Self { bytes, readings } = self;
         let key = |reading: &Reading| {
             let mut digits = itoa::Buffer::new();
-            let mut text = [0; 20]; // as labels are ordered: 10 before 9
+            let mut text = [0; 20]; // labels are ordered as texts: 10 before 9
             for (to, from) in text.iter_mut().zip(digits.format(reading.number).bytes()) {
                 *to = from;
             }
@@ -125,8 +130,8 @@ impl Readings {
         std::str::from_utf8(self.bytes(range)).unwrap_or_default()
     }
 
-    /// Puts all sensors of the chip that the filter keeps as `chip;sensor`. Gives `malformed` the
-    /// files that should have had a number: their name, and whether they are the device's.
+    /// Puts all sensors of the chip that the filter keeps as `chip;sensor`. Gives `malformed` each
+    /// file that lacks the number it should have: its name, and whether it is the device's.
     pub(super) fn put(
         &self,
         chip: &str,
@@ -176,8 +181,8 @@ impl Sensor<'_> {
         self.file(property).map(|file| self.readings.bytes(file.content))
     }
 
-    /// The number in a file; `None` where the file is empty or, which `malformed` is told, has no
-    /// number.
+    /// The number in a file; `None` where the file is empty or malformed. A malformed file is given
+    /// to `malformed`.
     fn number(
         &self,
         file: &Reading,
@@ -250,7 +255,7 @@ impl Sensor<'_> {
     }
 }
 
-/// The type, number (0 where there is none) and property that a file's name has.
+/// The three parts of a file's name: type, number (0 where the name has none) and property.
 fn parse(file: &str) -> Option<(&'static str, u64, &str)> {
     let digits = file.find(|c: char| c.is_ascii_digit()).unwrap_or(file.len());
     let (kind, rest) = file.split_at_checked(digits)?;
@@ -304,11 +309,11 @@ fn describe(
 enum Help {
     /// `Hardware monitor …`, then the property.
     Of(&'static str),
-    /// All of it.
+    /// The whole help text.
     Whole(&'static str),
-    /// Of a property that says whether there is trouble.
+    /// The help of a property that is 1 while there is trouble.
     Status,
-    /// Of a property without a unit.
+    /// The help of a property without a unit.
     Element,
 }
 

@@ -12,9 +12,9 @@ pub(super) struct Counter {
 /// The unit in which the kernel counts.
 #[derive(Clone, Copy)]
 pub(super) enum Unit {
-    /// The unit that is exposed.
+    /// The unit of the metric.
     One,
-    /// Four octets: one on each of the lanes that a port has.
+    /// Four octets, the unit of data counters in the InfiniBand standard.
     FourOctets,
     /// Milliseconds, exposed as whole seconds.
     Millisecond,
@@ -156,7 +156,7 @@ pub(super) static COUNTERS: [Counter; 22] = [
     ),
 ];
 
-/// `counters_ext`, before Linux 4.5: the same with 64 bits.
+/// `counters_ext`, before Linux 4.5: the same counters with 64 bits.
 pub(super) static LEGACY: [Counter; 8] = [
     count(
         "port_multicast_rcv_packets",
@@ -200,7 +200,7 @@ pub(super) static LEGACY: [Counter; 8] = [
     ),
 ];
 
-/// `hw_counters`, as the driver has them; these are of `mlx5`.
+/// `hw_counters`, which differ from driver to driver; these are the counters of `mlx5`.
 pub(super) static HARDWARE: [Counter; 30] = [
     count(
         "duplicate_request",

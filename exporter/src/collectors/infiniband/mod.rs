@@ -1,8 +1,8 @@
 //! State, rate and counters of InfiniBand and `RoCE` ports, from `/sys/class/infiniband`
 //! (`drivers/infiniband/core/sysfs.c`, `Documentation/ABI/stable/sysfs-class-infiniband`).
 //!
-//! Which counters a port has depends on its driver: the directories are listed, so that no absent
-//! file is opened. Data is counted in units of four octets.
+//! The driver decides on the counters of a port: the directories are listed, so that no absent file
+//! is opened. Data is counted in units of four octets.
 
 mod counters;
 
@@ -116,7 +116,7 @@ fn put_port(
     }
 }
 
-/// Puts those counters of a directory that are in the table.
+/// Puts the counters of a directory that are in the table.
 fn put_counters(
     port: &Dir<'_>,
     folder: &str,
@@ -138,7 +138,7 @@ fn put_counters(
     }
 }
 
-/// A counter; `None` where the port has no agent that counts, as older kernels say.
+/// A counter; `None` where an older kernel writes that the port has no agent to count.
 fn value(text: &str) -> Result<Option<f64>, Malformed> {
     if text.contains("N/A (no PMA)") { Ok(None) } else { any_base(text).map(Some) }
 }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_or_file_that_is_gone_or_malformed_hides_no_other() {
+    fn an_absent_or_malformed_port_or_file_hides_no_other() {
         let port = |n: &str, file: &str| format!("sys/class/infiniband/mlx5_1/ports/{n}/{file}");
         let machine = Machine::new()
             .with("sys/class/infiniband/mlx5_0/fw_ver", "1.0\n")

@@ -111,7 +111,7 @@ table! {
 }
 
 table! {
-    /// `xprt:`, as that of TCP is written by `xs_tcp_print_stats()` in net/sunrpc/xprtsock.c.
+    /// `xprt:`, in the form that `xs_tcp_print_stats()` of net/sunrpc/xprtsock.c writes for TCP.
     TRANSPORTS by 4: ["export", "mountaddr", "protocol", "transport"]
     1 counter "node_mountstats_nfs_transport_bind_total"
         "Number of times the client has had to establish a connection from scratch to the NFS server."

@@ -1,9 +1,9 @@
 //! NFS mounts: bytes, events, transports and operations, from `/proc/self/mountstats`.
 //!
-//! A line `device` for each mount; NFS mounts alone (`nfs_show_stats()` in fs/nfs/super.c) have
-//! more, indented. The server's address is not among it but in `/proc/self/mountinfo`, which
-//! lists the same mounts in the same order. Mounts of one export share their counters, which are
-//! exposed once.
+//! Each mount has a line `device`; only NFS mounts (`nfs_show_stats()` in fs/nfs/super.c) have
+//! further, indented lines. The server's address stands in `/proc/self/mountinfo`, which lists the
+//! same mounts in the same order. Mounts of one export share their counters, which are exposed
+//! once.
 
 mod metrics;
 mod parse;
@@ -33,11 +33,11 @@ struct MountStats {
     seen: Seen<'static>,
 }
 
-/// Export, protocol, address and mount point of each mount that was exposed; without mount point,
-/// of the counters that were.
+/// Export, protocol, address and mount point of each mount exposed so far; an entry with an empty
+/// mount point stands for counters exposed so far.
 type Seen<'a> = Vec<[&'a [u8]; 4]>;
 
-/// The same memory, empty, for entries that live shorter or longer.
+/// The same memory, empty, for entries of another lifetime.
 fn recycle<'a>(seen: Seen<'_>) -> Seen<'a> {
     seen.into_iter().map_while(|_| None).collect()
 }
@@ -64,8 +64,8 @@ impl Collector for MountStats {
     }
 }
 
-/// The server's address: from the line of mountinfo beside, or, should mounts have come or gone
-/// between reading the files, from that of the same mount.
+/// The server's address: from the mountinfo line at the same place or, should mounts have come or
+/// gone between reading the two files, from the line of the same mount.
 fn address<'a>(mount: &Mount<'_>, beside: &'a [u8], info: &'a [u8]) -> &'a [u8] {
     let of = |line: &'a [u8]| {
         let mut words = parse::words(line);
@@ -150,7 +150,7 @@ fn put_counters(
     faults.end()
 }
 
-/// Each metric of a table with the value at its place.
+/// Pairs each metric of a table with the value at the metric's place.
 fn at<'a, const N: usize>(
     table: &'a [(usize, Metric<N>)],
     values: &'a [Value],

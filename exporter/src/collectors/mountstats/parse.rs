@@ -1,4 +1,4 @@
-//! How `/proc/self/mountstats` is written.
+//! The format of `/proc/self/mountstats`.
 
 use crate::{parse::decimal, prelude::*};
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The mounts of the file, in its order.
 pub(super) struct Mounts<'a> {
     rest: &'a [u8],
-    /// How many lines are before the rest.
+    /// The number of lines before the rest.
     lines: usize,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Block<'a> {
 pub(super) struct Mount<'a> {
     pub(super) device: &'a [u8],
     pub(super) point: &'a [u8],
-    /// Of the format: `1.0` or `1.1`.
+    /// The version of the format: `1.0` or `1.1`.
     pub(super) version: &'a [u8],
     line: usize,
     body: &'a [u8],
@@ -130,7 +130,7 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// Reads a line; `operations` is whether those of the operations have begun.
+/// Reads a line; `operations` says whether the lines of operations have begun.
 fn read<'a>(
     line: &'a [u8],
     operations: &mut bool,
@@ -158,7 +158,7 @@ fn read<'a>(
 /// Place of a transport's idle time.
 pub(super) const IDLE: usize = 4;
 
-/// Places of an operation's times.
+/// The places of an operation's times.
 pub(super) const MILLISECONDS: RangeInclusive<usize> = 5..=7;
 
 /// A number of a line; `None` where it is malformed.
@@ -176,7 +176,7 @@ pub(super) fn time(word: &str) -> Result<f64, Malformed> {
     }
 }
 
-/// Reads the numbers of a line into `values`; `is_time` tells which places are times.
+/// Reads the numbers of a line into `values`; `is_time` tells whether a place has a time.
 pub(super) fn numbers<'a>(
     mut words: impl Words<'a>,
     is_time: impl Fn(usize) -> bool,
@@ -192,8 +192,8 @@ pub(super) fn numbers<'a>(
     faults.end()
 }
 
-/// Reads a transport's numbers into `values`, in the places of TCP's; those of a protocol that is
-/// not known are left out.
+/// Reads a transport's numbers into `values`, at the places that TCP gives them; numbers of an
+/// unknown protocol are left out.
 pub(super) fn transport<'a>(
     version: &[u8],
     protocol: &str,

@@ -90,7 +90,7 @@ fn a_malformed_line_hides_no_other() {
 }
 
 #[test]
-fn mounts_of_one_export_are_told_once_and_all_their_points() {
+fn mounts_of_one_export_share_counters_and_keep_their_mount_points() {
     let transport = "\txprt:\ttcp 1 2 3 4 5 6 7 8 9 10 11 12 13\n";
     let stats: String = ["/x", "/z"]
         .iter()

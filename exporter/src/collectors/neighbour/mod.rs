@@ -1,11 +1,12 @@
-//! Neighbours of both families: entries by device, their events, and how full the tables are.
+//! Neighbours of both families: entries by device, their events, and the sizes and limits of the
+//! tables.
 //!
 //! Entries come from programs in the kernel, else from a netlink dump, else (IPv4 only) from
-//! `/proc/net/arp`; `NUD_NOARP` is left out, as in the collector arp. Only the programs know the
-//! events of entries: without programs those families are absent, and with them the five of an
-//! interface and family appear with the first event. States always take a dump. How full the tables
-//! are is in `/proc/net/stat` (`neigh_stat_seq_show()` of net/core/neighbour.c), in the initial
-//! network namespace only, as are the thresholds.
+//! `/proc/net/arp`; entries of state `NUD_NOARP` are left out, as in the collector arp. Only the
+//! programs see events: without programs the event families are absent; with programs, all five
+//! series of an interface and family appear at its first event. States always take a dump. The
+//! tables' sizes are in `/proc/net/stat` (`neigh_stat_seq_show()` of net/core/neighbour.c); these
+//! files and the thresholds exist in the initial network namespace only.
 
 mod source;
 mod table;
@@ -141,7 +142,7 @@ IP address       HW type     Flags       HW address            Mask     Device
     }
 
     #[test]
-    fn tables_are_told_of_without_entries() {
+    fn tables_are_exposed_without_entries() {
         let machine = Machine::new().with("proc/sys/net/ipv6/neigh/default/gc_thresh3", "1024\n");
         let (text, result) = machine.collect(&SPEC, &[]);
         assert!(result.unwrap_err().is_absent());

@@ -7,6 +7,7 @@ use super::{
     BY_STATE, CHANGES, CREATED, ENTRIES, FAILURES, NDISC, OF_NAMESPACE, OVERFLOWS, REMOVED, family,
 };
 use crate::{
+    collector::ask_in_turn,
     host::{
         Shared,
         bpf::{Bpf, Counts, FAMILIES, Key},
@@ -24,7 +25,7 @@ pub(super) struct Source {
     dumps: [Shared<NeighbourDump>; 2],
     arp: Procfs,
     links: Shared<LinkDump>,
-    /// By index of the interface and family, sorted.
+    /// The counts by index of the interface and family, sorted.
     counts: Vec<((u32, u32), Counts)>,
     /// Network namespace, family and entries, sorted.
     of_namespaces: Vec<(u32, u32, i64)>,
@@ -56,27 +57,21 @@ impl Source {
     }
 
     pub(super) fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut result = Err(Error::NoData);
-        for via in self.ways {
-            result = match via {
-                arp::Via::Ebpf => out.attempt(|out| self.ask_programs(out)),
-                arp::Via::Netlink => out.attempt(|out| self.ask_netlink(out)),
-                // The last source: the devices that it could count are told beside its error.
+        let ways = self.ways.iter().map(|via| (via.name(), *via));
+        let mut last = None;
+        ask_in_turn("neighbour", ways, out, |via, out| {
+            last = Some(via);
+            match via {
+                arp::Via::Ebpf => self.ask_programs(out),
+                arp::Via::Netlink => self.ask_netlink(out),
                 arp::Via::Procfs => self.read_procfs(out),
-            };
-            match &result {
-                Ok(()) => {
-                    out.served_by(via.name());
-                    // The file does not say the states, nor does a copied tree have a dump.
-                    if self.states && *via != arp::Via::Procfs {
-                        return out.attempt(|out| self.put_states(out));
-                    }
-                    break;
-                }
-                Err(error) => tracing::debug!("neighbour: {}: {error}", via.name()),
             }
+        })?;
+        // The file has no states, and a copied tree has no netlink to ask.
+        if self.states && last != Some(arp::Via::Procfs) {
+            return out.attempt(|out| self.put_states(out));
         }
-        result
+        Ok(())
     }
 
     fn ask_programs(&mut self, out: &mut Sink) -> Result {
@@ -85,7 +80,7 @@ impl Source {
         counts.clear();
         sums.clear();
         let namespaces = self.namespaces;
-        // Without programs this source would not have been chosen.
+        // The programs exist: without them this source would not have been chosen.
         let mut neighbours = self.neighbours().ok_or(Error::NoData)?;
         let netns = neighbours.netns();
         let counted = neighbours.counts(out.scrape(), |key, of| {
@@ -157,18 +152,18 @@ impl Source {
     }
 }
 
-/// The interfaces that are wanted.
+/// The links that the filter keeps.
 fn kept<'a>(links: &'a Links, filter: &'a Filter) -> impl Iterator<Item = &'a Link> {
     links.iter().filter(|link| filter.keeps(&String::from_utf8_lossy(&link.name)))
 }
 
-/// A number of entries; `None` where there are none, or where more were seen to leave than to come
-/// and the number is not to be told.
+/// A number of entries above zero; `None` for zero, and for a negative number, which is wrong: the
+/// programs saw more entries leave than come.
 fn positive(n: i64) -> Option<u64> {
     u64::try_from(n).ok().filter(|&n| n > 0)
 }
 
-/// The events are told once there is one: most interfaces never have any.
+/// Puts the entries, and the events once one has happened: most interfaces never have any.
 fn put_counts(device: &[u8], number: u32, counts: &Counts, out: &mut Sink) {
     put_entries(device, number, positive(counts.entries).unwrap_or_default(), out);
     let events = [
@@ -212,7 +207,7 @@ mod tests {
     use crate::testing::{expect, samples};
 
     #[test]
-    fn events_are_told_once_one_has_happened() {
+    fn events_are_exposed_after_the_first() {
         let put = |counts: &Counts| samples(|out| put_counts(b"eth0", 10, counts, out));
         let none = bytemuck::Zeroable::zeroed();
         assert_eq!(put(&none), "");

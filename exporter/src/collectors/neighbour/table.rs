@@ -1,4 +1,5 @@
-//! How full the tables are, and when they refuse more: `/proc/net/stat/arp_cache` and its like.
+//! The tables' sizes, forced collections and thresholds: `/proc/net/stat/arp_cache`, `ndisc_cache`,
+//! and the files `gc_thresh1` to `gc_thresh3`.
 
 use crate::{
     parse::{hexadecimal, rows_after},
@@ -27,13 +28,12 @@ pub(super) struct Tables([Table; 2]);
 
 struct Table {
     family: &'static str,
-    /// A line for each processor below the names of the columns.
+    /// The names of the columns, then a line for each processor.
     stat: File,
     thresholds: [SingleFile; 3],
 }
 
-/// The content of the file, as far as it is exposed. A sum lacks where one of its parts is
-/// malformed.
+/// The exposed numbers of the file. A sum is `None` where one of its parts is malformed.
 #[derive(Debug, Default, PartialEq)]
 struct Stat {
     entries: Option<f64>,
@@ -55,7 +55,7 @@ impl Tables {
         ])
     }
 
-    /// Puts the tables; `sizes` are told where the file is not there.
+    /// Puts the tables; `sizes` stand in for the file where the file does not exist.
     pub(super) fn collect(&mut self, sizes: Option<[u64; 2]>, out: &mut Sink) -> Result {
         let mut faults = Faults::default();
         for (i, table) in self.0.iter_mut().enumerate() {
@@ -81,7 +81,7 @@ impl Tables {
     }
 }
 
-/// A file that only the initial network namespace has.
+/// `None` where the file does not exist: only the initial network namespace has it.
 fn present<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -90,7 +90,8 @@ fn present<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Each line has the entries of the whole table, and the runs of one processor.
+/// Each line has the number of entries in the whole table, and the forced collections of one
+/// processor.
 fn parse(text: &str, stat: &mut Stat) -> Result<(), Malformed> {
     let head = text.lines().next().unwrap_or_default();
     let titles = head.split_ascii_whitespace().count();
@@ -104,7 +105,7 @@ fn parse(text: &str, stat: &mut Stat) -> Result<(), Malformed> {
     faults.keep(rows_after(1, text, |line| {
         let mut words = line.split_ascii_whitespace();
         let is_number = |word| hexadecimal("counter", word).is_ok();
-        // No processor's row: no sum lacks a part for it.
+        // A line that is no processor's row is a fault, but takes no part away from a sum.
         if !words.next().is_some_and(is_number) && words.count() + 1 < titles {
             return Err(Malformed::new("row", line));
         }

@@ -1,9 +1,9 @@
-//! Attributes of interfaces that netlink does not tell, from `/sys/class/net/<name>`.
+//! Attributes of interfaces that netlink does not carry, from `/sys/class/net/<name>`.
 //!
-//! `addr_assign_type`, `dev_id` and `name_assign_type` take no lock that matters, but their files
-//! cost more than all that netlink tells. They change with an address or a name, of which the
-//! kernel notifies: so they are read again only after a notification, or where name or address
-//! are others than before.
+//! Reading `addr_assign_type`, `dev_id` and `name_assign_type` takes no contended lock, but costs
+//! more than the whole netlink dump. The values change only with an address or a name, and the
+//! kernel notifies of such changes: the files are read again only after a notification, or where
+//! the interface's name or address differs from the last scrape's.
 
 use super::{
     Wanted,
@@ -49,9 +49,9 @@ struct Known {
 
 pub(super) struct Kept {
     folder: Folder,
-    /// Tells of changes; without it, nothing is kept.
+    /// Notifies of changes; without notifications, nothing is kept.
     watch: Option<Watch>,
-    /// By index.
+    /// Sorted by index.
     known: Vec<Known>,
 }
 
@@ -127,7 +127,7 @@ fn forget(known: &mut [Known], change: Change) {
     }
 }
 
-/// Files that are read at every scrape, on kernels that do not tell their values over netlink.
+/// Files that are read at every scrape, on kernels whose netlink messages lack their values.
 pub(super) struct Rest<'a>(Option<Dir<'a>>);
 
 impl Kept {

@@ -48,8 +48,8 @@ pub(super) const IFF_ALLMULTI: u32 = 1 << 9;
 pub(super) const IFF_LOWER_UP: u32 = 1 << 16;
 pub(super) const IFF_DORMANT: u32 = 1 << 17;
 
-/// The attributes that are numbers, each as the file of that name in `/sys/class/net/<name>` shows
-/// it; `None` where the interface does not have it, or not in its present state.
+/// The numeric attributes, each as the file of the same name in `/sys/class/net/<name>` shows it;
+/// `None` where the interface has no such attribute, or not in its present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Numbers {
     pub(super) up: bool,
@@ -69,7 +69,7 @@ pub(super) struct Numbers {
     pub(super) mtu: Option<f64>,
     pub(super) name_assign_type: Option<f64>,
     pub(super) queue_length: Option<f64>,
-    /// In Mb/s, -1 where the driver does not know.
+    /// In Mb/s, -1 where the driver does not know the speed.
     pub(super) speed: Option<f64>,
 }
 

@@ -1,6 +1,6 @@
 //! Attributes of network interfaces: states, addresses, speeds.
 //!
-//! By default, the values are those of the files in `/sys/class/net` (net/core/net-sysfs.c). Where
+//! By default, the values equal the files in `/sys/class/net` (net/core/net-sysfs.c). Where
 //! `--path.sysfs` shows this process's own interfaces, [`netlink`] derives the same values from
 //! netlink messages; elsewhere [`sysfs`] reads the files. With `--collector.netclass.netlink`,
 //! [`rtnl`] exposes the messages as they are, with other labels and some other values.
@@ -55,10 +55,10 @@ struct NetClass {
     sources: Sources<dyn Source>,
 }
 
-/// Which interfaces and values are exposed.
+/// The interfaces and values that the flags select.
 struct Wanted {
     ignored: Pattern,
-    /// Whether speeds that the driver does not know are exposed.
+    /// Whether a speed unknown to the driver is exposed.
     invalid_speed: bool,
 }
 
@@ -72,9 +72,10 @@ impl Wanted {
     }
 }
 
-/// Where the attributes come from.
+/// A source of the attributes.
 trait Source: Send {
-    /// Puts the interfaces that are `wanted`; nothing before an error, save in the last source.
+    /// Puts the interfaces that are `wanted`. Before an error, only the last source may have put
+    /// any.
     fn collect(&mut self, wanted: &Wanted, out: &mut Sink) -> Result;
 }
 
@@ -103,7 +104,7 @@ mod tests {
     use crate::testing::{Machine, sample_lines};
 
     #[test]
-    fn what_is_broken_or_no_interface_hides_nothing() {
+    fn broken_interfaces_and_other_files_hide_nothing() {
         let machine = Machine::new()
             .with("sys/class/net/bonding_masters", "a\n")
             .with("sys/class/net/a/speed", "-1\n")

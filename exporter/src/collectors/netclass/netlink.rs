@@ -1,9 +1,9 @@
-//! The attributes in sysfs, at a fraction of their price: from the dump of links that all
-//! collectors share, a dump of their speeds, and the few files in [`Kept`].
+//! The attributes of sysfs at a fraction of their cost: from the dump of links that all collectors
+//! share, a dump of the links' speeds, and the few files in [`Kept`].
 //!
-//! Each attribute is derived as net/core/net-sysfs.c derives the content of its file. Reading those
-//! files would wait for the lock of the network configuration (RTNL), for the speed and the duplex
-//! mode of each interface once each.
+//! Each attribute is derived as net/core/net-sysfs.c derives the content of its file. Reading the
+//! files instead would wait for the lock of the network configuration (RTNL) twice for each
+//! interface: once for the speed, once for the duplex mode.
 
 use std::cell::OnceCell;
 
@@ -28,7 +28,7 @@ pub(super) struct Netlink {
     links: Shared<LinkDump>,
     ethtool: Ethtool,
     kept: Kept,
-    /// Places in the order of the names, in the order of the labels of [`INFO`].
+    /// Places of the interfaces, sorted by the labels of [`INFO`].
     by_address: Vec<usize>,
 }
 
@@ -42,7 +42,7 @@ impl Netlink {
         }
     }
 
-    /// Orders by address first, as the labels are.
+    /// Sorts by address first, since `address` is the first label.
     fn order(&mut self, links: &Links) {
         let Self { by_address, .. } = self;
         if by_address.len() != links.len() {
@@ -73,7 +73,7 @@ impl Source for Netlink {
             Shown { mode: ethtool.get(link.index), complete: ethtool.is_complete(), rest }
         };
         for link in links.iter() {
-            // An interface without files has gone away meanwhile, or is not wanted.
+            // An interface without files has vanished meanwhile, or is not wanted.
             if let Some(files) = kept.get(link.index) {
                 shown(link).numbers(link, files, wanted).put(&link.name, out);
             }
@@ -87,10 +87,10 @@ impl Source for Netlink {
     }
 }
 
-/// Where the attributes of one interface come from, besides the dump.
+/// The sources of one interface's attributes beside the dump of links.
 struct Shown<F> {
     mode: Option<Mode>,
-    /// Whether all modes are known, so that an interface that is not listed has no mode.
+    /// Whether the dump of modes is complete: then an interface missing in it has no mode.
     complete: bool,
     rest: F,
 }
@@ -151,9 +151,9 @@ fn operstate(link: &Link) -> &'static str {
     link.operstate.and_then(|state| OPERSTATES.get(usize::from(state))).copied().unwrap_or_default()
 }
 
-/// The flags as the file shows them. Of `IFF_PROMISC` and `IFF_ALLMULTI`, netlink has what the
-/// administrator has set and the file what is in effect; other than netlink, the file has no bits
-/// for states. `None` on kernels before Linux 6.0, which do not tell what is in effect.
+/// The flags as the file shows them. Netlink has `IFF_PROMISC` and `IFF_ALLMULTI` as the
+/// administrator has set them, the file as they are in effect; unlike netlink, the file has no bits
+/// for states. `None` on kernels before Linux 6.0, which do not tell the flags in effect.
 fn flags(link: &Link) -> Option<f64> {
     const OTHERS: u32 = IFF_PROMISC | IFF_ALLMULTI | IFF_RUNNING | IFF_LOWER_UP | IFF_DORMANT;
     let is = |count: u32, flag: u32| if count > 0 { flag } else { 0 };
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_kernel_does_not_tell_is_read() {
+    fn attributes_missing_in_netlink_are_read_from_files() {
         let machine = Machine::new()
             .with("sys/class/net/x/flags", "0x1203\n")
             .with("sys/class/net/x/speed", "-1\n")
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_told_while_the_interface_is_up() {
+    fn a_mode_is_exposed_while_the_interface_is_up() {
         let (kept, wanted) = (Kept::new(&Host::new(&flags_of(&[]))), wanted());
         let rest = kept.rest();
         let told = |flags, speed, duplex| {

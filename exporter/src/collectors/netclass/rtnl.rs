@@ -1,7 +1,7 @@
-//! The source for `--collector.netclass.netlink`: attributes as netlink tells them, some of which
-//! differ from the files in sysfs, alternative names, and on demand the counters.
+//! The source for `--collector.netclass.netlink`: attributes as in netlink messages, some of which
+//! differ from the files in sysfs; alternative names; on demand the counters.
 //!
-//! Carrier and speed are exposed while the interface is down too, the flags have bits for states,
+//! Carrier and speed are exposed even while the interface is down, the flags have bits for states,
 //! and `dormant` is the link mode.
 
 use super::{
@@ -62,7 +62,8 @@ pub(super) struct Rtnl {
     links: Shared<LinkDump>,
     ethtool: Ethtool,
     kept: Kept,
-    /// Whether an interface without files is gone: they are this network namespace's.
+    /// Whether `/sys/class/net` shows this network namespace, so that an interface without files is
+    /// gone.
     has_files: bool,
     with_stats: bool,
 }
@@ -185,7 +186,7 @@ mod tests {
     use crate::testing::{expect, samples};
 
     #[test]
-    fn numbers_are_as_netlink_tells_them() {
+    fn numbers_are_those_of_netlink() {
         let link = Link {
             index: 7,
             flags: 0x1_1043,
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_told_under_their_own_names() {
+    fn counters_are_exposed_under_their_own_names() {
         let words: [u64; 25] = std::array::from_fn(|i| i as u64);
         expect![[r#"
             node_network_collisions_total{device="x"} 9

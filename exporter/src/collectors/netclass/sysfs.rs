@@ -1,4 +1,4 @@
-//! The files of `/sys/class/net/<name>`, each opened and read: a plain folder of files will do.
+//! The files of `/sys/class/net/<name>`, each opened and read; a copied tree serves as well.
 
 use super::{
     Wanted,

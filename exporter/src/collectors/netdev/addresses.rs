@@ -29,7 +29,7 @@ impl Addresses {
         });
         match dumped {
             Ok(()) => drop(found.drain(..begin)),
-            // Interfaces come and go all the time: an address that one dump has passed over is in
+            // Interfaces come and go all the time: an address missed by one dump is found in
             // another.
             Err(Error::Interrupted { .. }) => {
                 found.sort_unstable();
@@ -48,7 +48,7 @@ impl Addresses {
     }
 }
 
-/// An address as a label.
+/// An address as the value of a label.
 struct Shown(IpAddr);
 
 impl Label for Shown {

@@ -7,7 +7,7 @@ pub(super) struct Files {
     folder: Folder,
     names: Vec<u8>,
     texts: String,
-    /// Where each name and each text ends, in the order of the names.
+    /// The ends of each name and of its text, in the order of the names.
     ends: Vec<(usize, usize)>,
 }
 
@@ -26,9 +26,9 @@ impl Files {
             let Some(dir) = entry.dir().unless_unreadable()? else { continue }; // bonding_masters
             names.extend_from_slice(entry.bytes());
             match dir.bytes("ifalias") {
-                // Any bytes.
+                // An alias may have any bytes.
                 Ok(alias) => alias.as_deref().unwrap_or_default().trim_ascii().append(texts),
-                // No reason to lose the counters.
+                // An unreadable alias must not cost the counters.
                 Err(error) => tracing::debug!(%error, "no ifalias"),
             }
             ends.push((names.len(), texts.len()));
@@ -56,7 +56,8 @@ impl Files {
     }
 }
 
-/// An alias as its file would be read: without space around it, empty where it is no text.
+/// An alias in the form in which its file is read: without space around it, empty where it is not
+/// UTF-8.
 pub(super) fn text(alias: &[u8]) -> &str {
     std::str::from_utf8(alias.trim_ascii()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The families, and which counter goes into which.
+//! The families, and the counters that each is made of.
 
 use super::file::Columns;
 use crate::{host::netlink::Stats, prelude::*};
@@ -69,7 +69,7 @@ pub(super) enum Counters<'a> {
     File(&'a Columns),
 }
 
-/// Where the counters of one interface go.
+/// The labels of one interface's counters, and the sink.
 pub(super) struct Device<'a> {
     pub(super) name: &'a [u8],
     pub(super) alias: Option<&'a str>,
@@ -127,7 +127,7 @@ fn put_detailed(stats: &Stats, device: &mut Device<'_>) {
     device.put(&TX_WINDOW_ERRORS, stats.tx_window_errors);
 }
 
-/// Adds up as `dev_seq_printf_stats()` does.
+/// Puts the sums that `dev_seq_printf_stats()` writes into `/proc/net/dev`.
 fn put_legacy(stats: &Stats, device: &mut Device<'_>) {
     let sum = |counters: &[u64]| counters.iter().fold(0, |a: u64, &b| a.wrapping_add(b));
     device.put(&RX_DROP, sum(&[stats.rx_dropped, stats.rx_missed_errors]));

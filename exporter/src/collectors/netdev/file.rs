@@ -2,10 +2,10 @@
 
 use crate::prelude::*;
 
-/// The counters of one interface; `None` where one is malformed.
+/// The counters of one interface; a malformed counter is `None`.
 pub(super) type Columns = [Option<f64>; 16];
 
-/// Gives `each` the name and the columns of each interface in it that is `wanted`.
+/// Gives `each` the name and the columns of every `wanted` interface in the text.
 pub(super) fn each_line(
     text: &[u8],
     wanted: impl Fn(&[u8]) -> bool,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_is_before_the_last_colon() {
+    fn names_end_at_the_last_colon() {
         let mut text = HEAD.as_bytes().to_vec();
         text.extend(b" e\xff:1:18446744073709551615 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n");
         let (seen, result) = read(&text);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_interface_is_refused() {
+    fn lines_without_an_interface_are_refused() {
         let read = |line: &[u8]| malformed(read(&[HEAD.as_bytes(), line].concat()).1);
         assert_eq!(read(b"eth0 1 2"), "bad interface: \"eth0 1 2\"");
         assert_eq!(read(b"  : 1 2"), "bad interface: \"  : 1 2\"");

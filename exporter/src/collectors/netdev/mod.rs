@@ -1,8 +1,9 @@
 //! Counters of network interfaces, over rtnetlink (`RTM_GETLINK`) or from `/proc/net/dev`.
 //!
-//! Netlink gives each counter of `struct rtnl_link_stats64`; the file gives fewer, some added
-//! up by `dev_seq_printf_stats()` in net/core/net-procfs.c. Unless detailed metrics are asked
-//! for, what netlink gives is added up and named as in the file.
+//! Netlink gives each counter of `struct rtnl_link_stats64`; the file gives fewer, some added up by
+//! `dev_seq_printf_stats()` in net/core/net-procfs.c. Unless
+//! `--collector.netdev.enable-detailed-metrics` is given, netlink's counters are added up and named
+//! as in the file.
 
 mod addresses;
 mod aliases;
@@ -79,7 +80,7 @@ struct NetDev {
     addresses: Option<Addresses>,
 }
 
-/// Where the label `ifalias` comes from.
+/// The source of the label `ifalias`.
 enum Aliases {
     Unwanted,
     /// From the dump of links, which has the same aliases as sysfs.

@@ -1,8 +1,8 @@
 //! Name, version and end of support of the system, from `/etc/os-release` or, where that file does
 //! not exist, `/usr/lib/os-release`, below `--path.rootfs`.
 //!
-//! Assignments as in a shell, described in os-release(5). An update replaces the file, so it is
-//! opened at each scrape.
+//! The file has assignments in the syntax of a shell (os-release(5)). An update replaces the file,
+//! so it is opened at each scrape.
 
 mod release;
 

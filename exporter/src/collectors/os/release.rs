@@ -26,8 +26,8 @@ pub(super) struct Release<'a> {
 }
 
 impl<'a> Release<'a> {
-    /// Takes the assignments of a file; of two to one name, the last counts. What is malformed is
-    /// left out.
+    /// Takes the assignments of a file; of two assignments to one name, the last counts. A
+    /// malformed assignment is left out.
     pub(super) fn parse(&mut self, text: &'a str) -> Result<(), Malformed> {
         rows(text, |line| {
             let line = line.trim();
@@ -68,7 +68,7 @@ impl<'a> Release<'a> {
         })
     }
 
-    /// The version as a number, such as 24.04; 0 where it does not begin with one.
+    /// The version as a number, such as 24.04; 0 where the version does not begin with a number.
     pub(super) fn major_minor(&self) -> f64 {
         let mut dots = 0;
         let end = self.version_id.find(|c: char| {
@@ -97,8 +97,8 @@ impl<'a> Release<'a> {
     }
 }
 
-/// The value without its quotes, its escapes and a comment after `#`. It is copied only where
-/// something is left out in the middle.
+/// The value without its quotes, its escapes and a comment after `#`. The value is copied only
+/// where characters in its middle are left out.
 fn unquote(value: &str) -> Result<Cow<'_, str>, Malformed> {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let plain = inner.unwrap_or(value);
@@ -107,7 +107,7 @@ fn unquote(value: &str) -> Result<Cow<'_, str>, Malformed> {
     }
     let wrong = |what| Malformed::new(what, value);
     let mut text = String::with_capacity(value.len());
-    let mut kept = 0; // beyond it is white space before a possible comment
+    let mut kept = 0; // the rest is white space before a possible comment
     let mut quote = None;
     let mut chars = value.chars();
     while let Some(c) = chars.next() {

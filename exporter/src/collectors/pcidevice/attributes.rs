@@ -1,12 +1,12 @@
-//! The attributes of a PCI device that are numbers.
+//! The numeric attributes of a PCI device.
 
 use crate::{parse::decimal, prelude::*};
 
-/// A file that is a number.
+/// An attribute: a file with a number.
 pub(super) struct Attribute {
     pub(super) file: &'static str,
     pub(super) metric: Metric<4>,
-    /// Reads the text of the file; `None` where it says that the value is not known.
+    /// Reads the text of the file; `None` where the text says that the value is unknown.
     pub(super) parse: fn(&str) -> Result<Option<f64>, Malformed>,
     /// The value of a device that does not have the file.
     pub(super) otherwise: Option<f64>,
@@ -140,7 +140,7 @@ fn count(text: &str) -> Result<Option<f64>, Malformed> {
     if text.is_empty() { Ok(None) } else { decimal("number", text).map(Some) }
 }
 
-/// A node; `None` where the machine does not say.
+/// A NUMA node; `None` where the machine names none.
 fn node(text: &str) -> Result<Option<f64>, Malformed> {
     Ok(count(text)?.filter(|node| node.total_cmp(&-1.0).is_ne()))
 }

@@ -16,7 +16,7 @@ pub(super) struct Numbers {
     pub(super) subsystem_device: u32,
 }
 
-/// The names of a device; the identifier stands for a name that is not known.
+/// The names of a device; an identifier stands for its own unknown name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) class: String,
@@ -45,7 +45,7 @@ pub(super) fn names(text: &str, numbers: Numbers) -> Names {
     }
 }
 
-/// The name of a class: that of its programming interface, else of its subclass, else its own.
+/// The name of a class: its programming interface's name, else its subclass's, else its own.
 fn class(text: &str, class: u32) -> String {
     let [base, sub, interface] = [class >> 16, class >> 8 & 0xff, class & 0xff];
     let Some((name, block)) = top(text, &format!("C {base:02x}")) else {
@@ -66,7 +66,8 @@ fn top<'a>(text: &'a str, id: &str) -> Option<(&'a str, &'a str)> {
     Some((name.trim(), rest))
 }
 
-/// As [`top`], for an identifier after so many tabs, in the block that `text` begins with.
+/// As [`top`], for an identifier behind that number of tabs, in the block at the beginning of
+/// `text`.
 fn nested<'a>(text: &'a str, tabs: usize, id: &str) -> Option<(&'a str, &'a str)> {
     let mut rest = text;
     while !rest.is_empty() {

@@ -1,10 +1,10 @@
 //! PCI devices: identifiers, links, power states and virtual functions, from
 //! `/sys/bus/pci/devices` (`drivers/pci/pci-sysfs.c`).
 //!
-//! Each entry is a link whose last two parts are the device and the bridge or host that it is
-//! behind. The identifiers of a device do not change: they are read once, when it is first seen,
-//! and so are their names from `pci.ids`. A device that lacks the file of an attribute is exposed
-//! with 0 or -1 for it.
+//! Each entry is a link; the last two parts of its target are the bridge or host above the device
+//! and the device itself. The identifiers of a device do not change: they are read once, when the
+//! device is first seen, and so are their names from `pci.ids`. A device that lacks the file of an
+//! attribute is exposed with 0 or -1 for it.
 
 mod attributes;
 mod ids;
@@ -46,13 +46,13 @@ static POWER_STATE: Metric<5> = gauge(
 
 const BUS: &str = "bus/pci/devices";
 const POWER_STATES: [&str; 7] = ["D0", "D1", "D2", "D3cold", "D3hot", "error", "unknown"];
-/// Where distributions put the file of names.
+/// The places in which distributions put the file of names.
 const IDS_FILES: [&str; 2] = ["/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids"];
 
 struct PciDevice {
     tree: Tree,
     bus: Folder,
-    /// Where names are wanted, the file that has them; the usual ones where it is empty.
+    /// The file of names; `None` where no names are wanted, empty for [`IDS_FILES`].
     names: Option<String>,
     seen: Seen,
     known: Vec<Device>,
@@ -60,7 +60,7 @@ struct PciDevice {
 
 struct Device {
     location: Location,
-    /// The labels of the info metric; none where an identifier cannot be read.
+    /// The labels of the info metric; empty where an identifier cannot be read.
     info: Vec<(&'static str, String)>,
     folder: Folder,
 }
@@ -69,7 +69,7 @@ struct Device {
 type Location = [String; 4];
 
 impl PciDevice {
-    /// Looks whether devices came or went; if so, reads the identifiers of all.
+    /// Reads the identifiers of all devices anew if a device came or went.
     fn find(&mut self) -> Result {
         let entries = self.bus.list().or_no_data()?;
         if !self.seen.changed(entries.clone()) {
@@ -147,7 +147,11 @@ fn read_ids(path: &str) -> String {
             Err(error) => tracing::debug!("{error}"),
         }
     }
-    tracing::warn!(?paths, "PCI devices have no names: none of these files can be read");
+    tracing::warn!(
+        collector = "pcidevice",
+        ?paths,
+        "PCI devices have no names: none of these files can be read"
+    );
     String::new()
 }
 

@@ -1,12 +1,12 @@
-//! What is wrong with the files, said when it is new.
+//! Faults in the files, each logged when it is new.
 
 use hashbrown::HashSet;
 use tracing::error;
 
-/// At most so many complaints are kept, and said, of one scrape.
+/// The most complaints that are kept and logged of one scrape.
 const MOST: usize = 100;
 
-/// The complaints of the scrape before and of this one.
+/// The complaints of the last scrape and of this one.
 #[derive(Debug, Default)]
 pub struct Complaints {
     before: HashSet<String>,
@@ -14,7 +14,8 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    /// Logs it, unless the scrape before had it, too. Says whether it did.
+    /// Logs a complaint, unless the last scrape had the same. Returns whether the complaint was
+    /// logged.
     pub fn say(&mut self, what: &str, err: &str) -> bool {
         let has_room = self.now.len() < MOST;
         let (what, err) = if has_room {
@@ -22,10 +23,11 @@ impl Complaints {
         } else {
             ("left out", "more files and families, which are not listed")
         };
-        let is_new = self.now.insert(format!("{what}: {err}")); // one more where there is no room
+        // Without room, the one line for all further complaints is kept beyond `MOST`.
+        let is_new = self.now.insert(format!("{what}: {err}"));
         let is_new = is_new && !self.before.contains(&format!("{what}: {err}"));
         if is_new {
-            error!(err, "{what}");
+            error!(collector = "textfile", err, "{what}");
         }
         is_new
     }
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_wrong_is_said_once() {
+    fn a_lasting_fault_is_logged_once() {
         let mut complaints = Complaints::default();
         assert!(complaints.say("a", "1") && complaints.say("a", "2"));
         assert!(!complaints.say("a", "1"), "twice in one scrape");

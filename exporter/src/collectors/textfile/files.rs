@@ -15,12 +15,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How much is read at a time.
+/// The number of bytes that one read asks for.
 const PIECE: usize = 64 << 10;
-/// The longest line, which is kept whole.
+/// The most bytes of a line, which is kept whole.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// The paths that match `pattern` as Go would match it, or `pattern` itself where none does.
+/// The paths that match `pattern` as Go would match it, or `pattern` itself where no path matches.
 pub fn expand(pattern: &str) -> Vec<PathBuf> {
     const OPTIONS: glob::MatchOptions = glob::MatchOptions {
         case_sensitive: true,
@@ -36,7 +36,8 @@ pub fn expand(pattern: &str) -> Vec<PathBuf> {
     if found.is_empty() { literal() } else { found }
 }
 
-/// Go's pattern in the crate's notation: it knows no `**`, `[^a]` is not `a`, `\a` is `a` itself.
+/// Go's pattern in the notation of the crate `glob`. In Go's notation `**` means `*`, `[^a]` any
+/// character but `a`, and `\a` the character `a`.
 fn translated(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars().peekable();
@@ -93,13 +94,13 @@ pub fn join(folder: &Path, name: &OsStr) -> PathBuf {
     OsString::from_vec([root, &parts.join(&b'/')].concat()).into()
 }
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug)]
 pub struct Content {
-    /// When it was modified, in whole seconds since 1970.
+    /// The time of the last modification, in whole seconds since 1970.
     pub mtime: i64,
     pub families: Vec<Family>,
-    /// How long it is.
+    /// The length of the file.
     pub bytes: u64,
 }
 
@@ -118,7 +119,8 @@ pub fn read(path: &Path, most: u64) -> Result<Content, String> {
         FileType::RegularFile => Ok(()),
         kind => Err(format!("{}: {kind:?} is no regular file", path.display())),
     };
-    // To open a device can have consequences; and what is opened may be another file already.
+    // The type is checked before opening, since opening a device can have effects, and again after
+    // it, since the file may have been replaced in between.
     regular(stat(path).map_err(wrong("open", path))?.st_mode)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let mut file = (OpenOptions::new().read(true).custom_flags(flags).open(path))
@@ -138,7 +140,7 @@ pub fn read(path: &Path, most: u64) -> Result<Content, String> {
         let piece = piece.map_err(wrong("read", path))?;
         bytes += piece as u64;
         if bytes > most {
-            return Err(too_long(bytes)); // it has grown meanwhile
+            return Err(too_long(bytes)); // the file has grown meanwhile
         }
         let lines =
             if piece == 0 { text.len() } else { memrchr(b'\n', &text).map_or(0, |at| at + 1) };

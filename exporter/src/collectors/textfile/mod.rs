@@ -1,7 +1,7 @@
-//! Metrics that others write into files: `*.prom` in the folders of
+//! Metrics that other programs write into files: `*.prom` in the folders of
 //! `--collector.textfile.directory`, in the text format.
 //!
-//! The folders are the user's, not the machine's: they are not below `--path.rootfs`.
+//! The paths of the folders are taken as given, not below `--path.rootfs`.
 
 mod complaints;
 mod files;
@@ -46,10 +46,10 @@ static SCRAPE_ERROR: Metric = gauge(
     "1 if there was an error opening or reading a file, 0 otherwise",
 );
 
-/// Files of so many bytes leave holes in the memory, which go back to the kernel.
+/// After a scrape of more bytes than this, the freed memory is given back to the kernel.
 const LARGE: u64 = 4 << 20;
-/// Samples get the labels of all samples of their name. So many more labels than the file has are
-/// no trouble.
+/// Every sample of a family gets the label names of all its samples. This is the most labels that a
+/// family may gain so.
 const ADDED_LABELS: usize = 1_000_000;
 
 struct TextFile {
@@ -74,16 +74,16 @@ impl Collector for TextFile {
     }
 }
 
-/// What is known of a name from the files read so far.
+/// A family's name, as the files read so far use it.
 #[derive(Default)]
 struct Name {
     help: Option<String>,
-    /// Files had different help texts: no more are taken.
+    /// Files had different help texts: no more families of this name are taken.
     disputed: bool,
     files: Vec<String>,
 }
 
-/// What the files of one scrape say.
+/// The content of the files of one scrape.
 struct Gathered<'a> {
     complaints: &'a mut Complaints,
     max_size: u64,
@@ -129,7 +129,7 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// Takes a family, unless its help text is not that of the files before.
+    /// Takes a family, unless its help text differs from that of the files before.
     fn family(&mut self, path: &str, family: Family) {
         let (own, all) = family.labels();
         if all > own.saturating_add(ADDED_LABELS) {
@@ -143,7 +143,7 @@ impl<'a> Gathered<'a> {
             _ => false,
         };
         if differs || name.disputed {
-            // As upstream, an empty text is no dispute for those that follow.
+            // As upstream, an empty help text does not shut out the families that follow.
             name.disputed = family.help.as_ref().is_none_or(|help| !help.is_empty());
             let err = format!(
                 "{path}: {}: help text {:?}, but {:?} in {}",
@@ -172,7 +172,8 @@ impl<'a> Gathered<'a> {
             .filter_map(|family| Some((family.name.as_str(), self.names.get(&family.name)?)))
             .map(|(name, known)| (name, format!("Metric read from {}", known.files.join(", "))))
             .collect();
-        // The kinds and help texts that have been put, which those of other files must share.
+        // The kind and help text of each family put so far, with which families of that name must
+        // agree.
         let mut done: HashMap<&str, (Kind, &str)> = HashMap::new();
         done.insert(&MTIME.name, (MTIME.kind, &MTIME.help));
         done.insert(&SCRAPE_ERROR.name, (SCRAPE_ERROR.kind, &SCRAPE_ERROR.help));
@@ -186,10 +187,11 @@ impl<'a> Gathered<'a> {
                 if collides {
                     done.remove(family.name.as_str());
                 }
-                self.complaints.say(
-                    "family left out",
-                    &format!("{}: another has its name, or another type or help text", family.name),
+                let err = format!(
+                    "{}: another family has its samples' names, or its name with another type or help text",
+                    family.name
                 );
+                self.complaints.say("family left out", &err);
                 continue;
             }
             put(out, family, help);
@@ -197,7 +199,7 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Whether samples of this family would have the names of another family's.
+/// Whether samples of this family would have the names of another family's samples.
 fn collides(done: &HashMap<&str, (Kind, &str)>, name: &str, kind: Kind) -> bool {
     let suffixes = |kind| -> &[&str] {
         match kind {
@@ -214,7 +216,7 @@ fn collides(done: &HashMap<&str, (Kind, &str)>, name: &str, kind: Kind) -> bool 
         || suffixes(kind).iter().any(|suffix| done.contains_key(format!("{name}{suffix}").as_str()))
 }
 
-/// Puts a family, each sample with the label names of all.
+/// Puts a family, each sample with the label names of all samples.
 fn put(out: &mut Sink, family: &Family, help: &str) {
     let names = family.label_names();
     let kind = family.kind();
@@ -223,7 +225,7 @@ fn put(out: &mut Sink, family: &Family, help: &str) {
     let none = Parts::default();
     for (own, sample) in family.samples() {
         labels.clear();
-        let mut own = own.peekable(); // in the order of their names, too
+        let mut own = own.peekable(); // sorted by name, as `names` is
         labels.extend(names.iter().map(|&name| {
             let value = own.next_if(|(own, _)| *own == name).map_or("", |(_, value)| value);
             (name, value)
@@ -238,10 +240,10 @@ fn put(out: &mut Sink, family: &Family, help: &str) {
     }
 }
 
-/// In rising order; of several with one bound, the last.
+/// The points in rising order of their bounds; of several points with one bound, the last.
 fn points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = points.iter().rev().copied().collect();
-    // Stable; there is no NaN among the bounds, and 0 is the same as -0.
+    // The sort is stable; no bound is NaN, and 0 equals -0.
     points.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     #[expect(clippy::float_cmp, reason = "bounds are the same only where they are equal")]
     points.dedup_by(|(a, _), (b, _)| a == b);

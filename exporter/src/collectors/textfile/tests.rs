@@ -2,8 +2,8 @@ use super::*;
 use crate::testing::{Machine, expect};
 use expect_test::Expect;
 
-/// Collects from the folders `args` of a machine with these files; mtimes and the machine's
-/// path are as if they were 1 and nothing.
+/// The text collected from these `folders` of a machine with these files; mtimes become 1, and the
+/// machine's own path is removed.
 fn run(files: &[(&str, &str)], folders: &[&str]) -> String {
     let machine =
         files.iter().fold(Machine::new(), |machine, (path, text)| machine.with(path, text));
@@ -107,7 +107,7 @@ fn a_broken_file_costs_itself_only() {
 }
 
 #[test]
-fn what_is_not_utf_8_names_its_file() {
+fn text_that_is_not_utf_8_is_refused_with_its_file() {
     let machine = Machine::new().with("a.prom", b"x{a=\"\xff\"} 1\n");
     let path = machine.path().join("a.prom");
     let error = read(&path, 0).unwrap_err();
@@ -158,7 +158,7 @@ fn families_of_several_files_must_agree() {
 }
 
 #[test]
-fn names_that_a_histogram_uses_are_taken() {
+fn a_histogram_reserves_the_names_of_its_samples() {
     check(
         &[
             ("a/1.prom", "# TYPE h histogram\nh_count 1\n"),
@@ -215,7 +215,7 @@ fn counts_are_exposed_as_they_are() {
 }
 
 #[test]
-fn paths_are_cleaned_and_patterns_are_gos() {
+fn paths_are_cleaned_and_patterns_matched_as_in_go() {
     let joined = |folder: &str, name: &str| join(folder.as_ref(), name.as_ref());
     assert_eq!(joined("./a//b/../c/.", "x.prom"), Path::new("a/c/x.prom"));
     assert_eq!(joined("/../a", "x.prom"), Path::new("/a/x.prom"));

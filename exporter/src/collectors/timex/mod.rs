@@ -1,9 +1,9 @@
-//! How the kernel disciplines its clock, from adjtimex(2).
+//! State of the kernel's clock discipline, from adjtimex(2).
 //!
-//! `kernel/time/ntp.c`; the numbers are always those of the running kernel: `--path.procfs` does
-//! not matter. Offset and jitter are in nanoseconds where the status has `STA_NANO`, else in
-//! microseconds; frequencies are in parts per million, with 16 bits after the point. A sandbox that
-//! refuses the call has no data.
+//! The numbers (`kernel/time/ntp.c`) are always those of the running kernel, whatever
+//! `--path.procfs` is. Offset and jitter are in nanoseconds where the status has `STA_NANO`, else
+//! in microseconds; frequencies are in parts per million, with 16 bits after the point. A sandbox
+//! that refuses the call has no data.
 
 mod sys;
 
@@ -56,7 +56,7 @@ static SYNC: Metric = gauge(
     "Is clock synchronized to a reliable server (1 = yes, 0 = no).",
 );
 
-/// The clock is not synchronized.
+/// adjtimex(2)'s result where the clock is not synchronized.
 const TIME_ERROR: i32 = 5;
 /// Nanoseconds.
 const STA_NANO: i32 = 0x2000;

@@ -1,12 +1,12 @@
-//! The system call, which no crate here offers without `unsafe`.
+//! The system call, which no dependency offers without `unsafe`.
 #![expect(unsafe_code, reason = "the system call takes an address")]
 
 use std::io;
 
-/// The state that adjtimex(2) returns and the structure that it fills, changing nothing.
+/// The state that adjtimex(2) returns and the structure that it fills; no setting is changed.
 pub(super) fn adjtimex() -> io::Result<(i32, libc::timex)> {
     let mut timex = zeroed();
-    // SAFETY: the address is that of a structure the kernel may write, of the type it writes.
+    // SAFETY: the address points to a structure of the type that the kernel writes.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
     if state < 0 { Err(io::Error::last_os_error()) } else { Ok((state, timex)) }
 }

@@ -1,8 +1,8 @@
-//! Samples that are taken back where their source fails.
+//! Samples that are taken back when their source fails.
 
 use super::Sink;
 
-/// How much a family held when an attempt began.
+/// The lengths of a family's buffers at the beginning of an attempt.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     text: usize,
@@ -12,11 +12,11 @@ pub(super) struct Mark {
 }
 
 impl Sink {
-    /// Calls `put`. Where it fails, the samples that it has put are taken back, so that another
-    /// source may put the same series.
+    /// Calls `put`. If `put` fails, its samples are taken back, so that another source may put the
+    /// same series.
     ///
     /// # Errors
-    /// That of `put`.
+    /// The error of `put`.
     pub fn attempt<E>(&mut self, put: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         let mut marks = std::mem::take(&mut self.marks);
         marks.clear();
@@ -29,7 +29,7 @@ impl Sink {
         let result = put(self);
         if result.is_err() {
             let none = Mark { text: 0, keys: 0, samples: 0, in_order: true };
-            // Families that are new come after those that were there.
+            // New families come after those with marks.
             let marks = marks.iter().copied().chain(std::iter::repeat(none));
             for (family, mark) in self.families.iter_mut().zip(marks) {
                 family.text.truncate(mark.text);

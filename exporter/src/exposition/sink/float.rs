@@ -2,13 +2,13 @@
 
 use std::io::Write as _;
 
-/// What can be a sample's value.
+/// Types that can be a sample's value.
 pub trait Number {
     /// Appends the value as the text format prints it.
     fn append(self, text: &mut String);
 }
 
-/// Integers up to here are float64 values without loss: 2^53.
+/// Every integer up to here is a float64 without loss: 2^53.
 const EXACT: u64 = 1 << 53;
 /// Exponents from which the scientific form is used.
 const SCIENTIFIC_FROM: i32 = 6;
@@ -78,9 +78,9 @@ pub fn append_float(text: &mut String, value: f64) {
     }
     if value.abs() <= EXACT as f64 && value.fract() == 0.0 {
         #[expect(clippy::cast_possible_truncation, reason = "it is a whole number")]
-        return (value as i64).append(text); // as most are: sooner done
+        return (value as i64).append(text); // the fast path: most values are whole
     }
-    // Rust's `{:e}` has the digits and the exponent, in another dress: `-1.5e-7`.
+    // Rust's `{:e}` has the digits and the exponent, in another notation: `-1.5e-7`.
     let mut buffer = [0; 32];
     let mut rest = buffer.as_mut_slice();
     let _ = write!(rest, "{value:e}"); // at most 24 bytes
@@ -138,7 +138,7 @@ fn append_digits(text: &mut String, whole: &str, fraction: &str, exponent: i32) 
     }
 }
 
-/// The same for a whole number of at most 2^53, nine samples in ten.
+/// Appends a whole number of at most 2^53, as nine samples in ten are.
 fn append_integer(text: &mut String, value: u64) {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(value);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_what_go_prints() {
+    fn numbers_are_printed_as_go_prints_them() {
         for (value, text) in [
             (0.0, "0"),
             (-0.0, "0"),

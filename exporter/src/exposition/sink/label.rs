@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-/// Ends a value in a key. A value's own NULs are written as [`NUL`], which sorts after it, so
-/// that keys compare as lists of values do.
+/// Ends a value in a key. A NUL within a value is written as [`NUL`], which sorts after this end,
+/// so that keys compare like lists of values.
 pub(super) const END_OF_VALUE: &str = "\0\0";
 const NUL: &str = "\0\u{1}";
 
-/// What can be a label's value.
+/// Types that can be a label's value.
 pub trait Label {
     /// Appends the value, unescaped.
     fn append(&self, text: &mut String);
@@ -43,7 +43,7 @@ impl Label for Cow<'_, str> {
     }
 }
 
-/// A name from the kernel need not be UTF-8: each run of bytes that is not becomes one U+FFFD.
+/// A name from the kernel need not be UTF-8: each run of invalid bytes becomes one U+FFFD.
 impl Label for [u8] {
     fn append(&self, text: &mut String) {
         if let Ok(all) = std::str::from_utf8(self) {
@@ -73,7 +73,7 @@ impl Label for Box<[u8]> {
     }
 }
 
-/// A text whose words are to have one space between them, and nothing around them.
+/// A text that is shown with one space between its words, and no space around them.
 pub struct Spaced<'a>(pub &'a str);
 
 impl Label for Spaced<'_> {
@@ -98,7 +98,7 @@ macro_rules! integer {
 }
 integer!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
 
-/// Appends `value` to `key`, and what was appended, escaped, to `text`.
+/// Appends `value` to `key`, and its escaped form to `text`.
 pub(super) fn append_key(key: &mut String, text: &mut String, value: &dyn Label) {
     let begin = key.len();
     value.append(key);
@@ -111,7 +111,7 @@ pub(super) fn append_key(key: &mut String, text: &mut String, value: &dyn Label)
     }
 }
 
-/// Appends `value` as it stands between the quotes of a label.
+/// Appends `value` in the escaped form that stands between the quotes of a label.
 pub(super) fn append_escaped(text: &mut String, value: &str) {
     let mut rest = value;
     while let Some(i) = memchr::memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {

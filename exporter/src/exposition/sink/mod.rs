@@ -1,4 +1,4 @@
-//! Where collectors put samples.
+//! The sink, into which a collector puts its samples.
 //!
 //! A sink keeps each family's name, type and help apart from its sample lines, which are
 //! written once, as text, when they are put. All buffers are kept between scrapes: a collector
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
-/// How long a collector waits at least, even if the scrape's answer is due earlier: an answer that
-/// is late is better than one that is wrong.
+/// The least time that a collector waits, even if the scrape's answer is due earlier: a late answer
+/// is better than a wrong one.
 const LEAST: Duration = Duration::from_millis(250);
 
 /// A destination of text.
@@ -28,7 +28,7 @@ pub trait Body {
     /// Takes the next pieces.
     fn append(&mut self, pieces: &[&str]);
 
-    /// Takes what is no text.
+    /// Takes bytes that are no text.
     fn append_bytes(&mut self, bytes: &[u8]);
 }
 
@@ -52,11 +52,11 @@ pub struct Sink {
     source: Option<&'static str>,
     index: HashMap<Box<str>, usize>,
     families: Vec<Family>,
-    /// The family of the last sample, mostly that of the next.
+    /// The family of the last sample, which mostly is that of the next sample.
     last: usize,
-    /// Whether families have come that are not in the order of their names.
+    /// Whether families were added since `families` was last sorted by name.
     has_new: bool,
-    /// Of [`Sink::attempt`], kept for the next.
+    /// The buffer of [`Sink::attempt`], kept for the next attempt.
     marks: Vec<attempt::Mark>,
 }
 
@@ -65,16 +65,17 @@ pub struct Family {
     name: Box<str>,
     help: Box<str>,
     kind: Kind,
-    /// The sample lines without the name that each begins with.
+    /// The sample lines, each without the family's name at its beginning.
     text: String,
-    /// The label values of each sample, each ended by [`END_OF_VALUE`]: what series are ordered by.
+    /// The label values of each sample, each ended by [`END_OF_VALUE`]; series are sorted by them.
     keys: String,
     samples: Vec<Sample>,
     in_order: bool,
     empty_for: u8,
 }
 
-/// Where a sample's lines and its label values end; they begin where those before end.
+/// The ends of a sample's lines and of its label values; both begin at the ends of the sample
+/// before.
 #[derive(Clone, Copy, Default)]
 struct Sample {
     text_end: usize,
@@ -83,7 +84,8 @@ struct Sample {
 }
 
 impl Sink {
-    /// Empties the sink for scrape number `scrape`; families that come again keep their buffers.
+    /// Empties the sink for the scrape of that number; a family keeps its buffers until it has been
+    /// empty for some scrapes.
     pub fn begin(&mut self, scrape: u64) {
         self.scrape = scrape;
         self.deadline = None;
@@ -100,7 +102,7 @@ impl Sink {
         }
         if disordered {
             self.families.retain(|family| family.empty_for <= KEPT_WHILE_EMPTY);
-            // Families in order are merged sooner with those of other collectors.
+            // Sorted families are merged faster with those of other collectors.
             self.families.sort_by(|a, b| a.name.cmp(&b.name));
             self.index = (self.families.iter().enumerate())
                 .map(|(i, family)| (family.name.clone(), i))
@@ -108,32 +110,33 @@ impl Sink {
         }
     }
 
-    /// The number of the scrape that the samples are for. What several collectors read
-    /// ([`crate::host::Shared`]) is read anew once it rises.
+    /// The number of the scrape that the samples are for. A source that several collectors share
+    /// ([`crate::host::Shared`]) is read anew when the number rises.
     #[must_use]
     pub const fn scrape(&self) -> u64 {
         self.scrape
     }
 
-    /// Sets when the samples are due: at the last deadline of the scrapes that they are for.
+    /// Sets the time at which the samples are due: the last deadline of the scrapes that they are
+    /// for.
     pub const fn due(&mut self, at: Option<Instant>) {
         self.deadline = at;
     }
 
-    /// How long a collector may wait for an answer that may never come: `most`, or half of the rest
-    /// of the scrape's time, but not less than a quarter of a second.
+    /// The time that a collector may wait for an answer that may never come: `most`, or half of the
+    /// rest of the scrape's time, but not less than a quarter of a second.
     #[must_use]
     pub fn patience(&self, most: Duration) -> Duration {
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         left.map_or(most, |left| most.min((left / 2).max(LEAST)))
     }
 
-    /// Says which source served, for `node_scrape_collector_source`.
+    /// Notes the source that served, for `node_scrape_collector_source`.
     pub const fn served_by(&mut self, source: &'static str) {
         self.source = Some(source);
     }
 
-    /// What [`Sink::served_by`] said.
+    /// The source that [`Sink::served_by`] noted.
     #[must_use]
     pub const fn source(&self) -> Option<&'static str> {
         self.source
@@ -168,7 +171,7 @@ impl Sink {
     }
 
     /// The family of that name, for samples whose names and labels are not known at compile time.
-    /// Type and help are those it was first given in this scrape.
+    /// Its type and help are those given with its first sample in this scrape.
     pub fn family(&mut self, name: &str, help: &str, kind: Kind) -> &mut Family {
         let is_same = self.families.get(self.last).is_some_and(|last| *last.name == *name);
         let known = if is_same { Some(self.last) } else { self.index.get(name).copied() };
@@ -224,7 +227,7 @@ impl Family {
         self.kind
     }
 
-    /// Puts a sample of a counter, gauge or untyped family; labels in the order of their names.
+    /// Puts a sample of a counter, gauge or untyped family; the labels are sorted by name.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.line("", labels, None, value, true);
         self.end_sample(labels.len());
@@ -269,7 +272,8 @@ impl Family {
         self.end_sample(labels.len());
     }
 
-    /// Appends a line. The first of a sample is `keyed`: the sample is ordered by its labels.
+    /// Appends a line. The first line of a sample is `keyed`: its labels become the key by which
+    /// the sample is sorted.
     fn line(
         &mut self,
         suffix: &str,
@@ -329,7 +333,7 @@ impl Family {
         self.samples.push(sample);
     }
 
-    /// Calls `each` with the lines of each sample, and the label values that order it.
+    /// The lines of each sample, with the label values by which it is sorted.
     fn each(&self) -> impl Iterator<Item = Lines<'_>> {
         let mut begin = Sample::default();
         self.samples.iter().map(move |&end| {
@@ -344,7 +348,8 @@ impl Family {
         })
     }
 
-    /// Appends these lines with the name before each; a break in a label's value is escaped.
+    /// Appends these lines with the family's name before each. A line break within a label's value
+    /// is escaped, so every `\n` ends a line.
     fn append_lines(&self, lines: &str, body: &mut impl Body) {
         let mut rest = lines;
         while let Some(end) = memchr::memchr(b'\n', rest.as_bytes())
@@ -356,7 +361,7 @@ impl Family {
     }
 
     /// Appends the sample lines of families of one name, in the order of their label values.
-    /// Returns how many samples were left out because another has the same labels.
+    /// Returns the number of samples that were left out because another sample has the same labels.
     pub fn append_samples(same_name: &[&Self], body: &mut impl Body) -> usize {
         if let [family] = same_name
             && family.in_order

@@ -113,7 +113,7 @@ fn histograms_and_summaries_have_their_lines_in_order() {
 }
 
 #[test]
-fn a_collector_may_wait_for_half_of_what_is_left_but_not_too_short() {
+fn a_collector_may_wait_for_half_of_the_time_left_but_not_too_short() {
     let patience = |left: Option<u64>, most: u64| {
         let mut sink = Sink::default();
         sink.due(left.map(|seconds| Instant::now() + Duration::from_secs(seconds)));
@@ -128,7 +128,7 @@ fn a_collector_may_wait_for_half_of_what_is_left_but_not_too_short() {
 }
 
 #[test]
-fn an_order_that_was_kept_is_not_that_of_other_families() {
+fn a_kept_order_is_not_used_for_other_families() {
     let mut order = text::Order::default();
     let [mut first, mut second] = [Sink::default(), Sink::default()];
     for names in [["b", "a", "c"], ["b", "a", "c"], ["a", "c", "b"], ["c", "c", "c"]] {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-/// A class that no character is in.
+/// A class without characters.
 pub(super) const NOTHING: &str = r"[^\x00-\x{10FFFF}]";
 
-/// What is collected between two brackets.
+/// The items between two brackets.
 #[derive(Debug, Default)]
 pub(super) struct Class {
     items: String,
@@ -28,12 +28,12 @@ impl Class {
         }
     }
 
-    /// Adds a class that is written as it may stand between brackets.
+    /// Adds a class that may stand between brackets as it is written.
     pub(super) fn class(&mut self, class: &str) {
         self.items.push_str(class);
     }
 
-    /// The class, or all that is not in it.
+    /// The class, or its complement.
     pub(super) fn finish(self, negated: bool) -> String {
         match (self.items.is_empty(), negated) {
             (true, false) => NOTHING.to_owned(),
@@ -52,7 +52,8 @@ pub(super) fn push(text: &mut String, c: char) {
     }
 }
 
-/// The class of `\d` and its like, of ASCII as in Go; None where the letter is no class's.
+/// The class of `\d` and similar escapes, of ASCII alone as in Go; `None` for a letter without a
+/// class.
 pub(super) const fn perl(letter: char) -> Option<&'static str> {
     Some(match letter {
         'd' => "[0-9]",
@@ -65,7 +66,7 @@ pub(super) const fn perl(letter: char) -> Option<&'static str> {
     })
 }
 
-/// The class of `[:name:]` by the name between the colons; None where there is none.
+/// The class of `[:name:]` by the name between the colons; `None` for an unknown name.
 pub(super) fn posix(name: &str) -> Option<String> {
     let (negated, name) = match name.strip_prefix('^') {
         Some(name) => ("^", name),
@@ -106,8 +107,8 @@ const CATEGORIES: &str = "\
 const SHORT_SCRIPTS: [&str; 9] =
     ["ahom", "cham", "kawi", "lisu", "miao", "modi", "newa", "thai", "toto"];
 
-/// The class of `\p{name}`, or its opposite; None where Go knows no such name for certain. A
-/// script that does not exist is found when the regular expression is compiled.
+/// The class of `\p{name}`, or its complement; `None` for a name that Go certainly does not know.
+/// Other unknown scripts are refused when the regular expression is compiled.
 pub(super) fn unicode(name: &str, mut negated: bool) -> Option<String> {
     let name = match name.strip_prefix('^') {
         Some(name) => {
@@ -126,14 +127,14 @@ pub(super) fn unicode(name: &str, mut negated: bool) -> Option<String> {
             format!("\\{letter}{{gc={name}}}")
         }
         _ if name.len() == 4 && !SHORT_SCRIPTS.contains(&name.as_str()) => return None,
-        // `regex` takes these for scripts; in Go they are none.
+        // `regex` takes these for scripts; Go does not.
         "unknown" | "katakanaorhiragana" => return None,
-        _ if name.starts_with("is") => return None, // which `regex` would take off
+        _ if name.starts_with("is") => return None, // `regex` would ignore this beginning
         _ => format!("\\{letter}{{sc={name}}}"),
     })
 }
 
-/// The name in small letters, without the signs that do not count.
+/// The name in small letters, without the signs that Go and `regex` ignore.
 fn canonical(name: &str) -> Option<String> {
     let name: String = (name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')))
         .map(|c| c.to_ascii_lowercase())

@@ -41,7 +41,7 @@ impl Pattern {
                 error if error.to_string().contains("maximum number of nested") => {
                     format!("expression nests too deeply: `{shown}`")
                 }
-                // A fault of the translator, which its fuzz target looks for.
+                // This would be a fault of the translator; a fuzz target looks for it.
                 error => {
                     format!("`{shown}` is not understood: {}", refused::shown(&error.to_string()))
                 }
@@ -57,7 +57,7 @@ impl Value for Pattern {
     }
 }
 
-/// None where the flag is not given or empty.
+/// `None` where the flag is absent or empty.
 impl Value for Option<Pattern> {
     const FORM: Form = Form::Once;
     fn parse(given: &[&str]) -> Result<Self, String> {

@@ -1,9 +1,9 @@
 //! Reads Go's syntax of regular expressions and writes that of the crate `regex`.
 //!
-//! Every part is written so that it means the same wherever it stands: a flag such as `(?i)` is
-//! put to each character that it holds for, groups are written where they are needed, and classes
-//! such as `\d` are spelled out. What Go refuses is refused in Go's words. The facts are those of
-//! <https://pkg.go.dev/regexp/syntax>.
+//! Every part is written so that its meaning does not depend on its place: a flag such as `(?i)` is
+//! written before each character that it applies to, groups are written where they are needed, and
+//! classes such as `\d` are spelled out. A pattern that Go refuses is refused in Go's words. The
+//! syntax is that of <https://pkg.go.dev/regexp/syntax>.
 
 use super::{
     class::{self, Class},
@@ -39,8 +39,8 @@ pub(super) fn translate(pattern: &str) -> Result<String, Refused> {
     Ok(parser.level.finish().text)
 }
 
-/// What `(?ims)` switches. `U` is read and has no meaning here: it decides which match is found,
-/// never whether there is one.
+/// The switches of `(?ims)`. `U` is read and has no effect: it changes the match that is found,
+/// never whether the text matches.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flags {
     fold: bool,
@@ -48,7 +48,7 @@ struct Flags {
     dot_all: bool,
 }
 
-/// A group whose end has not come.
+/// A group whose end has not been read yet.
 struct Open {
     outside: Level,
     flags: Flags,
@@ -63,7 +63,7 @@ struct Parser<'a> {
     level: Level,
 }
 
-/// Numbers past this are as good as this.
+/// Larger numbers are read as this one: Go refuses them all.
 const TOO_MANY: u32 = 100_000_000;
 
 impl Parser<'_> {
@@ -85,19 +85,19 @@ impl Parser<'_> {
         self.text.get(from..to).unwrap_or_default().iter().collect()
     }
 
-    /// Refuses what was read from `from` on; all from there where nothing was.
+    /// Refuses the part between `from` and the current place.
     fn refuse(&self, reason: &'static str, from: usize) -> Refused {
         Refused { reason, part: self.between(from, self.at), place: from + 1 }
     }
 
-    /// Refuses all from `from` on, as nothing that would end it comes.
+    /// Refuses the whole rest from `from` on, which lacks its end.
     fn refuse_rest(&mut self, reason: &'static str, from: usize) -> Refused {
         self.at = self.text.len();
         self.refuse(reason, from)
     }
 
-    /// Reads what begins with `c`. Takes where a repetition began that has just been read, and
-    /// returns the same for the next step.
+    /// Reads the part that begins with `c`. `repeated` is the place of a repetition directly before
+    /// this part; the step returns that place for the next one.
     fn step(&mut self, c: char, repeated: Option<usize>) -> Result<Option<usize>, Refused> {
         let from = self.at;
         match c {
@@ -162,7 +162,7 @@ impl Parser<'_> {
         self.push(read, text);
     }
 
-    /// A code point as a literal; a surrogate is in no text.
+    /// Adds a code point as a literal; a surrogate never matches, since no text has one.
     fn code_point(&mut self, code: u32) {
         match char::from_u32(code) {
             Some(c) => self.literal(c, 0),
@@ -170,7 +170,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Repeats the part before: `how` many times, in numbers where they were given.
+    /// Repeats the last part: `how` is the operator, `numbers` its least and most repetitions where
+    /// they were given as numbers.
     fn repeat(
         &mut self,
         how: &str,
@@ -179,7 +180,7 @@ impl Parser<'_> {
         repeated: Option<usize>,
     ) -> Result<(), Refused> {
         if self.peek(0) == Some('?') {
-            self.at += 1; // as few as possible: of no account for whether there is a match
+            self.at += 1; // prefers fewer repetitions: no effect on whether the text matches
         }
         if let Some(first) = repeated {
             return Err(self.refuse("invalid nested repetition operator", first));
@@ -204,7 +205,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads `{2}`, `{2,}` or `{2,3}`; any other brace stands for itself.
+    /// Reads `{2}`, `{2,}` or `{2,3}`; `None` for any other brace, which is a literal.
     fn numbers(&mut self) -> Option<(u32, Option<u32>)> {
         let mut at = self.at + 1;
         let least = number(self.text, &mut at)?;
@@ -243,7 +244,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `(?P<name>`, `(?<name>`, `(?flags:` and `(?flags)`.
+    /// Reads `(?P<name>`, `(?<name>`, `(?flags:` and `(?flags)`.
     fn special_group(&mut self) -> Result<(), Refused> {
         let from = self.at;
         for start in ["(?P<", "(?<"] {
@@ -323,7 +324,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `\p{name}` and `\d`, inside of brackets and outside.
+    /// Reads `\p{name}` or `\d`, inside of brackets and outside.
     fn class(&mut self) -> Result<Option<String>, Refused> {
         let from = self.at;
         if self.peek(0) != Some('\\') {
@@ -357,7 +358,7 @@ impl Parser<'_> {
             .ok_or_else(|| self.refuse("invalid character class range", from))
     }
 
-    /// A character after a backslash.
+    /// Reads a character after a backslash.
     fn escape(&mut self) -> Result<u32, Refused> {
         let from = self.at;
         self.at += 1;
@@ -389,7 +390,7 @@ impl Parser<'_> {
         code.ok_or_else(|| self.refuse("invalid escape sequence", from))
     }
 
-    /// `{10FFFF}` or `7f`, after `\x`.
+    /// Reads `{10FFFF}` or `7f`, after `\x`.
     fn hexadecimal(&mut self) -> Option<u32> {
         let first = self.next()?;
         if first != '{' {
@@ -442,7 +443,7 @@ impl Parser<'_> {
         Ok(class.finish(negated))
     }
 
-    /// One character between brackets.
+    /// Reads one character between brackets.
     fn member(&mut self, bracket: usize) -> Result<u32, Refused> {
         match self.peek(0) {
             None => Err(self.refuse_rest("missing closing ]", bracket)),
@@ -454,7 +455,8 @@ impl Parser<'_> {
         }
     }
 
-    /// `[:alpha:]`; without its end it is no such name.
+    /// Reads `[:alpha:]`; `None` where its end is missing, since then the brackets hold plain
+    /// characters.
     fn named(&mut self) -> Result<Option<String>, Refused> {
         let from = self.at;
         let rest = self.text.get(from..).unwrap_or_default();

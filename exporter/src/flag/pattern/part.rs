@@ -1,6 +1,6 @@
-//! Parts of a pattern in the syntax of the crate `regex`, and how they are put together.
+//! Parts of a pattern in the syntax of the crate `regex`, and their composition.
 
-/// How tightly a part holds together.
+/// The binding strength of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// One item, which a repetition can follow.
@@ -14,10 +14,10 @@ pub(super) enum Shape {
 /// A part of the pattern, translated.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// In the syntax of `regex`.
+    /// The text in the syntax of `regex`.
     pub(super) text: String,
     pub(super) shape: Shape,
-    /// The least limit of repetitions that it keeps: the greatest product of nested numbers.
+    /// The most repetitions that nested numbers ask for: the greatest product of their numbers.
     pub(super) repeats: u32,
 }
 
@@ -26,7 +26,7 @@ impl Part {
         Self { text: text.into(), shape: Shape::Item, repeats: 0 }
     }
 
-    /// The same, in a group unless its shape makes that needless.
+    /// The same part, in a group unless its shape makes the group needless.
     pub(super) fn grouped(self, at_most: Shape) -> Self {
         let needless = self.shape == Shape::Item || (self.shape == at_most);
         if needless {
@@ -39,14 +39,14 @@ impl Part {
 /// The inside of one group, or the whole.
 #[derive(Debug, Default)]
 pub(super) struct Level {
-    /// Alternatives that are complete.
+    /// The complete alternatives.
     branches: Vec<Part>,
     /// The parts of the alternative that is being read.
     pub(super) row: Vec<Part>,
 }
 
 impl Level {
-    /// What `|` ends.
+    /// Ends an alternative, at `|` or at the group's end.
     pub(super) fn end_branch(&mut self) {
         let mut row = std::mem::take(&mut self.row);
         let branch = match (row.pop(), row.is_empty()) {

@@ -1,15 +1,15 @@
-//! Why a pattern is refused, in a line.
+//! The reason for refusing a pattern, in one line.
 
 use std::fmt;
 
-/// Why a pattern is refused.
+/// The reason for refusing a pattern.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Go's words, where Go refuses it too.
+    /// The reason, in Go's words where Go refuses the pattern, too.
     pub(super) reason: &'static str,
     /// The part that is wrong.
     pub(super) part: String,
-    /// At which character that part begins, the first of the pattern being 1.
+    /// The place of that part's first character, counted from 1.
     pub(super) place: usize,
 }
 

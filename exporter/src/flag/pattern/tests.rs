@@ -1,7 +1,6 @@
 use super::{super::Value, *};
 
-/// Each line of the table: the pattern, Go's verdict on it, and the text that it was tried on or
-/// Go's error.
+/// Each line of the table: the pattern, Go's verdict on it, and the tested text or Go's error.
 fn rows() -> impl Iterator<Item = [String; 3]> {
     include_str!("go.tsv").lines().filter(|line| !line.starts_with("## ")).map(|line| {
         let mut cells = line.split('\t').map(|cell| cell.replace('␊', "\n").replace('␉', "\t"));
@@ -10,7 +9,7 @@ fn rows() -> impl Iterator<Item = [String; 3]> {
 }
 
 #[test]
-fn patterns_are_gos() {
+fn patterns_mean_the_same_as_in_go() {
     let mut wrong = Vec::new();
     for [pattern, verdict, text] in rows() {
         let ours = match (Pattern::new(&pattern), parse::translate(&pattern)) {
@@ -20,7 +19,7 @@ fn patterns_are_gos() {
             (Err(error), Ok(_)) => error,
         };
         let gos = if verdict == "refused" { &text } else { &verdict };
-        // Here these three show the place of the parenthesis or the backslash.
+        // For these three errors, this exporter shows the parenthesis or the backslash itself.
         let placed = ["missing closing ): ", "unexpected ): ", "trailing backslash"];
         let same = |reason: &&str| ours.starts_with(*reason) && gos.starts_with(*reason);
         if ours != *gos && !placed.iter().any(same) {
@@ -31,7 +30,7 @@ fn patterns_are_gos() {
 }
 
 #[test]
-fn patterns_match_anywhere_and_show_what_is_wrong() {
+fn patterns_match_anywhere_and_errors_show_the_wrong_part() {
     let pattern = <Option<Pattern> as Value>::parse(&["th0|lo"]).unwrap().unwrap();
     assert!(pattern.matches("eth0") && pattern.matches("lo") && !pattern.matches("eth1"));
     assert!(<Option<Pattern> as Value>::parse(&[""]).unwrap().is_none());
@@ -45,7 +44,7 @@ fn patterns_match_anywhere_and_show_what_is_wrong() {
 }
 
 #[test]
-fn what_would_take_too_much_is_refused() {
+fn patterns_that_take_too_much_memory_or_nesting_are_refused() {
     for (pattern, error) in [
         (r"\pL{1000}", "expression too large: it takes more than 10 MB"),
         ("(?:a{1000}){1000}", "invalid repeat count"),
@@ -63,7 +62,7 @@ fn what_would_take_too_much_is_refused() {
 
 #[test]
 fn scripts_of_two_words_have_a_name() {
-    // Go did not find these names from 1.25 to 1.26; here they are as before and after.
+    // Go 1.25 and 1.26 do not know these names; this exporter does, as other versions of Go do.
     assert!(Pattern::new(r"^\p{Old_Italic}$").unwrap().matches("\u{10300}"));
     assert!(Pattern::new(r"\p{Unknown}").is_err());
 }

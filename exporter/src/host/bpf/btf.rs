@@ -1,9 +1,9 @@
-//! The running kernel's type information, read for the offsets of structure members and for the
-//! numbers of type definitions.
+//! The running kernel's type information, read for the offsets of structure members and of per-CPU
+//! variables, for enumerators, and for the numbers of type definitions and functions.
 //!
 //! The format is that of Documentation/bpf/btf.rst. The kernel of a distribution describes some
-//! 150,000 types in 6 MiB, of which a dozen are wanted here: so the file is read in pieces, and of
-//! the types only the places of every 64th are kept. aya reads it whole, into ten times the memory.
+//! 150,000 types in 6 MiB, of which a dozen are wanted here. So the file is read in pieces, and
+//! only the place of every 64th type is kept. aya reads the whole file, into ten times the memory.
 
 use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
@@ -31,7 +31,7 @@ struct Header {
 struct Type {
     name: u32,
     info: u32,
-    /// The type it refers to, or its size.
+    /// The number of the type that this one refers to, or the size of this one in bytes.
     target: u32,
 }
 
@@ -44,18 +44,52 @@ struct Member {
     offset: u32,
 }
 
+/// `struct btf_var_secinfo`: a variable of a section.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Placed {
+    /// The number of the variable's type.
+    number: u32,
+    offset: u32,
+    size: u32,
+}
+
+/// `struct btf_enum`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Enumerator {
+    name: u32,
+    value: u32,
+}
+
+/// A member of a structure, in bits: its offset, and its width where it is a bit field.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Bits {
+    /// From the start of the structure.
+    pub(super) offset: u32,
+    /// 0 where the member is no bit field.
+    pub(super) width: u32,
+}
+
 const MAGIC: u16 = 0xeb9f;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
+const FUNCTION: u32 = 12;
+const VARIABLE: u32 = 14;
+const SECTION: u32 = 15;
+
+/// The section of per-CPU variables.
+pub(super) const PER_CPU: &str = ".data..percpu";
 
 /// How deep anonymous structures may nest before the data is taken to be broken.
 const DEPTH: u32 = 16;
 
-/// The place of one in so many types is kept.
+/// The place of one type in this many is kept.
 const STRIDE: u32 = 64;
 
-/// The kernel gives no more at a time of a file in /sys.
+/// One read of a file in /sys gives at most this many bytes.
 const PAGE: usize = 4096;
 
 const CUT: Error = Error::BadBtf("cut short");
@@ -75,28 +109,28 @@ impl Type {
         let n = (self.info & 0xffff) as u64;
         Some(match self.kind() {
             // Integers, variables, tags; arrays; structures, sections; enumerations, prototypes.
-            1 | 14 | 17 => 4,
+            1 | VARIABLE | 17 => 4,
             3 => 12,
-            STRUCT | UNION | 15 | 19 => 12 * n,
-            6 | 13 => 8 * n,
-            2 | 7..=12 | 16 | 18 => 0,
+            STRUCT | UNION | SECTION | 19 => 12 * n,
+            ENUM | 13 => 8 * n,
+            2 | 7..=FUNCTION | 16 | 18 => 0,
             _ => return None,
         })
     }
 }
 
-/// A part of a file, a piece of which is at hand.
+/// A part of a file, and the piece of it that was read last.
 struct Pieces {
     file: File,
     /// The part's end in the file.
     end: u64,
-    /// Where in the file the piece begins.
+    /// The piece's start in the file.
     start: u64,
     piece: Vec<u8>,
 }
 
 impl Pieces {
-    /// The `length` bytes at `place` in the file, and what is at hand behind them.
+    /// The `length` bytes at `place` in the file, and the bytes behind them in the piece.
     fn get(&mut self, place: u64, length: usize) -> Result<&[u8], Error> {
         let have = |pieces: &Self| {
             let from = usize::try_from(place.checked_sub(pieces.start)?).ok()?;
@@ -139,19 +173,19 @@ impl Pieces {
 /// Types of the kernel.
 pub(super) struct Btf<'a> {
     types: Pieces,
-    /// The wanted names, by their places among the strings.
+    /// The wanted names, by their offsets among the strings.
     names: HashMap<u32, &'a str>,
-    /// Where in the file every [`STRIDE`]th type begins; the first has number 1.
+    /// The place in the file of every [`STRIDE`]th type; the first type has number 1.
     places: Vec<u64>,
-    /// Where the structures with wanted names begin.
-    structures: HashMap<&'a str, u64>,
-    /// The numbers of the type definitions with wanted names.
-    definitions: HashMap<&'a str, u32>,
+    /// Where the types with wanted names begin, by kind: structures, enumerations, sections.
+    found: HashMap<(u32, &'a str), u64>,
+    /// The numbers of those with wanted names, by kind: type definitions, functions, variables.
+    numbers: HashMap<(u32, &'a str), u32>,
 }
 
 impl<'a> Btf<'a> {
-    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names;
-    /// says what is wrong with it otherwise.
+    /// Looks through a file like `/sys/kernel/btf/vmlinux` for types and members of these names; an
+    /// error names the file's fault.
     pub(super) fn read(path: &Path, wanted: &[&'a str]) -> Result<Self, Error> {
         #[expect(clippy::disallowed_methods, reason = "the path is given")]
         let file = File::open(path).map_err(Error::NoBtf)?;
@@ -166,10 +200,10 @@ impl<'a> Btf<'a> {
         let names = names(&mut pieces, strings, wanted)?;
         let first = start(header.type_offset);
         let end = first + u64::from(header.type_length);
-        // What is at hand may be of the strings behind the types, and more than there are types.
+        // The piece is dropped: it may hold strings, which lie behind the end of the types.
         let types = Pieces { end, start: 0, piece: Vec::new(), ..pieces };
-        let (places, structures, definitions) = (Vec::new(), HashMap::new(), HashMap::new());
-        let mut btf = Self { types, names, places, structures, definitions };
+        let (places, found, numbers) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut btf = Self { types, names, places, found, numbers };
         btf.look_through(first, end)?;
         Ok(btf)
     }
@@ -181,13 +215,14 @@ impl<'a> Btf<'a> {
                 self.places.push(place);
             }
             let found: Type = self.types.at(place)?;
-            if matches!(found.kind(), STRUCT | TYPEDEF)
+            let kind = found.kind();
+            if matches!(kind, STRUCT | ENUM | SECTION | TYPEDEF | FUNCTION | VARIABLE)
                 && let Some(&name) = self.names.get(&found.name)
             {
-                if found.kind() == STRUCT {
-                    self.structures.entry(name).or_insert(place);
+                if matches!(kind, STRUCT | ENUM | SECTION) {
+                    self.found.entry((kind, name)).or_insert(place);
                 } else {
-                    self.definitions.entry(name).or_insert(number);
+                    self.numbers.entry((kind, name)).or_insert(number);
                 }
             }
             let trailer = found.trailer().ok_or(Error::BadBtf("types of an unknown kind"))?;
@@ -199,23 +234,59 @@ impl<'a> Btf<'a> {
 
     /// The number of a type definition.
     pub(super) fn definition(&self, name: &str) -> Option<u32> {
-        self.definitions.get(name).copied()
+        self.numbers.get(&(TYPEDEF, name)).copied()
     }
 
-    /// Bytes from the start of `structure` to a member, or to a member of that member …
+    /// The number of a function.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        self.numbers.get(&(FUNCTION, name)).copied()
+    }
+
+    /// The value of an enumerator.
+    pub(super) fn enumerator(&mut self, of: &str, name: &str) -> Option<u32> {
+        let place = *self.found.get(&(ENUM, of))?;
+        self.entries::<Enumerator>(place)?.into_iter().find_map(|enumerator| {
+            (self.names.get(&enumerator.name) == Some(&name)).then_some(enumerator.value)
+        })
+    }
+
+    /// Offset and size in bytes of a per-CPU variable in its section, whose base is not known.
+    pub(super) fn per_cpu(&mut self, variable: &str) -> Option<(u32, u32)> {
+        let number = *self.numbers.get(&(VARIABLE, variable))?;
+        let place = *self.found.get(&(SECTION, PER_CPU))?;
+        let placed = self.entries::<Placed>(place)?.into_iter().find(|it| it.number == number)?;
+        Some((placed.offset, placed.size))
+    }
+
+    /// The entries that follow a type.
+    fn entries<T: Pod>(&mut self, place: u64) -> Option<Vec<T>> {
+        let head: Type = self.types.at(place).ok()?;
+        let start = place + size_of::<Type>() as u64;
+        let at = |n| start + n * size_of::<T>() as u64;
+        (0..u64::from(head.info & 0xffff)).map(|n| self.types.at(at(n)).ok()).collect()
+    }
+
+    /// The offset in bytes of a member of `structure`, to which `path` leads through nested
+    /// members.
     pub(super) fn offset(&mut self, structure: &str, path: &[&str]) -> Option<u32> {
-        let mut place = *self.structures.get(structure)?;
-        let mut bits = 0_u32;
+        let Bits { offset, .. } = self.bits(structure, path)?;
+        offset.is_multiple_of(8).then_some(offset / 8)
+    }
+
+    /// The place of a member, or of a member of that member …, in bits.
+    pub(super) fn bits(&mut self, structure: &str, path: &[&str]) -> Option<Bits> {
+        let mut place = *self.found.get(&(STRUCT, structure))?;
+        let mut bits = Bits { offset: 0, width: 0 };
         for name in path {
-            let (offset, kind) = self.member(place, name, DEPTH)?;
-            bits = bits.checked_add(offset)?;
+            let (member, kind) = self.member(place, name, DEPTH)?;
+            bits = Bits { offset: bits.offset.checked_add(member.offset)?, ..member };
             place = self.resolve(kind).unwrap_or(u64::MAX);
         }
-        bits.is_multiple_of(8).then_some(bits / 8)
+        Some(bits)
     }
 
-    /// The bits before a member and its type; members of anonymous structures are found.
-    fn member(&mut self, place: u64, name: &str, depth: u32) -> Option<(u32, u32)> {
+    /// A member and the number of its type; members of anonymous structures are found.
+    fn member(&mut self, place: u64, name: &str, depth: u32) -> Option<(Bits, u32)> {
         let outer: Type = self.types.at(place).ok()?;
         if !matches!(outer.kind(), STRUCT | UNION) {
             return None;
@@ -223,21 +294,24 @@ impl<'a> Btf<'a> {
         (0..u64::from(outer.info & 0xffff)).find_map(|n| {
             let place = place + (size_of::<Type>() as u64) + n * size_of::<Member>() as u64;
             let member: Member = self.types.at(place).ok()?;
-            let offset =
-                if outer.has_bit_fields() { member.offset & 0xff_ffff } else { member.offset };
+            let bits = if outer.has_bit_fields() {
+                Bits { offset: member.offset & 0xff_ffff, width: member.offset >> 24 }
+            } else {
+                Bits { offset: member.offset, width: 0 }
+            };
             if self.names.get(&member.name) == Some(&name) {
-                Some((offset, member.kind))
+                Some((bits, member.kind))
             } else if member.name == 0 && depth > 0 {
                 let inner = self.resolve(member.kind)?;
                 let (inner, kind) = self.member(inner, name, depth - 1)?;
-                Some((offset.checked_add(inner)?, kind))
+                Some((Bits { offset: bits.offset.checked_add(inner.offset)?, ..inner }, kind))
             } else {
                 None
             }
         })
     }
 
-    /// Where a type begins, behind its names and qualifiers.
+    /// The place of a type, once its type definitions and qualifiers are followed.
     fn resolve(&mut self, mut number: u32) -> Option<u64> {
         for _ in 0..DEPTH {
             let (stride, rest) = (number.checked_sub(1)? / STRIDE, (number - 1) % STRIDE);
@@ -256,16 +330,17 @@ impl<'a> Btf<'a> {
     }
 }
 
-/// Where among the strings the wanted ones are.
+/// The offsets of the wanted names among the strings.
 fn names<'a>(
     pieces: &mut Pieces,
     start: u64,
     wanted: &[&'a str],
 ) -> Result<HashMap<u32, &'a str>, Error> {
-    /// No name is as long as that: a C identifier has at most some hundred characters.
+    /// No name is this long: a C identifier has at most some hundred characters.
     const LONGEST: usize = 1024;
     let mut found = HashMap::new();
-    // To compare each of 100,000 strings with all that are wanted would take the longest here.
+    // The lengths are compared first: comparing each of 100,000 strings with every wanted name
+    // would take most of the time of [`Btf::read`].
     let mut lengths = [0_u64; 256];
     for name in wanted {
         let [first, ..] = name.as_bytes() else { continue };
@@ -308,19 +383,21 @@ mod tests {
 
     use super::*;
 
-    const STRINGS: &[u8] = b"\0outer\0first\0second\0inner\0deep\0alias\0";
+    const STRINGS: &[u8] = b"\0outer\0first\0second\0inner\0deep\0alias\0.data..percpu\0";
     const OUTER: u32 = 1;
     const FIRST: u32 = 7;
     const SECOND: u32 = 13;
     const INNER: u32 = 20;
     const DEEP: u32 = 26;
     const ALIAS: u32 = 31;
+    const PERCPU: u32 = 37;
 
-    const NAMES: [&str; 5] = ["outer", "first", "second", "deep", "alias"];
+    const NAMES: [&str; 6] = ["outer", "first", "second", "deep", "alias", PER_CPU];
 
     /// `struct outer { int first; union { const struct inner second; }; }`,
-    /// `struct inner { int first; int deep; }` and `typedef int alias`, the last behind so many
-    /// others.
+    /// `struct inner { int first; int deep: 5; }`, `typedef int alias`, `enum alias { second = 7 }`,
+    /// `int first(void)` and the per-CPU variables `deep` and `first`, all but the first two behind
+    /// so many others.
     fn example(others: u32) -> Vec<u8> {
         let mut types = Vec::new();
         let mut put = |words: &[u32]| types.extend(words.iter().flat_map(|w| w.to_ne_bytes()));
@@ -331,8 +408,12 @@ mod tests {
             put(&[0, 1 << 24, 4, 32]);
         }
         put(&[0, 10 << 24, 5 + others]); // const
-        put(&[INNER, STRUCT << 24 | 2 | 1 << 31, 8, FIRST, 1, 32 << 24, DEEP, 1, 32 << 24 | 32]);
+        put(&[INNER, STRUCT << 24 | 2 | 1 << 31, 8, FIRST, 1, 0, DEEP, 1, 5 << 24 | 32]);
         put(&[ALIAS, TYPEDEF << 24, 1]);
+        put(&[ALIAS, ENUM << 24 | 2, 4, FIRST, 3, SECOND, 7]);
+        put(&[0, 13 << 24, 1, FIRST, FUNCTION << 24, 8 + others]);
+        put(&[DEEP, VARIABLE << 24, 1, 1, FIRST, VARIABLE << 24, 1, 1]);
+        put(&[PERCPU, SECTION << 24 | 2, 0, 10 + others, 16, 4, 11 + others, 24, 8]);
         let length = u32::try_from(types.len()).unwrap();
         let header = Header {
             magic: MAGIC,
@@ -365,6 +446,13 @@ mod tests {
             assert_eq!(btf.offset("inner", &["deep"]), None, "not asked for");
             assert_eq!(btf.definition("alias"), Some(6 + others));
             assert_eq!(btf.definition("outer"), None);
+            let bits = btf.bits("outer", &["second", "deep"]);
+            assert_eq!(bits, Some(Bits { offset: 64, width: 5 }), "{others}");
+            assert_eq!(btf.enumerator("alias", "second"), Some(7));
+            assert_eq!(btf.enumerator("alias", "deep"), None);
+            assert_eq!(btf.function("first"), Some(9 + others));
+            assert_eq!((btf.per_cpu("deep"), btf.per_cpu("first")), (Some((16, 4)), Some((24, 8))));
+            assert_eq!(btf.per_cpu("second"), None);
         }
     }
 
@@ -380,18 +468,22 @@ mod tests {
                 data[place] = byte;
                 if let Ok(mut btf) = read(&data) {
                     let _ = btf.offset("outer", &["second", "deep"]);
+                    let _ = (btf.enumerator("alias", "second"), btf.per_cpu("first"));
                 }
             }
         }
     }
 
     #[test]
-    fn the_running_kernel_has_what_linux_always_had() {
+    fn the_running_kernel_has_the_members_that_linux_always_had() {
         let path = Path::new("/sys/kernel/btf/vmlinux");
         if path.exists() {
-            let mut btf = Btf::read(path, &["list_head", "next", "prev", "u32"]).unwrap();
+            let wanted = ["list_head", "next", "prev", "u32", "schedule", "cpu_usage_stat"];
+            let mut btf = Btf::read(path, &[&wanted[..], &["CPUTIME_NICE"]].concat()).unwrap();
             assert_eq!(btf.offset("list_head", &["prev"]), Some(8));
             assert!(btf.definition("u32").is_some());
+            assert!(btf.function("schedule").is_some() && btf.function("u32").is_none());
+            assert_eq!(btf.enumerator("cpu_usage_stat", "CPUTIME_NICE"), Some(1));
         }
     }
 }

@@ -1,8 +1,12 @@
-//! What the programs in the kernel cost, and whether they do what they should.
+//! Metrics of the programs in the kernel: their cost, their room, and whether their counts are
+//! right.
 //!
-//! Of programs that a collector asked for in vain there is only that they are not attached.
+//! Programs that a collector asked for in vain are exposed as not attached, and have no other
+//! metric.
 
-use super::{Bpf, Error, Health, Runs};
+use super::{
+    Bpf, CpuTimes, Error, Health, Interrupts, Neighbours, Runs, Shared, Subject, Tasks, tasks,
+};
 use crate::exposition::{Metric, Sink, counter, gauge};
 use std::sync::TryLockError;
 
@@ -28,7 +32,7 @@ static ROOM: Metric<1> =
     gauge("node_bpf_map_max_entries", "Elements that an eBPF map has room for.").by(["map"]);
 static RESYNCS: Metric<2> = counter(
     "node_bpf_resyncs_total",
-    "How often what eBPF counts was brought up to date with the kernel's own tables.",
+    "How often the counts of eBPF were brought up to date with the kernel's own tables.",
 )
 .by(["reason", "subject"]);
 static AUDIT: Metric<1> = gauge(
@@ -42,27 +46,43 @@ static KEEPER: Metric = gauge(
 );
 
 impl Bpf {
-    /// Puts all of it; nothing where no collector wants programs, or while one that is late
-    /// reads from them.
+    /// Puts all of it; of a subject nothing where no collector wants its programs, or while one that
+    /// is late reads from them.
     pub fn collect(&self, out: &mut Sink) {
-        let loaded = match self.0.neighbours.get() {
-            None | Some(Err(Error::Off)) => return,
-            Some(Err(_)) => {
-                for program in self.programs() {
-                    out.put(&ATTACHED, [&program], 0);
-                }
-                return;
+        let Shared { neighbours, cpu, interrupts, tasks, .. } = &*self.0;
+        put(neighbours, Neighbours::programs(), out, Neighbours::health);
+        put(cpu, std::iter::empty(), out, CpuTimes::health);
+        put(interrupts, Interrupts::programs(), out, Interrupts::health);
+        put(tasks, [tasks::PROGRAM].into_iter(), out, Tasks::health);
+    }
+}
+
+/// Puts the metrics of one subject.
+fn put<T>(
+    subject: &Subject<T>,
+    programs: impl Iterator<Item = &'static str>,
+    out: &mut Sink,
+    health: impl FnOnce(&T, &mut Sink) -> Result<(), Error>,
+) {
+    let loaded = match subject.get() {
+        None | Some(Err(Error::Off)) => return,
+        Some(Err(_)) => {
+            for program in programs {
+                out.put(&ATTACHED, [&program], 0);
             }
-            Some(Ok(loaded)) => loaded,
-        };
-        let neighbours = match loaded.try_lock() {
-            Ok(neighbours) => neighbours,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        if let Err(error) = neighbours.health(out) {
-            tracing::debug!("node_bpf_*: {error}");
+            return;
         }
+        Some(Ok(loaded)) => loaded,
+    };
+    let subject = match loaded.try_lock() {
+        Ok(subject) => subject,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    let told = health(&subject, out);
+    drop(subject);
+    if let Err(error) = told {
+        tracing::debug!("node_bpf_*: {error}");
     }
 }
 

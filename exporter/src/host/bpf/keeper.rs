@@ -1,24 +1,24 @@
-//! A process that keeps the capabilities which it takes to load programs.
+//! A process that keeps the capabilities for loading programs.
 //!
-//! The exporter drops all it has before it serves. So that there can be more room later for what
-//! the programs count, a second process is forked at the start, before there are threads: it has
-//! `CAP_BPF` and `CAP_PERFMON` and nothing else, no files but a socket and the log, and does one
-//! thing: asked for so much room it loads the exporter's own programs, hands their descriptors
-//! over and closes its own. It ends with the exporter.
+//! The exporter drops all its capabilities before it serves. A second process, the keeper, is
+//! forked at the start, before there are threads, so that programs with larger maps can be loaded
+//! later. It has `CAP_BPF` and `CAP_PERFMON` and no other capability, no files but a socket and the
+//! log, and does one thing: asked for the programs of a subject it loads the exporter's own, hands
+//! their descriptors over and closes its own. It ends with the exporter.
 //!
 //! One question and one answer at a time, each a message:
 //!
-//! | state | event | what is done | next state |
+//! | state | event | action | next state |
 //! |---|---|---|---|
-//! | idle | more room is wanted | the question is sent | asked |
+//! | idle | programs are wanted, or more room | the question is sent | asked |
 //! | idle | … and nobody is there | the keeper is given up | gone |
 //! | asked | no answer yet | the old programs go on counting | asked |
 //! | asked | descriptors | they are a new set of programs | idle |
-//! | asked | the reason of a refusal | it is told | idle |
+//! | asked | the reason of a refusal | the reason is told | idle |
 //! | asked | another message, or the end | the keeper is given up | gone |
-//! | gone | any | there is no more room | gone |
+//! | gone | any | the room stays as it is | gone |
 //!
-//! What is counted does not depend on the keeper: the exporter alone holds the programs.
+//! The counts do not depend on the keeper: the exporter alone holds the programs.
 #![expect(unsafe_code, reason = "the process is forked")]
 
 use std::{
@@ -28,7 +28,6 @@ use std::{
     time::Duration,
 };
 
-use bytemuck::Zeroable as _;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{
@@ -40,19 +39,20 @@ use rustix::{
 };
 
 use super::{
-    Error, loading,
-    neighbour::Room,
+    Error,
+    loader::{Question, Words},
+    loading,
     object::{Plan, Set},
     sys,
 };
 
-/// Descriptors that go with a message at most: the kernel's `SCM_MAX_FD` is 253.
+/// The most descriptors that go with a message: the kernel's `SCM_MAX_FD` is 253.
 const MOST: usize = 64;
 
-/// Bytes of a message at most; a longer reason is cut.
+/// The most bytes of a message; a longer reason is cut.
 const LONGEST: usize = 1024;
 
-/// What the first byte of an answer says.
+/// The first byte of an answer.
 const LOADED: u8 = 1;
 const REFUSED: u8 = 0;
 
@@ -60,17 +60,18 @@ const REFUSED: u8 = 0;
 #[derive(Debug)]
 pub(super) struct Keeper {
     state: State,
-    plan: &'static Plan,
+    /// The object file of the programs that a question is about.
+    plan: fn(Question) -> &'static Plan,
 }
 
 #[derive(Debug)]
 enum State {
     Idle(Process),
-    Asked(Process),
+    Asked(Process, &'static Plan),
     Gone,
 }
 
-/// The process, and the way to it.
+/// The process, and the socket to it.
 #[derive(Debug)]
 struct Process {
     socket: OwnedFd,
@@ -81,7 +82,7 @@ struct Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(pid) = self.pid {
-            // It may be loading; the end of the socket it would see later.
+            // The process may be loading, and would see the end of the socket only afterwards.
             let _ = kill_process(pid, Signal::KILL);
             let _ = waitpid(Some(pid), WaitOptions::empty());
         }
@@ -89,46 +90,46 @@ impl Drop for Process {
 }
 
 impl Keeper {
-    /// Forks the process. To be called while this one has a single thread: the other has no more
-    /// than the one that forks, and would wait for ever for what another thread holds.
+    /// Forks the process. To be called while the exporter has a single thread: the forked process
+    /// has only a copy of the thread that forks, and would wait for ever for a lock that another
+    /// thread held.
     ///
-    /// `confine` takes all capabilities but these from the process, which is not started where
-    /// that fails; `load` is called in it for each question.
+    /// `confine` takes all capabilities but the given ones from the process, which ends at once
+    /// where that fails; the process calls `load` for each question.
     pub(super) fn fork(
-        plan: &'static Plan,
         confine: fn(CapabilitySet) -> rustix::io::Result<()>,
-        load: impl FnMut(Room) -> Result<Set, Error>,
+        load: impl FnMut(Question) -> Result<Set, Error>,
     ) -> io::Result<Self> {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let parent = getpid();
-        // SAFETY: there is one thread, so nothing that the child needs is held by another.
+        // SAFETY: there is one thread, so no other thread can hold a lock that the child needs.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(near);
-                // A panic must not get into what the caller does next.
+                // A panic must not unwind into the code of the caller, which is the parent's.
                 let run = std::panic::AssertUnwindSafe(|| {
                     if isolate(parent, far.as_fd(), confine).is_ok() {
                         serve(far.as_fd(), load);
                     }
                 });
                 let ended = std::panic::catch_unwind(run);
-                // SAFETY: ends the process; what its parent is to do at its own end is not done.
+                // SAFETY: ends the process without the exit handlers, which are the parent's.
                 unsafe { libc::_exit(ended.is_err().into()) }
             }
             pid => {
                 drop(far);
                 let process = Process { socket: near, pid: Pid::from_raw(pid) };
-                Ok(Self { state: State::Idle(process), plan })
+                Ok(Self { state: State::Idle(process), plan: Question::plan })
             }
         }
     }
 
-    /// Whether the process is there.
+    /// Whether the process runs.
     pub(super) fn is_there(&self) -> bool {
         match &self.state {
-            State::Idle(process) | State::Asked(process) => {
+            State::Idle(process) | State::Asked(process, _) => {
                 let mut end = [PollFd::new(&process.socket, PollFlags::empty())];
                 let now = Timespec { tv_sec: 0, tv_nsec: 0 };
                 poll(&mut end, Some(&now)).is_ok_and(|ended| ended == 0)
@@ -137,26 +138,26 @@ impl Keeper {
         }
     }
 
-    /// Asks for programs with so much room. Nothing while a question is open.
-    pub(super) fn ask(&mut self, room: Room) -> Result<(), Error> {
+    /// Asks for programs. Nothing while a question is open.
+    pub(super) fn ask(&mut self, question: Question) -> Result<(), Error> {
         let process = match std::mem::replace(&mut self.state, State::Gone) {
             State::Idle(process) => process,
-            State::Asked(process) => {
-                self.state = State::Asked(process);
+            asked @ State::Asked(..) => {
+                self.state = asked;
                 return Ok(());
             }
             State::Gone => return Err(Error::NoKeeper),
         };
-        send(process.socket.as_fd(), bytemuck::bytes_of(&room), &[])
+        send(process.socket.as_fd(), bytemuck::bytes_of(&question.words()), &[])
             .map_err(|_| Error::NoKeeper)?;
-        self.state = State::Asked(process);
+        self.state = State::Asked(process, (self.plan)(question));
         Ok(())
     }
 
-    /// The answer, once it is there; waits so long for it.
+    /// The answer, if it comes within `patience`; `None` where it does not, or no question is open.
     pub(super) fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
-        let process = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Asked(process) => process,
+        let (process, plan) = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Asked(process, plan) => (process, plan),
             State::Idle(process) => {
                 self.state = State::Idle(process);
                 return None;
@@ -164,14 +165,14 @@ impl Keeper {
             State::Gone => return Some(Err(Error::NoKeeper)),
         };
         if !is_ready(process.socket.as_fd(), patience) {
-            self.state = State::Asked(process);
+            self.state = State::Asked(process, plan);
             return None;
         }
         let mut text = [0; LONGEST];
         let received = receive(process.socket.as_fd(), &mut text);
         let Ok((length, descriptors)) = received else { return Some(Err(Error::NoKeeper)) };
         match text.get(..length) {
-            Some([LOADED]) => Some(match Set::received(self.plan, descriptors) {
+            Some([LOADED, told @ ..]) => Some(match Set::received(plan, descriptors, told) {
                 Some(set) => {
                     self.state = State::Idle(process);
                     Ok(set)
@@ -187,7 +188,7 @@ impl Keeper {
     }
 }
 
-/// Makes the process that was forked one of its own.
+/// Separates the forked process from its parent: its name, signals, descriptors and capabilities.
 fn isolate(
     parent: Pid,
     socket: BorrowedFd<'_>,
@@ -199,7 +200,8 @@ fn isolate(
         return Err(io::Error::other("the parent has ended"));
     }
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-        // It ends when the exporter has, which may answer some scrapes more after such a signal.
+        // The process ends with the exporter, which may answer some more scrapes after such a
+        // signal.
         // SAFETY: installs no function.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
@@ -216,15 +218,19 @@ fn isolate(
 }
 
 /// Answers questions until there is nobody left to ask them.
-fn serve(socket: BorrowedFd<'_>, mut load: impl FnMut(Room) -> Result<Set, Error>) {
+fn serve(socket: BorrowedFd<'_>, mut load: impl FnMut(Question) -> Result<Set, Error>) {
     loop {
-        let mut room = Room::zeroed();
-        let asked = receive(socket, bytemuck::bytes_of_mut(&mut room));
-        if !matches!(asked, Ok((length, _)) if length == size_of::<Room>()) {
+        let mut words = Words::default();
+        let asked = receive(socket, bytemuck::bytes_of_mut(&mut words));
+        if !matches!(asked, Ok((length, _)) if length == size_of::<Words>()) {
             return;
         }
-        let sent = match load(room) {
-            Ok(set) => send(socket, &[LOADED], &set.descriptors().collect::<Vec<_>>()),
+        let Some(question) = Question::from_words(words) else { return };
+        let sent = match load(question) {
+            Ok(set) => {
+                let text = [&[LOADED], set.told()].concat();
+                send(socket, &text, &set.descriptors().collect::<Vec<_>>())
+            }
             Err(error) => {
                 let mut text = error.to_string().into_bytes();
                 text.insert(0, REFUSED);
@@ -271,7 +277,7 @@ fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Vec<Ow
     Ok((message.bytes, descriptors))
 }
 
-/// Whether there is something to read, or an end, within that time.
+/// Whether a message or the end of the socket comes within `patience`.
 fn is_ready(socket: BorrowedFd<'_>, patience: Duration) -> bool {
     let patience = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
     let mut wanted = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
@@ -282,33 +288,42 @@ fn is_ready(socket: BorrowedFd<'_>, patience: Duration) -> bool {
 mod tests {
     use std::{fs::File, thread};
 
-    use super::*;
+    use super::{super::neighbour::Room, *};
 
     /// Three descriptors and no programs.
-    static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"] };
+    static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"], since: "" };
     /// One descriptor.
-    static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"] };
+    static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"], since: "" };
 
     const PATIENT: Duration = Duration::from_secs(60);
 
-    fn room(entries: u32) -> Room {
-        Room { entries, interfaces: 0 }
+    fn plan(question: Question) -> &'static Plan {
+        if question == Question::Tasks { &OTHER } else { &PLAN }
+    }
+
+    fn room(entries: u32) -> Question {
+        Question::Neighbour(Room { entries, interfaces: 0 })
+    }
+
+    fn entries(question: Question) -> u32 {
+        let Question::Neighbour(Room { entries, .. }) = question else { panic!("{question:?}") };
+        entries
     }
 
     fn set(descriptors: usize) -> Set {
         #[expect(clippy::disallowed_methods, reason = "any descriptor will do")]
         let files = (0..descriptors).map(|_| File::open("/dev/null").unwrap().into());
         let plan = if descriptors == 3 { &PLAN } else { &OTHER };
-        Set::received(plan, files.collect()).unwrap()
+        Set::received(plan, files.collect(), b"told").unwrap()
     }
 
     /// A keeper whose process is a thread; `load` as [`Keeper::fork`] wants it.
-    fn keeper(load: impl FnMut(Room) -> Result<Set, Error> + Send + 'static) -> Keeper {
+    fn keeper(load: impl FnMut(Question) -> Result<Set, Error> + Send + 'static) -> Keeper {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .unwrap();
         thread::spawn(move || serve(far.as_fd(), load));
-        Keeper { state: State::Idle(Process { socket: near, pid: None }), plan: &PLAN }
+        Keeper { state: State::Idle(Process { socket: near, pid: None }), plan }
     }
 
     #[test]
@@ -316,7 +331,7 @@ mod tests {
         let mut keeper =
             keeper(
                 |room| {
-                    if room.entries < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
+                    if entries(room) < 10 { Ok(set(3)) } else { Err(Error::BadBtf("too much")) }
                 },
             );
         assert!(keeper.answer(Duration::ZERO).is_none(), "idle: nothing was asked");
@@ -332,15 +347,26 @@ mod tests {
     }
 
     #[test]
+    fn each_subject_has_an_object_of_its_own() {
+        let mut keeper =
+            keeper(|question| Ok(set(if question == Question::Tasks { 1 } else { 3 })));
+        for (question, descriptors) in [(Question::Tasks, 1), (room(1), 3), (Question::Tasks, 1)] {
+            keeper.ask(question).unwrap();
+            let set = keeper.answer(PATIENT).unwrap().unwrap();
+            assert_eq!((set.descriptors().count(), set.told()), (descriptors, &b"told"[..]));
+        }
+    }
+
+    #[test]
     fn asked_it_is_not_asked_again() {
         let (tell, told) = std::sync::mpsc::channel::<()>();
         let mut keeper = keeper(move |room| {
             told.recv().map_err(|_| Error::NoKeeper)?;
-            Err(Error::Refused(room.entries.to_string()))
+            Err(Error::Refused(entries(room).to_string()))
         });
         keeper.ask(room(1)).unwrap();
         keeper.ask(room(2)).unwrap();
-        assert!(keeper.answer(Duration::ZERO).is_none(), "not yet");
+        assert!(keeper.answer(Duration::ZERO).is_none(), "no answer yet");
         tell.send(()).unwrap();
         assert_eq!(keeper.answer(PATIENT).unwrap().unwrap_err().to_string(), "1");
         assert!(keeper.answer(Duration::ZERO).is_none(), "the second question was not sent");
@@ -348,7 +374,7 @@ mod tests {
 
     #[test]
     fn gone_it_stays_gone() {
-        type Load = fn(Room) -> Result<Set, Error>;
+        type Load = fn(Question) -> Result<Set, Error>;
         let ends: Load = |_| panic!("the thread ends, and with it the socket");
         // Descriptors that are not those of the plan.
         let lies: Load = |_| Ok(set(1));
@@ -363,13 +389,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_cannot_be_asked() {
+    fn a_process_that_has_ended_cannot_be_asked() {
         let (near, far) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .unwrap();
         drop(far);
         let process = Process { socket: near, pid: None };
-        let mut keeper = Keeper { state: State::Idle(process), plan: &PLAN };
+        let mut keeper = Keeper { state: State::Idle(process), plan };
         assert!(!keeper.is_there(), "seen before it is asked");
         assert!(matches!(keeper.ask(room(1)), Err(Error::NoKeeper)));
         assert!(!keeper.is_there());

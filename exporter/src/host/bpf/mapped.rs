@@ -1,7 +1,7 @@
-//! Arrays of the kernel, read where they lie.
+//! Arrays of the kernel, read from memory that the kernel shares.
 //!
-//! A scrape reads some hundred elements of an array of thousands: in memory that the kernel shares
-//! that takes no system call, and no capability.
+//! A scrape reads some hundred elements of an array of thousands: from shared memory that takes no
+//! system call, and no capability.
 #![expect(unsafe_code, reason = "shared memory is an address")]
 
 use std::{
@@ -22,17 +22,17 @@ pub(super) struct Mapped<T> {
     of: PhantomData<T>,
 }
 
-// SAFETY: the memory is the process's, whichever thread reads it.
+// SAFETY: the memory belongs to the process, and each of its threads may read it.
 unsafe impl<T> Send for Mapped<T> {}
 
 impl<T: Pod> Mapped<T> {
-    /// Eight-byte words in an element; the kernel rounds elements up to such.
+    /// Eight-byte words in an element; the kernel rounds elements up to whole words.
     const WORDS: usize = {
         assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8);
         size_of::<T>() / 8
     };
 
-    /// Maps an array of so many `elements`.
+    /// Maps an array that has `elements` elements.
     pub(super) fn new(map: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
         let words = (elements as usize)
             .checked_mul(Self::WORDS)
@@ -63,7 +63,7 @@ impl<T: Pod> Mapped<T> {
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 
-    /// The element of that number, each word as it is when it is read.
+    /// The element of that number. Programs may change it between the reads of two words.
     pub(super) fn get(&self, number: usize) -> Option<T> {
         let begin = number.checked_mul(Self::WORDS)?;
         let words = self.words().get(begin..begin.checked_add(Self::WORDS)?)?;
@@ -78,7 +78,7 @@ impl<T: Pod> Mapped<T> {
 
 impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
-        // SAFETY: nothing that borrows the words outlives `self`.
+        // SAFETY: no borrow of the words outlives `self`.
         unsafe {
             libc::munmap(self.start.as_ptr().cast(), self.words * size_of::<u64>());
         }

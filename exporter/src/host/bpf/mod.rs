@@ -1,174 +1,48 @@
-//! The programs in the kernel: loading them, and reading what they count.
+//! The programs in the kernel: loading them, and reading their counts.
 //!
-//! Whether they can run is found out by trying. A refusal is an [`Error`] that says in one
-//! sentence what is missing and what to grant, never the end of the exporter: another source
-//! serves then. Needed are Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the
-//! capabilities `CAP_BPF` and `CAP_PERFMON`; nothing of tracefs, perf, kprobes or trampolines.
+//! Whether programs can run is found out by trying. A refusal is an [`Error`] whose one sentence
+//! names the missing thing and the remedy, and never the end of the exporter: another source serves
+//! then. Programs need Linux 5.13 or later with `CONFIG_DEBUG_INFO_BTF`, and the capabilities
+//! `CAP_BPF` and `CAP_PERFMON`; they need no tracefs, perf, kprobes or trampolines.
 
 mod btf;
+pub mod cpu;
+mod error;
 mod health;
 mod keeper;
+mod loader;
 mod mapped;
 mod neighbour;
 mod object;
+mod pause;
 mod sys;
+pub mod tasks;
 
 use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError},
+    thread,
 };
 
-use self::{keeper::Keeper, neighbour::Kernel};
-use crate::flag::{AnyFlag, Flag, switch};
-use rustix::thread::{CapabilitySet, capabilities};
+use self::{
+    cpu::{CpuTimes, Interrupts},
+    keeper::Keeper,
+    loader::{Kernel, Loader},
+    tasks::Tasks,
+};
+use super::tree::Tree;
+use crate::{
+    flag::{AnyFlag, Flag, switch},
+    parse::ranges,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 pub use self::{
+    error::Error,
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
     sys::{Runs, forget_code, trim},
 };
-
-/// Why programs in the kernel cannot be had, or cannot be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The command line forbids it.
-    #[error("--no-bpf")]
-    Off,
-    /// The process may not load programs.
-    #[error("not permitted to load programs: grant {0}")]
-    Capability(&'static str),
-    /// The process cannot tell its network namespace.
-    #[error("{}: {source}", path.display())]
-    NoNamespace {
-        /// The file that stands for it.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel does not describe its types.
-    #[error("the kernel has no type information (CONFIG_DEBUG_INFO_BTF): {0}")]
-    NoBtf(io::Error),
-    /// The kernel's description of its types is broken.
-    #[error("the kernel's type information: {0}")]
-    BadBtf(&'static str),
-    /// The kernel lacks what the programs read.
-    #[error("the kernel has no {structure}.{member}")]
-    NoMember {
-        /// The structure.
-        structure: &'static str,
-        /// The member, or a path of them.
-        member: String,
-    },
-    /// The kernel lacks an event that a program waits for.
-    #[error("the kernel has no tracepoint {0}")]
-    NoTracepoint(&'static str),
-    /// The file with the programs is not as it should be.
-    #[error("the programs' object file: {0}")]
-    Object(String),
-    /// The kernel refuses the types of the programs.
-    #[error("the programs' types: {source}{}", advice(.source))]
-    Types {
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel refuses a map.
-    #[error("map {map}: {source}{}", advice(.source))]
-    Create {
-        /// The map.
-        map: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel refuses a program.
-    #[error("program {program}: {source}{}", advice(.source))]
-    Load {
-        /// The program.
-        program: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel does not know a helper that a program calls.
-    #[error("program {program}: {source}; it takes Linux 5.13 or later")]
-    TooOld {
-        /// The program.
-        program: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A program does not run when it is asked to.
-    #[error("program {program}: {source}")]
-    Program {
-        /// The program.
-        program: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A map cannot be read or written.
-    #[error("map {map}: {source}")]
-    Map {
-        /// The map.
-        map: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The process that loads has said no.
-    #[error("{0}")]
-    Refused(String),
-    /// The process that loads has ended, or does not answer.
-    #[error("the process bpf_keeper, which loads programs, is gone")]
-    NoKeeper,
-    /// The interfaces could not be counted.
-    #[error(transparent)]
-    Netlink(#[from] crate::host::netlink::Error),
-    /// Events were lost in each attempt to make good for those that were lost before.
-    #[error("neighbours change too fast to take stock")]
-    Unsettled,
-    /// The map has no room for the entries of the tables.
-    #[error("{entries} entries, room for {room}: see --bpf.neighbour-map-entries")]
-    Full {
-        /// Entries there are.
-        entries: u64,
-        /// Entries there is room for.
-        room: u32,
-    },
-    /// The map has no room for the interfaces that have neighbours.
-    #[error("more than {room} interfaces, each family one: see --bpf.interface-map-entries")]
-    Crowded {
-        /// Interfaces there is room for.
-        room: usize,
-    },
-    /// The counts contradict themselves.
-    #[error("a count of neighbours is below zero")]
-    BelowZero,
-    /// What an earlier attempt has found.
-    #[error(transparent)]
-    Before(Arc<Self>),
-}
-
-impl Error {
-    /// Whether the counts cannot be trusted for the time being, and nothing else is wrong.
-    fn is_doubt(&self) -> bool {
-        match self {
-            Self::Unsettled | Self::Full { .. } | Self::Crowded { .. } | Self::BelowZero => true,
-            Self::Before(error) => error.is_doubt(),
-            _ => false,
-        }
-    }
-
-    /// The error, found out now or before.
-    fn root(&self) -> &Self {
-        match self {
-            Self::Before(error) => error.root(),
-            error => error,
-        }
-    }
-}
-
-impl From<Error> for crate::error::Error {
-    fn from(error: Error) -> Self {
-        Self::Source { source_name: "ebpf", error: Box::new(error) }
-    }
-}
 
 /// `--bpf`: whether programs are loaded into the kernel.
 pub const ENABLED: Flag<bool> =
@@ -194,15 +68,16 @@ pub const INTERFACE_MAP_ENTRIES: Flag<u64> = Flag::value(
 pub static FLAGS: &[&dyn AnyFlag] =
     &[&ENABLED, &REQUIRED, &NEIGHBOUR_MAP_ENTRIES, &INTERFACE_MAP_ENTRIES];
 
-/// Room for what is counted.
+/// The room in the maps.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Entries of the neighbour tables there may soon be. There is room for so many at first, as
-    /// far as `entries` allows, and for some thousand at least.
+    /// The number of entries that the neighbour tables may soon have. The first maps have room for
+    /// this many, as far as `entries` allows, and for some thousand at least.
     pub expected: u32,
-    /// Entries of the neighbour tables there is room for at most.
+    /// The most entries of the neighbour tables that maps may have room for.
     pub entries: u32,
-    /// Interfaces there is room for at most, those with neighbours of both families twice.
+    /// The most interfaces that maps may have room for; one with neighbours of both families counts
+    /// twice.
     pub interfaces: u32,
 }
 
@@ -212,44 +87,69 @@ impl Default for Sizes {
     }
 }
 
-/// The programs, for all that want them: each subject is loaded by the first that asks.
+/// The programs, shared by all collectors that read them: a subject's programs are loaded for the
+/// first collector that asks.
 #[derive(Clone, Debug)]
 pub struct Bpf(Arc<Shared>);
 
+/// Programs of a subject, or why there are none; found out once.
+type Subject<T> = OnceLock<Result<Mutex<T>, Error>>;
+
 #[derive(Debug)]
 struct Shared {
-    /// The kernel's type information; `None` where programs are not wanted.
-    btf: Option<PathBuf>,
-    /// This thread's network namespace.
-    netns: PathBuf,
+    /// Where the kernel describes itself; `None` where programs are not wanted.
+    places: Option<Places>,
     sizes: Sizes,
-    /// Who loads, unless this process does.
-    keeper: Mutex<Option<Keeper>>,
-    neighbours: OnceLock<Result<Mutex<Neighbours>, Error>>,
-    told: Once,
+    /// Who loads, until all are loaded that were asked for.
+    loader: Mutex<Option<Loader>>,
+    neighbours: Subject<Neighbours>,
+    cpu: Subject<CpuTimes>,
+    interrupts: Subject<Interrupts>,
+    tasks: Subject<Tasks>,
+    told: [Once; 3],
+}
+
+#[derive(Debug)]
+struct Places {
+    proc: Tree,
+    sys: Tree,
+    /// The kernel's types.
+    btf: PathBuf,
+    /// This process's network namespace.
+    netns: PathBuf,
 }
 
 impl Bpf {
-    /// Programs for the kernel that describes its types in the file `btf`; they report on the
-    /// network namespace of the file `netns`, which must be this process's. Nothing is loaded yet.
+    /// Programs for the kernel that shows itself in these folders, which must be of this process's
+    /// namespaces. Nothing is loaded yet.
     #[must_use]
-    pub fn new(btf: PathBuf, netns: PathBuf, sizes: Sizes) -> Self {
-        Self::with(Some(btf), netns, sizes)
+    pub fn new(proc: &Tree, sys: &Tree, sizes: Sizes) -> Self {
+        let (btf, netns) = (sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"));
+        Self::with(Some(Places { proc: proc.clone(), sys: sys.clone(), btf, netns }), sizes)
     }
 
-    /// No programs: who asks is told [`Error::Off`].
+    /// No programs: a question for them is answered with [`Error::Off`].
     #[must_use]
     pub fn off() -> Self {
-        Self::with(None, PathBuf::new(), Sizes::default())
+        Self::with(None, Sizes::default())
     }
 
-    fn with(btf: Option<PathBuf>, netns: PathBuf, sizes: Sizes) -> Self {
-        let (keeper, neighbours, told) = (Mutex::default(), OnceLock::new(), Once::new());
-        Self(Arc::new(Shared { btf, netns, sizes, keeper, neighbours, told }))
+    fn with(places: Option<Places>, sizes: Sizes) -> Self {
+        Self(Arc::new(Shared {
+            places,
+            sizes,
+            loader: Mutex::default(),
+            neighbours: OnceLock::new(),
+            cpu: OnceLock::new(),
+            interrupts: OnceLock::new(),
+            tasks: OnceLock::new(),
+            told: [const { Once::new() }; 3],
+        }))
     }
 
-    /// Forks a process that loads the programs, and can do so again once this one has given up its
-    /// capabilities. `confine` takes all capabilities from the calling thread but those given.
+    /// Forks a process that loads the programs, and can do so again once the exporter has given up
+    /// its capabilities. `confine` takes all capabilities but the given ones from the calling
+    /// thread.
     ///
     /// To be called while there is a single thread. Where programs are not wanted or not permitted
     /// nothing is done.
@@ -257,105 +157,246 @@ impl Bpf {
     /// # Errors
     /// The process cannot be forked: there will be no more room later.
     pub fn keep(&self, confine: fn(CapabilitySet) -> rustix::io::Result<()>) -> io::Result<()> {
-        let Some(btf) = self.0.btf.clone() else { return Ok(()) };
+        let Some(Places { btf, .. }) = &self.0.places else { return Ok(()) };
         if permitted().is_err() || !btf.exists() {
             return Ok(());
         }
-        let mut kernel = None;
-        let load = move |room| {
+        let (btf, mut kernel) = (btf.clone(), None);
+        let load = move |question| {
             if kernel.is_none() {
                 kernel = Some(Kernel::read(&btf)?);
             }
-            kernel.as_ref().map_or(Err(Error::NoKeeper), |kernel| kernel.load(room))
+            kernel.as_ref().map_or(Err(Error::NoKeeper), |kernel| kernel.load(question))
         };
-        *self.keeper() = Some(Keeper::fork(&neighbour::PLAN, confine, load)?);
+        *self.loader() = Some(Loader::through(Keeper::fork(confine, load)?));
         Ok(())
     }
 
-    /// Ends the process of [`Bpf::keep`] where nobody has asked for programs.
+    /// Ends the process of [`Bpf::keep`] where nobody has asked for programs that may want more
+    /// room later.
     pub fn release(&self) {
-        *self.keeper() = None;
+        *self.loader() = None;
     }
 
-    fn keeper(&self) -> MutexGuard<'_, Option<Keeper>> {
-        self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    fn loader(&self) -> MutexGuard<'_, Option<Loader>> {
+        self.0.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names of the programs that are to be attached.
-    pub fn programs(&self) -> impl Iterator<Item = &'static str> {
-        Neighbours::programs()
+    /// Where the kernel describes itself, and who loads.
+    fn wanted(&self) -> Result<(&Places, Loader), Error> {
+        let places = self.0.places.as_ref().ok_or(Error::Off)?;
+        let mut loader = self.loader();
+        if let Some(loader) = &*loader {
+            return Ok((places, loader.clone()));
+        }
+        let own = Loader::own(&places.btf)?;
+        *loader = Some(own.clone());
+        Ok((places, own))
     }
 
-    /// What was loaded: nothing, unless someone has asked for it.
+    /// The programs, if a collector has asked for them and they were loaded.
     #[must_use]
     pub fn loaded(&self) -> Option<&Mutex<Neighbours>> {
-        self.0.neighbours.get().and_then(|result| result.as_ref().ok())
+        self.0.neighbours.get()?.as_ref().ok()
+    }
+
+    /// As [`Bpf::loaded`], of the processors' times.
+    #[must_use]
+    pub fn loaded_cpu(&self) -> Option<&Mutex<CpuTimes>> {
+        self.0.cpu.get()?.as_ref().ok()
+    }
+
+    /// As [`Bpf::loaded`], of tasks.
+    #[must_use]
+    pub fn loaded_tasks(&self) -> Option<&Mutex<Tasks>> {
+        self.0.tasks.get()?.as_ref().ok()
     }
 
     /// The counts of neighbours; loads and attaches the programs at the first call.
     ///
     /// # Errors
     ///
-    /// Why they cannot be had; found out once.
+    /// The reason why they cannot be loaded; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
-        let start = || self.start().map(Mutex::new);
-        self.0.neighbours.get_or_init(start).as_ref()
+        let start = || {
+            let (Places { btf, netns: path, .. }, loader) = self.wanted()?;
+            let netns = rustix::fs::stat(path)
+                .map_err(|errno| Error::NoNamespace { path: path.clone(), source: errno.into() })?;
+            // The number of a namespace has 32 bits.
+            let netns = u32::try_from(netns.st_ino).unwrap_or_default();
+            Neighbours::through(loader, &Options { btf, netns, sizes: self.0.sizes })
+        };
+        self.0.neighbours.get_or_init(|| start().map(Mutex::new)).as_ref()
     }
 
-    fn start(&self) -> Result<Neighbours, Error> {
-        let Shared { btf, netns: path, sizes, .. } = &*self.0;
-        let btf = btf.as_deref().ok_or(Error::Off)?;
-        let netns = rustix::fs::stat(path)
-            .map_err(|errno| Error::NoNamespace { path: path.clone(), source: errno.into() })?;
-        // The number of a namespace has 32 bits.
-        let netns = u32::try_from(netns.st_ino).unwrap_or_default();
-        let options = Options { btf, netns, sizes: *sizes };
-        match self.keeper().take() {
-            Some(keeper) => Neighbours::through(keeper, &options),
-            None => Neighbours::start(&options),
+    /// The times of the processors; loads the programs at the first call, with softirqs and context
+    /// switches where `events` are wanted.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be had, or differ from `/proc/stat`; found out once.
+    pub fn cpu(&self, events: bool) -> Result<&Mutex<CpuTimes>, &Error> {
+        let start = || {
+            let (places, loader) = self.wanted()?;
+            CpuTimes::start(&loader, &places.processors()?, events, &places.proc)
+        };
+        self.0.cpu.get_or_init(|| start().map(Mutex::new)).as_ref()
+    }
+
+    /// The interrupts of the processors; loads and attaches the programs at the first call.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be had; found out once.
+    pub fn interrupts(&self) -> Result<&Mutex<Interrupts>, &Error> {
+        let start = || {
+            let (places, loader) = self.wanted()?;
+            let highest = places.processors()?.into_iter().max().unwrap_or_default();
+            Interrupts::start(&loader, highest.saturating_add(1))
+        };
+        self.0.interrupts.get_or_init(|| start().map(Mutex::new)).as_ref()
+    }
+
+    /// The tasks of this process's pid namespace, which must be that of `--path.procfs`; loads the
+    /// program at the first call, and has `compare` hold its first count against another.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be had, or the error of `compare`; found out once.
+    pub fn tasks(
+        &self,
+        compare: impl FnOnce(&mut Tasks) -> Result<(), Error>,
+    ) -> Result<&Mutex<Tasks>, &Error> {
+        let start = || {
+            let (places, loader) = self.wanted()?;
+            if !places.shows_own_pids() {
+                return Err(Error::OtherPids(places.proc.root().to_owned()));
+            }
+            let mut tasks = Tasks::start(&loader)?;
+            compare(&mut tasks)?;
+            Ok(tasks)
+        };
+        self.0.tasks.get_or_init(|| start().map(Mutex::new)).as_ref()
+    }
+
+    /// Whether all programs that were asked for are loaded.
+    ///
+    /// # Errors
+    ///
+    /// Why one of them is not, or that programs are not wanted.
+    pub fn complete(&self) -> Result<(), &Error> {
+        fn asked<T>(subject: &Subject<T>) -> Result<(), &Error> {
+            subject.get().map_or(Ok(()), |result| result.as_ref().map(drop))
         }
+        let Shared { neighbours, cpu, interrupts, tasks, places, .. } = &*self.0;
+        if places.is_none() {
+            return Err(&Error::Off);
+        }
+        asked(neighbours)?;
+        asked(cpu)?;
+        asked(interrupts)?;
+        asked(tasks)
+    }
+
+    /// Whether all that is loaded works without any capability, save for more room without a keeper.
+    ///
+    /// It does since Linux 5.19, and before where `kernel.unprivileged_bpf_disabled` is 0: then
+    /// descriptors are enough. Found out by trying, in a thread that has given up its own.
+    #[must_use]
+    pub fn needs_no_capability(&self) -> bool {
+        fn of<T>(subject: &Subject<T>, works: impl FnOnce(&mut T) -> bool) -> bool {
+            let Some(Ok(loaded)) = subject.get() else { return true };
+            works(&mut loaded.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+        let Shared { neighbours, cpu, interrupts, tasks, places, .. } = &*self.0;
+        if places.is_none() {
+            return true;
+        }
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        let attempt = || {
+            set_capabilities(None, none).is_ok()
+                && of(neighbours, Neighbours::needs_no_capability)
+                && of(cpu, CpuTimes::needs_no_capability)
+                && of(interrupts, Interrupts::needs_no_capability)
+                && of(tasks, Tasks::needs_no_capability)
+        };
+        thread::scope(|scope| scope.spawn(attempt).join().unwrap_or_default())
     }
 
     /// Says once which source serves the neighbours, and why.
     pub fn tell(&self, source: &'static str) {
-        self.0.told.call_once(|| match self.neighbours() {
-            Ok(_) => tracing::info!(source, "Neighbours are counted by programs in the kernel"),
-            Err(Error::Off) => {
-                tracing::info!(source, "Neighbours are not counted by eBPF, as --no-bpf says");
+        self.say(0, "neighbours", source, self.neighbours().err());
+    }
+
+    /// Says once which source serves the times of the processors, and why.
+    pub fn tell_cpu(&self, source: &'static str, refused: Option<&Error>) {
+        self.say(1, "the processors' times", source, refused);
+    }
+
+    /// Says once which source serves the tasks, and why.
+    pub fn tell_tasks(&self, source: &'static str, refused: Option<&Error>) {
+        self.say(2, "tasks", source, refused);
+    }
+
+    fn say(&self, place: usize, what: &'static str, source: &'static str, refused: Option<&Error>) {
+        let Some(told) = self.0.told.get(place) else { return };
+        told.call_once(|| match refused {
+            None => tracing::info!(source, "Programs in the kernel count {what}"),
+            Some(Error::Off) => {
+                tracing::info!(source, "eBPF does not count {what}, as --no-bpf says");
             }
-            Err(error) => {
+            Some(error) => {
                 tracing::warn!(
                     source,
-                    "eBPF does not count neighbours, another source serves: {error}"
+                    "eBPF does not count {what}, another source serves: {error}"
                 );
             }
         });
     }
 }
 
-/// What to do about a refusal.
-fn advice(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        // The capabilities are there, or nothing would have been tried.
-        Some(libc::EPERM) => {
-            "; capabilities of a user namespace do not count, and bpf(2) must be allowed by the \
-             container's seccomp profile and by the kernel's lockdown mode"
-        }
-        Some(libc::ENOMEM) => "; a smaller --bpf.neighbour-map-entries takes less memory",
-        _ => "",
+impl Places {
+    /// The numbers of all processors that there can be.
+    fn processors(&self) -> Result<Vec<u32>, Error> {
+        /// More than Linux can be built for.
+        const MOST: usize = 1 << 16;
+        let mut file = self.sys.file("devices/system/cpu/possible");
+        let numbers = file.parse(|text| {
+            let mut all = Vec::new();
+            for range in ranges::<u32>("list of processors", text.trim_end()) {
+                all.extend(range?.take(MOST));
+            }
+            Ok(all)
+        });
+        numbers.map_err(|error| Error::File(Box::new(error)))
+    }
+
+    /// Whether `--path.procfs` is of this process's pid namespace: then this process has one number
+    /// there.
+    fn shows_own_pids(&self) -> bool {
+        let mut status = self.proc.file("self/status");
+        status.read().is_ok_and(|text| {
+            let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            numbers.is_some_and(|numbers| numbers.split_ascii_whitespace().count() == 1)
+        })
     }
 }
 
-/// What loading takes, since Linux 5.8.
+/// The capabilities for loading programs, since Linux 5.8.
 const BOTH: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
-/// What of that the process has: both, or the one that stood for them before.
+/// The capabilities for loading that the process keeps: both, or `CAP_SYS_ADMIN`, which stood for
+/// them before Linux 5.8.
 fn loading() -> CapabilitySet {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     if has.contains(BOTH) { BOTH } else { CapabilitySet::SYS_ADMIN }
 }
 
-/// Whether the process has what loading takes.
+/// Whether the process has the capabilities for loading programs.
 fn permitted() -> Result<(), Error> {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     if has.contains(CapabilitySet::SYS_ADMIN) || has.contains(BOTH) {
@@ -369,16 +410,16 @@ fn permitted() -> Result<(), Error> {
     }
 }
 
-/// What the programs cost, and whether they do what they should.
+/// Receives figures on the programs: their cost, and whether their counts are right.
 pub trait Health {
     /// A program that is loaded.
     fn program(&mut self, name: &'static str, attached: bool, runs: Runs);
     /// A map: its elements, and how many it has room for.
     fn map(&mut self, name: &'static str, elements: u64, room: u64);
-    /// How often a subject was brought up to date.
+    /// How often a subject's counts were brought up to date.
     fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64);
-    /// By how much a subject differs from what it should be.
+    /// The difference between the kernel's own count of a subject and that of the programs.
     fn audit(&mut self, subject: &'static str, difference: i64);
-    /// Whether the process is there that can load more.
+    /// Whether the process that loads programs with more room runs.
     fn keeper(&mut self, is_there: bool);
 }

@@ -4,41 +4,50 @@
 //! used: it reads all types of the kernel, tries a dozen features out, and needs 20 MB for both.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
+    num::NonZero,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
+    thread,
 };
 
 use aya::maps::{Map, MapData, MapError};
-use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures, generated::bpf_map_type};
+use aya_obj::{EbpfSectionKind, Object, btf::BtfFeatures};
+use bytemuck::Pod;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::{Error, Runs, sys};
+use super::{Error, Runs, mapped::Mapped, sys};
 
-/// How a program comes to run.
+/// The cause of a program's runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Hook {
     /// At a tracepoint of that name, with typed arguments.
     Tracepoint(&'static str),
     /// When the daemon asks for it.
     OnDemand(&'static str),
+    /// For each thing that an iterator of the kernel finds, when the daemon reads it.
+    Iterator(&'static str),
 }
 
 impl Hook {
     /// The program's name in the object.
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Tracepoint(name) | Self::OnDemand(name) => name,
+            Self::Tracepoint(name) | Self::OnDemand(name) | Self::Iterator(name) => name,
         }
     }
 
-    /// Whether it runs by itself.
+    /// Whether it is attached to something, and not only loaded.
     pub(super) const fn is_attached(self) -> bool {
-        matches!(self, Self::Tracepoint(_))
+        matches!(self, Self::Tracepoint(_) | Self::Iterator(_))
     }
 }
 
-/// An object file, and what of it is used.
+/// An object file, and the parts of it that are used.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) object: &'static [u8],
@@ -46,28 +55,36 @@ pub(super) struct Plan {
     pub(super) hooks: &'static [Hook],
     /// The maps that the daemon reads or writes.
     pub(super) maps: &'static [&'static str],
+    /// The first version of Linux whose helpers are enough.
+    pub(super) since: &'static str,
 }
 
-/// What is particular to this kernel, and to this load.
+/// The values that depend on the running kernel and on the load.
 pub(super) struct Fit<'a> {
     /// Read-only globals, by name.
     pub(super) globals: &'a [(&'static str, &'a [u8])],
     /// Elements of maps, by name; others have as many as the object says.
     pub(super) elements: &'a [(&'static str, u32)],
-    /// The kernel's numbers for the types of the tracepoints, by the programs' names.
-    pub(super) tracepoints: &'a HashMap<&'static str, u32>,
+    /// The kernel's numbers for the types of the tracepoints and for the functions of the
+    /// iterators, by the programs' names.
+    pub(super) targets: &'a HashMap<&'static str, u32>,
+    /// Facts of this kernel for the daemon, as bytes of a type of the subject's own.
+    pub(super) told: &'a [u8],
 }
 
 /// Programs that are loaded and attached, and maps: as long as the descriptors are open.
 #[derive(Debug)]
 pub(super) struct Set {
     plan: &'static Plan,
-    /// Those of the plan's maps, then of its programs, then of what holds these at tracepoints.
+    /// Those of the plan's maps, then of its programs, then of the links that hold these at
+    /// tracepoints.
     descriptors: Vec<OwnedFd>,
+    /// See [`Fit::told`].
+    told: Vec<u8>,
 }
 
 impl Plan {
-    /// How many descriptors a set has.
+    /// The number of descriptors of a set.
     fn count(&self) -> usize {
         let attached = self.hooks.iter().filter(|hook| hook.is_attached()).count();
         self.maps.len() + self.hooks.len() + attached
@@ -77,8 +94,9 @@ impl Plan {
 impl Set {
     /// Loads and attaches.
     pub(super) fn load(plan: &'static Plan, fit: &Fit<'_>) -> Result<Self, Error> {
-        // Before Linux 5.11 maps count as locked memory: a limit would be named as what is wrong, and
-        // not that the kernel is too old. Where the limit may not be raised, it is what is wrong.
+        // Before Linux 5.11 maps count as locked memory: an error would name the limit on that, and
+        // not the kernel's age, which is the cause. Where the limit may not be raised, the limit is
+        // the cause.
         let unlimited = Rlimit { current: None, maximum: None };
         let _ = setrlimit(Resource::Memlock, unlimited);
         let mut object = Object::parse(plan.object).map_err(broken)?;
@@ -102,25 +120,38 @@ impl Set {
             let (_, fd) = maps.remove(*name).ok_or_else(|| broken(format!("no map {name}")))?;
             descriptors.push(fd);
         }
+        let load = |hook| load(plan, hook, &object, types.as_fd(), fit);
         let mut links = Vec::new();
-        for hook in plan.hooks {
-            descriptors.push(load(*hook, &object, types.as_fd(), fit)?);
-        }
-        for (hook, fd) in plan.hooks.iter().zip(descriptors.iter().skip(plan.maps.len())) {
-            if hook.is_attached() {
+        each_loaded(plan.hooks, load, |hook, fd: OwnedFd| {
+            let link = match hook {
+                Hook::Tracepoint(_) => Some(sys::attach(fd.as_fd())),
+                Hook::Iterator(_) => Some(sys::link_iterator(fd.as_fd())),
+                Hook::OnDemand(_) => None,
+            };
+            if let Some(link) = link {
                 let program = hook.name();
-                links.push(
-                    sys::attach(fd.as_fd()).map_err(|source| Error::Load { program, source })?,
-                );
+                links.push(link.map_err(|source| Error::Load { program, source })?);
             }
-        }
+            descriptors.push(fd);
+            Ok(())
+        })?;
         descriptors.append(&mut links);
-        Ok(Self { plan, descriptors })
+        Ok(Self { plan, descriptors, told: fit.told.to_vec() })
     }
 
     /// A set that was loaded elsewhere; nothing where these are not as many descriptors as it has.
-    pub(super) fn received(plan: &'static Plan, descriptors: Vec<OwnedFd>) -> Option<Self> {
-        (descriptors.len() == plan.count()).then_some(Self { plan, descriptors })
+    pub(super) fn received(
+        plan: &'static Plan,
+        descriptors: Vec<OwnedFd>,
+        told: &[u8],
+    ) -> Option<Self> {
+        let told = told.to_vec();
+        (descriptors.len() == plan.count()).then_some(Self { plan, descriptors, told })
+    }
+
+    /// Facts of this kernel for the daemon: see [`Fit::told`].
+    pub(super) fn told(&self) -> &[u8] {
+        &self.told
     }
 
     /// All descriptors, for [`Set::received`].
@@ -131,11 +162,20 @@ impl Set {
     /// The map of that name, as one of aya's.
     pub(super) fn map(&self, name: &'static str) -> Result<Map, Error> {
         let wrong = |source| Error::Map { map: name, source };
-        let fd = self.plan.maps.iter().position(|map| *map == name);
-        let fd = fd.and_then(|place| self.descriptors.get(place));
-        let fd = fd.ok_or_else(|| wrong(io::ErrorKind::NotFound.into()))?;
-        let map = MapData::from_fd(fd.try_clone().map_err(wrong)?).and_then(Map::from_map_data);
+        let fd = self.descriptor(name).and_then(|fd| fd.try_clone_to_owned()).map_err(wrong)?;
+        let map = MapData::from_fd(fd).and_then(Map::from_map_data);
         map.map_err(|error: MapError| wrong(io::Error::other(error)))
+    }
+
+    /// An array of so many elements, where it lies.
+    pub(super) fn mapped<T: Pod>(
+        &self,
+        name: &'static str,
+        elements: u32,
+    ) -> Result<Mapped<T>, Error> {
+        let wrong = |source| Error::Map { map: name, source };
+        let fd = self.descriptor(name).map_err(wrong)?;
+        Mapped::new(fd, elements).map_err(wrong)
     }
 
     /// Runs a program that is attached to nothing, with so many arguments.
@@ -145,10 +185,24 @@ impl Set {
         sys::run(fd, arguments).map_err(wrong)
     }
 
-    /// What the kernel knows of a program.
+    /// A descriptor that reads the plan's only iterator from its start.
+    pub(super) fn iterate(&self, program: &'static str) -> Result<OwnedFd, Error> {
+        let wrong = |source| Error::Program { program, source };
+        let place = self.plan.maps.len() + self.plan.hooks.len();
+        let link = self.descriptors.get(place).ok_or_else(|| io::ErrorKind::NotFound.into());
+        sys::iterate(link.map_err(wrong)?.as_fd()).map_err(wrong)
+    }
+
+    /// The kernel's statistics of a program.
     pub(super) fn runs(&self, program: &'static str) -> Result<Runs, Error> {
         let runs = self.program(program).and_then(sys::runs);
         runs.map_err(|source| Error::Program { program, source })
+    }
+
+    fn descriptor(&self, map: &str) -> io::Result<BorrowedFd<'_>> {
+        let place = self.plan.maps.iter().position(|name| *name == map);
+        let fd = place.and_then(|place| self.descriptors.get(place));
+        fd.map(OwnedFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn program(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
@@ -158,14 +212,14 @@ impl Set {
     }
 }
 
-/// The object file is not as the plan says, or not as aya reads it.
+/// The object file contradicts the plan, or aya cannot read it.
 fn broken(error: impl ToString) -> Error {
     Error::Object(error.to_string())
 }
 
 /// Gives the object's own types to the kernel, which wants to know them for global functions.
 fn load_types(object: &mut Object) -> Result<OwnedFd, Error> {
-    /// What Linux 5.13 knows; none of what came later is needed.
+    /// The features of Linux 5.13; no later one is needed.
     const FEATURES: BtfFeatures =
         BtfFeatures::new(true, true, true, true, true, false, false, false);
     let types = object.fixup_and_sanitize_btf(&FEATURES).map_err(broken)?;
@@ -178,12 +232,6 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
     if let Some((_, n)) = fit.elements.iter().find(|(of, _)| *of == name) {
         map.set_max_entries(*n);
     }
-    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
-        // Bytes, in whole pages.
-        let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
-        map.set_max_entries(map.max_entries().next_power_of_two().max(page));
-        map.set_value_size(0);
-    }
     let fd = sys::create_map(name, map).map_err(wrong)?;
     if map.section_kind() == EbpfSectionKind::Rodata {
         sys::fix(fd.as_fd(), map.data()).map_err(wrong)?;
@@ -191,14 +239,61 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
     Ok(fd)
 }
 
+/// Calls `load` with each hook, on a thread for each processor, and `take` on this thread with each
+/// result, in the order of the hooks. The first error in that order ends it.
+///
+/// Most of the time is the verifier's, which works on the processor of the thread that loads. A
+/// thread that attaches waits now and then until all processors have passed a quiet state.
+fn each_loaded<T: Send>(
+    hooks: &[Hook],
+    load: impl Fn(Hook) -> Result<T, Error> + Sync,
+    mut take: impl FnMut(Hook, T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    /// Each verification takes up to a megabyte of the kernel's memory.
+    const MOST: usize = 4;
+    const STACK: usize = 1 << 18;
+    let next = AtomicUsize::new(0);
+    let work = |loaded: Sender<_>| {
+        while let place = next.fetch_add(1, Relaxed)
+            && let Some(hook) = hooks.get(place)
+            && loaded.send((place, load(*hook))).is_ok()
+        {}
+    };
+    thread::scope(|scope| {
+        let (tell, loaded) = channel();
+        let spawn = || {
+            let (tell, work) = (tell.clone(), &work);
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, move || work(tell))
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+        if (0..threads).filter(|_| spawn().is_ok()).count() == 0 {
+            work(tell.clone());
+        }
+        drop(tell);
+        let (mut early, mut rest) = (BTreeMap::new(), hooks.iter().enumerate().peekable());
+        for (place, result) in loaded {
+            early.insert(place, result);
+            while let Some((place, hook)) = rest.peek()
+                && let Some(result) = early.remove(place)
+            {
+                take(**hook, result?)?;
+                rest.next();
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Has the kernel verify a program.
 fn load(
+    plan: &Plan,
     hook: Hook,
     object: &Object,
     types: BorrowedFd<'_>,
     fit: &Fit<'_>,
 ) -> Result<OwnedFd, Error> {
-    /// How often to begin anew where the verifier gave up for a signal that came.
+    /// How often to try where the verifier gives up because a signal came.
     const TIMES: usize = 5;
     const REASONS: usize = 1 << 18;
     let program = hook.name();
@@ -207,17 +302,19 @@ fn load(
     let (Some(found), Some(function)) = (found, function) else {
         return Err(broken(format!("no program {program}")));
     };
-    let tracepoint = hook
-        .is_attached()
-        .then(|| fit.tracepoints.get(program).copied().ok_or(Error::NoTracepoint(program)))
-        .transpose()?;
+    let target = || fit.targets.get(program).copied();
+    let kind = match hook {
+        Hook::OnDemand(_) => sys::Kind::OnDemand,
+        Hook::Tracepoint(_) => sys::Kind::Tracepoint(target().ok_or(Error::NoTracepoint(program))?),
+        Hook::Iterator(_) => sys::Kind::Iterator(target().ok_or(Error::NoIterator(program))?),
+    };
     let code = sys::Code {
         name: program,
         license: &found.license,
         instructions: &function.instructions,
         types,
         functions: &function.func_info.func_info,
-        tracepoint,
+        kind,
     };
     let mut result = sys::load(&code, &mut []);
     for _ in 1..TIMES {
@@ -234,7 +331,7 @@ fn load(
         let reasons = String::from_utf8_lossy(reasons);
         tracing::debug!("program {program}: {reasons}");
         if is_too_old(&reasons) {
-            Error::TooOld { program, source }
+            Error::TooOld { program, since: plan.since, source }
         } else {
             Error::Load { program, source }
         }
@@ -255,7 +352,7 @@ fn is_too_old(reasons: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_too_old;
+    use super::{Error, Hook, each_loaded, is_too_old};
 
     #[test]
     fn the_verifier_says_whether_the_kernel_is_too_old() {
@@ -263,5 +360,42 @@ mod tests {
         assert!(is_too_old("number of funcs in func_info doesn't match number of subprogs\n"));
         assert!(!is_too_old("trace type programs can only use preallocated hash map\n"));
         assert!(!is_too_old(""));
+    }
+
+    #[test]
+    fn programs_are_taken_in_order_up_to_the_first_that_is_refused() {
+        const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let hooks = NAMES.map(Hook::OnDemand);
+        for refused in 0..=NAMES.len() {
+            // The later ones are refused as well, and may be so before it is.
+            let load = |hook: Hook| match NAMES.iter().position(|name| *name == hook.name()) {
+                Some(place) if place < refused => Ok(hook.name()),
+                _ => Err(Error::NoTracepoint(hook.name())),
+            };
+            let mut taken = Vec::new();
+            let ended = each_loaded(&hooks, load, |hook, loaded| {
+                assert_eq!(loaded, hook.name());
+                taken.push(loaded);
+                Ok(())
+            });
+            assert_eq!(taken, NAMES[..refused]);
+            match (ended, NAMES.get(refused)) {
+                (Ok(()), None) => {}
+                (Err(Error::NoTracepoint(name)), Some(first)) => assert_eq!(name, *first),
+                (ended, _) => panic!("{refused}: {ended:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_ends_it() {
+        let hooks = ["a", "b", "c"].map(Hook::Tracepoint);
+        let mut taken = 0;
+        let ended = each_loaded(&hooks, Ok, |hook, _| {
+            taken += 1;
+            if hook.name() == "b" { Err(Error::NoTracepoint("b")) } else { Ok(()) }
+        });
+        assert!(matches!(ended, Err(Error::NoTracepoint("b"))));
+        assert_eq!(taken, 2);
     }
 }

@@ -12,14 +12,15 @@ use aya_obj::generated::{
 };
 use bytemuck::Pod;
 
-/// What the kernel knows of a program that runs.
+/// The kernel's figures on a program.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Runs {
-    /// Times it ran; 0 unless `kernel.bpf_stats_enabled` is set.
+    /// The number of runs; 0 unless `kernel.bpf_stats_enabled` is set.
     pub count: u64,
-    /// Nanoseconds it took; 0 unless `kernel.bpf_stats_enabled` is set.
+    /// The time of all runs in nanoseconds; 0 unless `kernel.bpf_stats_enabled` is set.
     pub nanoseconds: u64,
-    /// Times it did not run because it was already running on that processor.
+    /// The number of runs that did not take place since the program was already running on that
+    /// processor.
     pub missed: u64,
 }
 
@@ -61,7 +62,7 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd() as u32
 }
 
-/// A name, cut to what the kernel keeps of it.
+/// A name, cut to the length that the kernel keeps.
 fn short(name: &str) -> [c_char; 16] {
     let mut short = [0; 16];
     for (to, from) in short.iter_mut().take(15).zip(name.bytes()) {
@@ -83,8 +84,8 @@ const fn attributes() -> bpf_attr {
 
 /// All entries of a hash map, in any order.
 ///
-/// Not a snapshot: what is added or removed meanwhile may be there or not. Allocates where
-/// the map has outgrown the buffers.
+/// Not a snapshot: an entry that is added or removed meanwhile may be among them or not. Allocates
+/// where the map has outgrown the buffers.
 pub(super) fn read<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     keys: &mut Vec<K>,
@@ -115,9 +116,9 @@ pub(super) fn read<K: Pod, V: Pod>(
         let count = unsafe { call.batch.count } as usize;
         let end = match result {
             Ok(_) => false,
-            // Past the last bucket; the entries before it are there all the same.
+            // The last bucket was read; its entries are in the buffers all the same.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            // The next bucket has more entries than there is room; none were written.
+            // The next bucket has more entries than there is room for; none were written.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 keys.reserve(keys.len());
                 continue;
@@ -145,7 +146,7 @@ pub(super) fn write<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Result<()>
     bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut call).map(drop)
 }
 
-/// What the kernel knows of a program.
+/// The kernel's figures on a program.
 pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
     // SAFETY: a structure of numbers.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
@@ -160,11 +161,12 @@ pub(super) fn runs(program: BorrowedFd<'_>) -> io::Result<Runs> {
     Ok(Runs { count: info.run_cnt, nanoseconds: info.run_time_ns, missed: info.recursion_misses })
 }
 
-/// Runs a program that is attached to nothing, with so many arguments.
+/// Runs a program that is attached to nothing, with these arguments.
 pub(super) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
     let mut call = attributes();
     call.test.prog_fd = number(program);
-    call.test.ctx_in = arguments.as_ptr() as u64;
+    // The kernel refuses an address of nothing.
+    call.test.ctx_in = if arguments.is_empty() { 0 } else { arguments.as_ptr() as u64 };
     call.test.ctx_size_in = length(bytemuck::cast_slice::<u64, u8>(arguments));
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut call).map(drop)
 }
@@ -181,8 +183,8 @@ pub(super) fn create_map(name: &str, map: &aya_obj::Map) -> io::Result<OwnedFd> 
     open(bpf_cmd::BPF_MAP_CREATE, &mut call)
 }
 
-/// Puts the only value into an array of one, and lets nobody change it any more: the verifier
-/// takes it for constant then.
+/// Writes the only element of an array and freezes the map: the verifier then takes the value for a
+/// constant.
 pub(super) fn fix(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     let key = 0_u32;
     let mut call = attributes();
@@ -208,16 +210,25 @@ pub(super) struct Code<'a> {
     pub(super) name: &'a str,
     pub(super) license: &'a CStr,
     pub(super) instructions: &'a [bpf_insn],
-    /// What [`load_types`] has returned.
+    /// The descriptor that [`load_types`] has returned.
     pub(super) types: BorrowedFd<'a>,
     /// The type of each function.
     pub(super) functions: &'a [bpf_func_info],
-    /// The kernel's number for the type of the tracepoint; without one the program is for running
-    /// on demand.
-    pub(super) tracepoint: Option<u32>,
+    pub(super) kind: Kind,
 }
 
-/// Hands a program to the verifier, which writes what it thinks into `reasons`, if that has room.
+/// How a program comes to run; with the kernel's number for its target.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// When it is asked to.
+    OnDemand,
+    /// At a tracepoint, by the type of its arguments.
+    Tracepoint(u32),
+    /// In an iterator, by the function that stands for its arguments.
+    Iterator(u32),
+}
+
+/// Hands a program to the verifier, which writes its log into `reasons`, unless that is empty.
 pub(super) fn load(code: &Code<'_>, reasons: &mut [u8]) -> io::Result<OwnedFd> {
     let mut call = attributes();
     // SAFETY: all members of the union are structures of numbers.
@@ -233,13 +244,18 @@ pub(super) fn load(code: &Code<'_>, reasons: &mut [u8]) -> io::Result<OwnedFd> {
     attributes.prog_btf_fd = number(code.types);
     attributes.func_info = code.functions.as_ptr() as u64;
     attributes.func_info_cnt = length(code.functions);
-    let (kind, attach) = match code.tracepoint {
-        Some(_) => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP as u32),
-        None => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+    let (kind, attach, target) = match code.kind {
+        Kind::OnDemand => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0),
+        Kind::Tracepoint(of) => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP as u32, of)
+        }
+        Kind::Iterator(of) => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER as u32, of)
+        }
     };
     attributes.prog_type = kind as u32;
     attributes.expected_attach_type = attach;
-    attributes.attach_btf_id = code.tracepoint.unwrap_or_default();
+    attributes.attach_btf_id = target;
     if !reasons.is_empty() {
         attributes.log_level = 1;
         attributes.log_buf = reasons.as_mut_ptr() as u64;
@@ -257,7 +273,7 @@ pub(super) fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Takes the pages of code that have been run so far out of this process's resident memory: the
 /// kernel maps those around each one that runs, and most that a start runs are never run again.
-/// What does run again is still in the kernel's cache of the file.
+/// Code that runs again is still in the kernel's cache of the file.
 pub fn forget_code() {
     #[expect(clippy::disallowed_methods, reason = "this process's own memory")]
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -281,6 +297,21 @@ fn code(line: &str) -> Option<(usize, usize)> {
     let (start, end) = bounds.split_once('-')?;
     let number = |text| usize::from_str_radix(text, 16).ok();
     (mode == "r-xp" && path.starts_with('/')).then_some((number(start)?, number(end)?))
+}
+
+/// Makes an iterator's program ready to be read, until the descriptor is closed.
+pub(super) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.link_create.__bindgen_anon_1.prog_fd = number(program);
+    call.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    open(bpf_cmd::BPF_LINK_CREATE, &mut call)
+}
+
+/// A descriptor that reads an iterator from its start, once.
+pub(super) fn iterate(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut call = attributes();
+    call.iter_create.link_fd = number(link);
+    open(bpf_cmd::BPF_ITER_CREATE, &mut call)
 }
 
 /// Gives memory that was freed back to the kernel.

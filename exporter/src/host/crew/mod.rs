@@ -1,8 +1,8 @@
-//! Threads that ask what may never be answered.
+//! Threads for questions that may never be answered.
 //!
-//! A crew starts with one thread, takes more (up to its size) while there is more to ask than
-//! is answered at once, and keeps them. Rounds follow one another: [`Crew::ask`] begins one and
-//! ends it. A question that is open from an earlier round is not asked a second time.
+//! A crew starts with one thread, takes more (up to its size) where questions are not answered at
+//! once, and keeps them. Rounds follow one another: [`Crew::ask`] begins one and ends it. A
+//! question that is open from an earlier round is not asked a second time.
 //!
 //! A question:
 //!
@@ -12,7 +12,7 @@
 //! | queued   | open, when a thread takes it; idle, where the round ends before                     |
 //! | open     | answered, or failed where asking panics: in its own round or in any later one       |
 //! | answered | queued, when a round begins with it                                                 |
-//! | failed   | the same                                                                            |
+//! | failed   | queued, when a round begins with it                                                 |
 //!
 //! A thread:
 //!
@@ -41,7 +41,7 @@ use std::{
 };
 use threads::Place;
 
-/// For so long one thread asks alone: enough for what is answered from memory.
+/// How long one thread asks alone: enough for questions that are answered from memory.
 const ALONE: Duration = Duration::from_millis(1);
 /// A thread that is seen with the same question at two ticks is parked.
 const TICK: Duration = Duration::from_millis(50);
@@ -59,9 +59,9 @@ struct Shared<S, T> {
     ask: Box<dyn Fn(&S) -> T + Send + Sync>,
     size: usize,
     state: Mutex<State<S, T>>,
-    /// There is something to do for a thread.
+    /// A question is queued, or the crew is closed.
     work: Condvar,
-    /// All of a round is answered.
+    /// All questions of a round are answered.
     done: Condvar,
 }
 
@@ -109,7 +109,8 @@ impl<S: Send + Sync + 'static, T: Send + 'static> Crew<S, T> {
         }
     }
 
-    /// Asks all that is not open from before; returns once all is answered, or after `patience`.
+    /// Asks the questions that are not open from an earlier round; returns once these are answered,
+    /// or after `patience`.
     ///
     /// # Errors
     /// There is no thread that could ask, and none can be started.
@@ -125,8 +126,8 @@ impl<S: Send + Sync + 'static, T: Send + 'static> Crew<S, T> {
         staffed
     }
 
-    /// Waits until the round is answered or its time is over. One thread asks alone at first;
-    /// then there are as many as there may be, and those that are stuck are parked.
+    /// Waits until the round is answered or its time is over. One thread asks alone at first; then
+    /// there are as many threads as the crew's size, and those that are stuck are parked.
     fn wait<'a>(
         &self,
         questions: impl IntoIterator<Item = &'a Arc<Question<S, T>>> + Clone,
@@ -154,7 +155,7 @@ impl<S: Send + Sync + 'static, T: Send + 'static> Crew<S, T> {
     }
 
     /// Sees to it that there are `wanted` threads, or as many as there are questions, and wakes
-    /// them. Fewer will do where no more can be started.
+    /// them. Fewer threads than wanted are no error.
     fn staff(&self, wanted: usize) -> Result {
         while let Some(place) = Place::take(&self.shared, wanted) {
             let started = place.start(self.name);
@@ -177,7 +178,7 @@ impl<S: Send + Sync + 'static, T: Send + 'static> Crew<S, T> {
         Ok(())
     }
 
-    /// How many threads there are, and how many of them are parked.
+    /// The number of threads, and the number of them that are parked.
     #[cfg(test)]
     pub fn threads(&self) -> (usize, usize) {
         let state = lock(&self.shared.state);
@@ -191,7 +192,7 @@ impl<S, T> State<S, T> {
         self.threads.saturating_sub(self.parked)
     }
 
-    /// Begins a round: queues the questions that are not open from before.
+    /// Begins a round: queues the questions that are not open from an earlier round.
     fn begin<'a>(&mut self, questions: impl IntoIterator<Item = &'a Arc<Question<S, T>>>)
     where
         S: 'a,
@@ -222,7 +223,7 @@ impl<S, T> State<S, T> {
         }
     }
 
-    /// Ends the round: what is open now may stay so, and what has not been asked will not be.
+    /// Ends the round: open questions stay open, and queued ones are not asked any more.
     fn end<'a>(&mut self, questions: impl IntoIterator<Item = &'a Arc<Question<S, T>>>)
     where
         S: 'a,
@@ -245,7 +246,7 @@ impl<S, T> State<S, T> {
 }
 
 impl<S, T> Drop for Crew<S, T> {
-    /// Threads that wait end now, the others once they are answered.
+    /// Free threads end now, the others once their questions are answered.
     fn drop(&mut self) {
         lock(&self.shared.state).closed = true;
         self.shared.work.notify_all();

@@ -1,4 +1,4 @@
-//! Questions, and what becomes of them.
+//! Questions and their phases.
 
 use super::lock;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// One question; the same one as long as there is someone who asks it.
+/// One question, which the asker keeps from round to round.
 pub struct Question<S, T> {
     pub(super) subject: S,
     pub(super) phase: Mutex<Phase<T>>,
@@ -17,7 +17,7 @@ pub struct Question<S, T> {
 pub(super) enum Phase<T> {
     Idle,
     Queued,
-    /// `seen`: at a tick; `parked`: the thread is.
+    /// `seen`: the question was open at a tick; `parked`: its thread is parked.
     Open {
         round: u64,
         seen: bool,
@@ -47,18 +47,19 @@ impl<S, T> Question<S, T> {
         Self { subject, phase: Mutex::new(Phase::Idle), silent: AtomicBool::new(false) }
     }
 
-    /// What it is about.
+    /// The subject of the question.
     pub const fn subject(&self) -> &S {
         &self.subject
     }
 
-    /// Keeps whether it has no answer, and says whether that is news.
+    /// Notes whether the question is `silent`, that is without an answer; says whether that has
+    /// changed.
     pub fn note(&self, silent: bool) -> bool {
         self.silent.swap(silent, Relaxed) != silent
     }
 
-    /// The last answer, or that there is none; `None` while it is open, and where no thread had
-    /// the time for it.
+    /// The last answer, or that asking panicked; `None` while the question is open, and where no
+    /// thread had time for it.
     pub fn answer(&self) -> Option<Result<T, Panicked>>
     where
         T: Copy,

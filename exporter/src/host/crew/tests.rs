@@ -20,8 +20,8 @@ fn answers(questions: &[Arc<Length>]) -> Vec<Option<usize>> {
     questions.iter().map(|question| question.answer().map(Result::unwrap)).collect()
 }
 
-/// A crew whose questions about `hung…` wait for a word from the sender each, and how often
-/// they were asked. The answer is the length of the subject.
+/// A crew whose questions about `hung…` wait for a word from the sender each, and the number of
+/// times they were asked. The answer is the length of the subject.
 fn crew(size: usize) -> (Crew<&'static str, usize>, Sender<()>, Arc<AtomicUsize>) {
     let (sender, receiver) = channel();
     let (receiver, asked) = (Mutex::new(receiver), Arc::new(AtomicUsize::new(0)));
@@ -37,7 +37,7 @@ fn crew(size: usize) -> (Crew<&'static str, usize>, Sender<()>, Arc<AtomicUsize>
 }
 
 #[test]
-fn what_is_answered_at_once_needs_one_thread() {
+fn questions_answered_at_once_need_one_thread() {
     let (mut crew, ..) = crew(4);
     crew.alone = LONG; // however slow this machine is
     let all = questions(["a", "bb", "ccc"]);
@@ -49,7 +49,7 @@ fn what_is_answered_at_once_needs_one_thread() {
 }
 
 #[test]
-fn nothing_to_ask_needs_no_thread() {
+fn a_round_without_questions_needs_no_thread() {
     let (crew, ..) = crew(4);
     crew.ask(&[], LONG).unwrap();
     assert_eq!(crew.threads(), (0, 0));
@@ -72,7 +72,7 @@ fn an_open_question_costs_one_parked_thread_and_hides_no_other() {
     for round in 0..3 {
         crew.ask(&all, LONG).unwrap();
         assert_eq!(answers(&all), [None, Some(1), Some(2)], "{round}");
-        assert_eq!(asked.load(SeqCst), 1, "not asked again");
+        assert_eq!(asked.load(SeqCst), 1, "no open question is asked again");
         assert_eq!(crew.threads(), (2, 1));
     }
     drop(release);
@@ -82,9 +82,9 @@ fn an_open_question_costs_one_parked_thread_and_hides_no_other() {
     crew.ask(&all, LONG).unwrap();
     assert_eq!(answers(&all), [Some(4), Some(1), Some(2)]);
     while crew.threads() != (1, 0) {
-        thread::yield_now(); // the one that was replaced ends
+        thread::yield_now(); // the replaced thread ends
     }
-    assert_eq!(asked.load(SeqCst), 2, "asked anew once it was answered");
+    assert_eq!(asked.load(SeqCst), 2, "an answered question is asked anew");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn all_is_answered_in_one_round(size: usize) {
 }
 
 #[test]
-fn no_more_is_asked_after_the_round() {
+fn no_question_is_asked_after_the_round() {
     let (crew, release, asked) = crew(1);
     let all = questions(["hung1", "hung2"]);
     while asked.load(SeqCst) == 0 {
@@ -126,7 +126,7 @@ fn no_more_is_asked_after_the_round() {
 }
 
 #[test]
-fn a_panic_is_one_questions_failure_and_it_is_asked_again() {
+fn a_panic_fails_one_question_which_is_asked_again() {
     let asked = AtomicUsize::new(0);
     let crew = Crew::new("test", 1, move |subject: &&str| {
         assert!(*subject != "bad" || asked.fetch_add(1, SeqCst) > 0, "on purpose");

@@ -1,5 +1,5 @@
-//! A thread's life. What it holds is held by guards, which give it back also where it unwinds:
-//! its place among the threads, and its question.
+//! A thread's life. Its place among the threads and its question are held by guards, which give
+//! them back also where the thread unwinds.
 
 use super::{Phase, Question, Shared, State, lock};
 use std::{
@@ -13,7 +13,8 @@ use std::{
 pub(super) struct Place<S, T>(Arc<Shared<S, T>>);
 
 impl<S: Send + Sync + 'static, T: Send + 'static> Place<S, T> {
-    /// A place, where fewer threads are counted on than are wanted and have something to ask.
+    /// A place, if fewer threads are counted on than are `wanted`, and fewer than there are queued
+    /// questions.
     pub(super) fn take(shared: &Arc<Shared<S, T>>, wanted: usize) -> Option<Self> {
         let mut state = lock(&shared.state);
         (state.working() < wanted.min(state.queue.len())).then(|| {
@@ -87,7 +88,7 @@ impl<S, T> Drop for Asking<'_, S, T> {
 }
 
 impl<S, T> State<S, T> {
-    /// A question is no longer open. Whether it was the last of this round.
+    /// Notes that a question is no longer open; says whether it was the last of this round.
     const fn close(&mut self, round: u64, parked: bool) -> bool {
         if parked {
             self.parked -= 1;

@@ -1,4 +1,7 @@
 //! Addresses of interfaces: `RTM_GETADDR`, `struct ifaddrmsg`.
+//!
+//! Parsed here and not by netlink-packet-route, which refuses a message whose label is not UTF-8:
+//! an interface may have such a name.
 
 use std::net::IpAddr;
 
@@ -119,9 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_skipped() {
+    fn messages_without_an_address_are_skipped() {
         assert_eq!(Address::parse(&message(&[(IFA_ADDRESS, &[1, 2, 3])])), Ok(None));
         assert_eq!(Address::parse(&message(&[])), Ok(None));
+    }
+
+    #[test]
+    fn a_label_that_is_not_utf8_hides_no_address() {
+        let bytes = message(&[(IFA_LOCAL, &[10, 0, 0, 2]), (libc::IFA_LABEL, b"e\xff\0")]);
+        assert!(Address::parse(&bytes).is_ok_and(|address| address.is_some()));
     }
 
     #[test]

@@ -85,11 +85,11 @@ impl InetSocket {
     }
 }
 
-/// Which sockets a dump gives.
+/// The sockets of a dump.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum InetTable {
-    /// TCP sockets of both families. The kernel walks its tables once for them, which a dump by
-    /// family makes it do twice.
+    /// TCP sockets of both families. The kernel walks its tables once for both, and once for each
+    /// where a dump names a family.
     Tcp,
     /// UDP sockets of `AF_INET` or `AF_INET6`.
     Udp(u8),
@@ -99,7 +99,7 @@ pub enum InetTable {
 const ALL_STATES: u32 = 0xfff;
 
 impl Socket {
-    /// Gives `each` the sockets of a table. Only what is said of each socket anyway is asked for:
+    /// Gives `each` the sockets of a table. Asks for no more than the kernel sends of every socket:
     /// no `struct tcp_info`, which costs the kernel a lock and four times the bytes.
     ///
     /// # Errors

@@ -1,38 +1,27 @@
-//! Speed and duplex of links: `ETHTOOL_MSG_LINKMODES_GET`, generic netlink, since Linux 5.6.
+//! Speed, duplex and modes of links: `ETHTOOL_MSG_LINKMODES_GET`, generic netlink, since Linux 5.6.
 
 use bytemuck::{Pod, Zeroable};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
+use netlink_packet_core::NLM_F_DUMP;
 
 use super::{
     Error, Protocol, Request, Socket, Step,
+    genl::{Head, NLA_F_NESTED, attributes},
     wire::{self, Attributes, BadMessage},
 };
-
-/// `GENL_ID_CTRL` of include/uapi/linux/genetlink.h, as those below.
-const CONTROL: u16 = 0x10;
-const GETFAMILY: u8 = 3;
-const A_FAMILY_ID: u16 = 1;
-const A_FAMILY_NAME: u16 = 2;
 
 /// `ETHTOOL_MSG_LINKMODES_GET` of `include/uapi/linux/ethtool_netlink.h`, as those below.
 const LINKMODES_GET: u8 = 4;
 const A_LINKMODES_HEADER: u16 = 1;
+const A_LINKMODES_AUTONEG: u16 = 2;
+const A_LINKMODES_OURS: u16 = 3;
 const A_LINKMODES_SPEED: u16 = 5;
 const A_LINKMODES_DUPLEX: u16 = 6;
 const A_HEADER_DEV_INDEX: u16 = 1;
 const A_HEADER_FLAGS: u16 = 3;
+const A_BITSET_VALUE: u16 = 4;
+const A_BITSET_MASK: u16 = 5;
 /// `ETHTOOL_FLAG_COMPACT_BITSETS`: the modes as bits, not as a list of names.
 const COMPACT_BITSETS: u32 = 1;
-const NLA_F_NESTED: u16 = 0x8000;
-
-/// `struct genlmsghdr` of include/uapi/linux/genetlink.h.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct Head {
-    command: u8,
-    version: u8,
-    reserved: u16,
-}
 
 /// The rest of a request for the modes, after the netlink header: `ETHTOOL_A_LINKMODES_HEADER` with
 /// `ETHTOOL_A_HEADER_FLAGS` in it.
@@ -48,7 +37,7 @@ struct GetModes {
 }
 
 const GET_MODES: GetModes = GetModes {
-    head: Head { command: LINKMODES_GET, version: 1, reserved: 0 },
+    head: Head::new(LINKMODES_GET),
     length: 12,
     kind: A_LINKMODES_HEADER | NLA_F_NESTED,
     flags_length: 8,
@@ -56,24 +45,7 @@ const GET_MODES: GetModes = GetModes {
     flags: COMPACT_BITSETS,
 };
 
-/// The rest of a request for the number of the family `ethtool`, after the netlink header.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct GetFamily {
-    head: Head,
-    length: u16,
-    kind: u16,
-    name: [u8; 8],
-}
-
-const GET_FAMILY: GetFamily = GetFamily {
-    head: Head { command: GETFAMILY, version: 1, reserved: 0 },
-    length: 12,
-    kind: A_FAMILY_NAME,
-    name: *b"ethtool\0",
-};
-
-/// How fast a link is.
+/// The speed and duplex of a link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mode {
     /// Index of the link.
@@ -85,20 +57,13 @@ pub struct Mode {
 }
 
 impl Mode {
-    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where it has not all parts.
+    /// The mode in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where a part is missing.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         const SHORT: &str = "a link's mode is cut short";
-        let (_, attributes) = wire::split::<Head>(payload, SHORT)?;
         let (mut index, mut speed, mut duplex) = (None, None, None);
-        for attribute in Attributes(attributes) {
+        for attribute in attributes(payload, SHORT)? {
             match attribute? {
-                (A_LINKMODES_HEADER, head) => {
-                    for attribute in Attributes(head) {
-                        if let (A_HEADER_DEV_INDEX, value) = attribute? {
-                            index = Some(wire::number(value, SHORT)?);
-                        }
-                    }
-                }
+                (A_LINKMODES_HEADER, head) => index = index_in(head)?,
                 (A_LINKMODES_SPEED, value) => speed = Some(wire::number(value, SHORT)?),
                 (A_LINKMODES_DUPLEX, value) => duplex = Some(wire::number(value, SHORT)?),
                 _ => {}
@@ -112,10 +77,66 @@ impl Mode {
     }
 }
 
+/// The modes of a link: `struct ethtool_link_ksettings`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Modes {
+    /// Index of the link.
+    pub index: u32,
+    /// 1 where it agrees with its peer on a mode, 0 where it does not.
+    pub autonegotiation: u8,
+    /// The modes that it supports: `ETHTOOL_LINK_MODE_…` of `include/uapi/linux/ethtool.h`, as bits.
+    pub supported: u128,
+    /// The modes that it offers to its peer.
+    pub advertised: u128,
+}
+
+impl Modes {
+    /// The modes in a `ETHTOOL_MSG_LINKMODES_GET_REPLY`; `None` where it names no link.
+    fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
+        const SHORT: &str = "a link's modes are cut short";
+        let (mut modes, mut index) = (Self::default(), None);
+        for attribute in attributes(payload, SHORT)? {
+            match attribute? {
+                (A_LINKMODES_HEADER, head) => index = index_in(head)?,
+                (A_LINKMODES_AUTONEG, value) => {
+                    modes.autonegotiation = wire::number(value, SHORT)?;
+                }
+                (A_LINKMODES_OURS, bitset) => {
+                    for attribute in Attributes(bitset) {
+                        match attribute? {
+                            (A_BITSET_VALUE, value) => modes.advertised = bits(value),
+                            (A_BITSET_MASK, value) => modes.supported = bits(value),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(index.map(|index| Self { index, ..modes }))
+    }
+}
+
+/// The first 128 bits of a bitset, which the kernel sends in words of 32.
+pub fn bits(value: &[u8]) -> u128 {
+    let words = value.as_chunks().0.iter().take(4).zip([0, 32, 64, 96]);
+    words.fold(0, |bits, (&word, at)| bits | u128::from(u32::from_ne_bytes(word)) << at)
+}
+
+/// The index of the link that the header of a message names.
+fn index_in(header: &[u8]) -> Result<Option<u32>, BadMessage> {
+    let mut index = None;
+    for attribute in Attributes(header) {
+        if let (A_HEADER_DEV_INDEX, value) = attribute? {
+            index = Some(wire::number(value, "a link's index is cut short")?);
+        }
+    }
+    Ok(index)
+}
+
 /// The number that the kernel gave the family `ethtool`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 enum Family {
-    #[default]
     Unasked,
     Absent,
     Number(u16),
@@ -132,42 +153,57 @@ pub struct Ethtool {
 
 impl Default for Ethtool {
     fn default() -> Self {
-        Self {
-            socket: Socket::new(Protocol::Generic),
-            family: Family::default(),
-            modes: Vec::new(),
-            complete: false,
-        }
+        Self::new(Socket::new(Protocol::Generic))
     }
 }
 
 impl Ethtool {
-    /// Asks for all links' modes.
+    /// Asks through `socket`; nothing is asked yet.
+    #[must_use]
+    pub const fn new(socket: Socket) -> Self {
+        Self { socket, family: Family::Unasked, modes: Vec::new(), complete: false }
+    }
+
+    /// Asks for all links' speed and duplex.
     ///
     /// # Errors
-    /// The kernel has no such family, or a driver's error ended the dump: the modes told before
-    /// stays, see [`Ethtool::is_complete`].
+    /// The kernel has no such family, or a driver's error ended the dump: the modes told before it
+    /// stay, see [`Ethtool::is_complete`].
     pub fn refresh(&mut self) -> Result<(), Error> {
-        let Self { socket, family, modes, complete } = self;
-        modes.clear();
-        *complete = false;
-        let number = match family {
-            Family::Number(number) => *number,
-            Family::Absent => return Err(absent()),
-            Family::Unasked => match socket.ethtool() {
-                Ok(number) => {
-                    *family = Family::Number(number);
-                    number
-                }
-                Err(error) => {
-                    if matches!(&error, Error::Refused { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-                    {
-                        *family = Family::Absent;
-                    }
-                    return Err(error);
-                }
-            },
-        };
+        self.modes.clear();
+        self.complete = false;
+        let mut modes = std::mem::take(&mut self.modes);
+        let dumped = self.dump(|payload| {
+            modes.extend(Mode::parse(payload)?);
+            Ok(())
+        });
+        modes.sort_unstable_by_key(|mode| mode.index);
+        self.modes = modes;
+        self.complete = dumped?;
+        Ok(())
+    }
+
+    /// Gives `each` the modes of every link that has them. Says whether none came or went meanwhile.
+    ///
+    /// # Errors
+    /// The kernel has no such family, or a driver's error ended the dump.
+    pub fn all_modes(&mut self, mut each: impl FnMut(Modes)) -> Result<bool, Error> {
+        self.dump(|payload| {
+            Modes::parse(payload)?.into_iter().for_each(&mut each);
+            Ok(())
+        })
+    }
+
+    /// Gives `each` the payload of every message. Says whether no link came or went meanwhile.
+    fn dump(
+        &mut self,
+        mut each: impl FnMut(&[u8]) -> Result<(), BadMessage>,
+    ) -> Result<bool, Error> {
+        let Self { socket, family, .. } = self;
+        if let Family::Unasked = family {
+            *family = socket.family(b"ethtool")?.map_or(Family::Absent, Family::Number);
+        }
+        let Family::Number(number) = *family else { return Err(absent()) };
         let request = Request {
             name: "ETHTOOL_MSG_LINKMODES_GET",
             kind: number,
@@ -175,19 +211,14 @@ impl Ethtool {
             answer: number,
             body: bytemuck::bytes_of(&GET_MODES),
         };
-        let dumped = socket.try_dump(&request, 1, |step| {
-            if let Step::Item(payload) = step {
-                modes.extend(Mode::parse(payload)?);
-            }
-            Ok(())
-        });
-        modes.sort_unstable_by_key(|mode| mode.index);
-        *complete = dumped?;
-        Ok(())
+        socket.try_dump(&request, 1, |step| match step {
+            Step::Start => Ok(()),
+            Step::Item(payload) => each(payload),
+        })
     }
 
-    /// Whether a link that is not among them has no speed: the last dump came to its end, and no
-    /// link came or went meanwhile.
+    /// Whether the modes are those of all links, so that a missing link has no speed: the last dump
+    /// came to its end, and no link came or went meanwhile.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete
@@ -205,32 +236,6 @@ fn absent() -> Error {
     Error::Refused {
         request: "CTRL_CMD_GETFAMILY",
         source: std::io::Error::from_raw_os_error(libc::ENOENT),
-    }
-}
-
-impl Socket {
-    /// The number of the family `ethtool`.
-    fn ethtool(&mut self) -> Result<u16, Error> {
-        let request = Request {
-            name: "CTRL_CMD_GETFAMILY",
-            kind: CONTROL,
-            flags: NLM_F_ACK,
-            answer: CONTROL,
-            body: bytemuck::bytes_of(&GET_FAMILY),
-        };
-        let mut number = None;
-        self.dump(&request, |step| {
-            if let Step::Item(payload) = step {
-                let (_, attributes) = wire::split::<Head>(payload, "a family is cut short")?;
-                for attribute in Attributes(attributes) {
-                    if let (A_FAMILY_ID, value) = attribute? {
-                        number = Some(wire::number(value, "a family's number is cut short")?);
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        number.ok_or_else(absent)
     }
 }
 
@@ -262,6 +267,25 @@ mod tests {
     }
 
     #[test]
+    fn all_bits_of_the_modes_are_read() {
+        let value: Vec<u8> = [1 << 31, 1, 0, 1 << 31].map(u32::to_ne_bytes).concat();
+        let bitset =
+            [attribute(A_BITSET_VALUE, &value), attribute(A_BITSET_MASK, &[255; 20])].concat();
+        let index = attribute(A_HEADER_DEV_INDEX, &7_u32.to_ne_bytes());
+        let head = (A_LINKMODES_HEADER | NLA_F_NESTED, index.as_slice());
+        let ours = (A_LINKMODES_OURS | NLA_F_NESTED, bitset.as_slice());
+        let bytes = message(&[head, (A_LINKMODES_AUTONEG, &[1]), ours]);
+        let advertised = 1 << 31 | 1 << 32 | 1 << 127;
+        let modes = Modes { index: 7, autonegotiation: 1, supported: u128::MAX, advertised };
+        assert_eq!(Modes::parse(&bytes), Ok(Some(modes)));
+        assert_eq!(Modes::parse(&message(&[ours])), Ok(None), "of no link");
+        for length in 0..bytes.len() {
+            assert_ne!(Modes::parse(&bytes[..length]), Ok(Some(modes)), "{length}");
+        }
+        assert_eq!(bits(&[1, 2, 3]), 0, "not a whole word");
+    }
+
+    #[test]
     fn the_kernel_understands_the_questions() {
         let mut ethtool = Ethtool::default();
         match ethtool.refresh() {
@@ -270,7 +294,7 @@ mod tests {
                 assert_ne!(
                     source.raw_os_error(),
                     Some(libc::EINVAL),
-                    "older than 5.6, or a driver"
+                    "a kernel before 5.6, or a driver's error"
                 );
                 assert!(!ethtool.is_complete());
             }

@@ -58,7 +58,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// `IFLA_STATS64`. An older kernel's is shorter: the rest stays 0. A newer one's is
+    /// `IFLA_STATS64`. That of an older kernel is shorter: the rest stays 0. That of a newer one is
     /// longer: the rest has no field here.
     fn wide(value: &[u8]) -> Self {
         let mut stats = Self::zeroed();
@@ -79,8 +79,8 @@ impl Stats {
     }
 }
 
-/// A link-layer address: none, of 6 bytes, of as many as an IP address in a tunnel, of 20
-/// (`InfiniBand`) … up to `MAX_ADDR_LEN`. As a label it is in sysfs's notation.
+/// A link-layer address. Its length is 0, 6, that of an IP address in a tunnel, 20 (`InfiniBand`)
+/// or any other up to `MAX_ADDR_LEN` bytes. As a label it is in sysfs's notation.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash)]
 pub struct HardwareAddress {
     len: u8,
@@ -89,7 +89,8 @@ pub struct HardwareAddress {
 
 impl HardwareAddress {
     /// The address in an attribute, cut where it is longer than the kernel's longest.
-    fn new(value: &[u8]) -> Self {
+    #[must_use]
+    pub fn new(value: &[u8]) -> Self {
         let mut address = Self::default();
         for (to, &from) in address.bytes.iter_mut().zip(value) {
             *to = from;
@@ -145,14 +146,14 @@ pub struct Link {
     pub queue_length: Option<u32>,
     /// Number of the group that it is in.
     pub group: Option<u32>,
-    /// Index of the link that it is on, or of its peer, perhaps in another namespace; `None`
-    /// where that is itself.
+    /// Index of the link below this one, or of its peer, perhaps in another namespace; `None` where
+    /// the kernel gives the link's own index.
     pub link: Option<u32>,
     /// `IF_OPER_…` of include/uapi/linux/if.h.
     pub operstate: Option<u8>,
     /// `IF_LINK_MODE_…` of include/uapi/linux/if.h.
     pub mode: Option<u8>,
-    /// Whether there is a carrier, also while it is down.
+    /// Whether there is a carrier, also while the link is down.
     pub carrier: Option<u8>,
     /// How often the carrier came or went.
     pub carrier_changes: Option<u32>,
@@ -280,7 +281,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_link_is_called_and_how_it_is_reached() {
+    fn names_and_addresses_of_a_link_are_read() {
         let shown = |label: &dyn Label| {
             let mut text = String::new();
             label.append(&mut text);
@@ -311,7 +312,7 @@ pub(super) mod tests {
         assert_eq!(link.broadcast.bytes(), [0xff; 32], "no kernel has longer ones");
         assert_eq!((link.link, link.carrier, link.mtu), (Some(9), Some(1), None));
         link.read(&message(8, &[name])).unwrap();
-        assert_eq!((link.other_names().count(), link.link), (0, None), "nothing is left");
+        assert_eq!((link.other_names().count(), link.link), (0, None), "stale values are gone");
         assert_eq!(shown(&link.address), "");
         let error = link.read(&message(8, &[name, (IFLA_MTU, &[1, 2])])).unwrap_err();
         assert_eq!(error.to_string(), "a link's number is cut short");

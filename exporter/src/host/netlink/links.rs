@@ -10,7 +10,7 @@ use netlink_packet_core::NLM_F_DUMP;
 use super::{Error, Link, Request, Socket, Step, link::IfInfo, wire::BadMessage};
 use crate::host::shared::Shared;
 
-/// How often a dump is taken where links come and go meanwhile.
+/// The most dumps that are taken where links come and go meanwhile.
 const TRIES: u32 = 3;
 
 /// The links of a network namespace; a table to be reused.
@@ -19,7 +19,7 @@ pub struct Links {
     /// The first `used` are of the last dumps, the others keep their buffers for the next.
     slots: Vec<Link>,
     used: usize,
-    /// Where those of the last dump begin.
+    /// The first slot of the last dump.
     begin: usize,
     /// Index and slot of each link, in that order.
     by_index: Vec<(u32, Reverse<usize>)>,
@@ -52,13 +52,13 @@ impl Links {
         self.by_index.get(place).and_then(|&(_, Reverse(slot))| self.slots.get(slot))
     }
 
-    /// How many there are.
+    /// The number of links.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no links.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.by_name.is_empty()
@@ -83,7 +83,7 @@ impl Links {
     }
 
     /// Puts the links in order: those of the last dump, where it is `consistent`; else those of all
-    /// dumps, each as it was seen last. A link that one dump has passed over is in another.
+    /// dumps, each as it was seen last. A link missed by one dump is found in another.
     fn finish(&mut self, consistent: bool) {
         let Self { slots, used, begin, by_index, by_name } = self;
         let begin = if consistent { *begin } else { 0 };
@@ -93,7 +93,7 @@ impl Links {
         by_index.sort_unstable();
         by_index.dedup_by_key(|&mut (index, _)| index);
 
-        // Mostly nothing has come or gone, and the order of the last time is right again.
+        // Mostly no link has come or gone, and the order of the last time is right again.
         let same = begin == 0
             && by_index.len() == *used
             && by_name.len() == *used
@@ -251,7 +251,7 @@ mod tests {
         let first = shared.get(1).unwrap();
         assert!(first.iter().any(|link| link.name == b"lo"));
         assert!(Arc::ptr_eq(&first, &shared.get(1).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &shared.get(2).unwrap()), "the first is still read");
+        assert!(!Arc::ptr_eq(&first, &shared.get(2).unwrap()), "the first table is still read");
         drop(first);
         let second = Arc::as_ptr(&shared.get(2).unwrap());
         assert_eq!(second, Arc::as_ptr(&shared.get(3).unwrap()), "the buffers are reused");

@@ -1,8 +1,8 @@
 //! The kernel's answers over netlink: links, neighbours, addresses, routes; TCP sockets; counters of
-//! connection tracking; and over generic netlink, ethtool's.
+//! connection tracking; and over generic netlink, ethtool's and nl80211's.
 //!
-//! One blocking socket and one buffer, both reused: a dump allocates nothing once the
-//! buffers have grown. Messages are read where they lie, and every length in them is checked.
+//! One blocking socket and one buffer, both reused: a dump allocates nothing once the buffers have
+//! grown. Messages are read in the buffer, and every length in them is checked.
 //!
 //! A dump is no snapshot. Where the kernel says that the table changed while it was
 //! walked (`NLM_F_DUMP_INTR`), the dump is taken anew, a few times at most. Links,
@@ -13,9 +13,11 @@ mod address;
 mod conntrack;
 mod diag;
 mod ethtool;
+mod genl;
 mod link;
 mod links;
 mod neighbour;
+mod nl80211;
 mod qdisc;
 mod route;
 mod table;
@@ -33,10 +35,11 @@ pub use self::{
     address::Address,
     conntrack::ConntrackStats,
     diag::{InetSocket, InetTable},
-    ethtool::{Ethtool, Mode},
+    ethtool::{Ethtool, Mode, Modes, bits},
     link::{HardwareAddress, Link, Stats},
     links::{LinkDump, Links},
     neighbour::{NUD_FAILED, NUD_NOARP, Neighbour},
+    nl80211::{Bss, Interface, Nl80211, Station, Status},
     qdisc::Qdisc,
     route::{Hop, RTN_UNICAST, Route},
     table::Table,
@@ -44,19 +47,20 @@ pub use self::{
     watch::{Change, Watch},
     wire::BadMessage,
 };
+use crate::error::Refusal;
 use wire::{Header, Messages};
 
 /// How long the kernel may take to send the next part of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often an interrupted dump is taken anew before its caller has to live with it.
+/// How often a dump is taken where the table changes meanwhile.
 const TRIES: u32 = 5;
 
 /// The kernel fills at most this much at a time (`netlink_recvmsg()`), so a larger buffer
 /// would save nothing.
 const BUFFER: usize = 32 * 1024;
 
-/// Why a dump could not be had.
+/// The reason why a dump failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call on the socket failed.
@@ -92,11 +96,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the kernel does not know the thing that was asked for.
+    /// Whether the kernel does not know the subject of the question.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         let Self::Refused { source, .. } = self else { return false };
         source.raw_os_error() == Some(libc::ENOENT)
+    }
+
+    /// The meaning of the errno with which the kernel answered; `None` for every other error.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let Self::Refused { source, .. } = self else { return None };
+        Some(source.raw_os_error().map_or(Refusal::Failed, Refusal::of))
     }
 }
 
@@ -106,7 +117,7 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-/// Whom a socket asks.
+/// The part of the kernel that a socket asks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// Links, neighbours, addresses, routes.
@@ -133,7 +144,7 @@ impl Protocol {
 /// A step of a dump.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step<T> {
-    /// A dump begins, the first or another: forget what an earlier one gave.
+    /// A dump begins, the first or another: forget the entries of an earlier one.
     Start,
     /// One entry.
     Item(T),
@@ -156,8 +167,8 @@ impl Step<&[u8]> {
 enum Raw<'a> {
     /// As [`Step::Start`].
     Start,
-    /// Another part begins, which is this datagram. The kernel takes up its walk where it had left
-    /// off for want of room.
+    /// Another part begins, this datagram. The kernel goes on with its walk, which it had stopped
+    /// when the datagram before was full.
     Part(&'a [u8]),
     /// One entry.
     Item(&'a [u8]),
@@ -169,7 +180,8 @@ struct Request<'a> {
     name: &'static str,
     /// `RTM_GET…`.
     kind: u16,
-    /// `NLM_F_DUMP` for all there are; `NLM_F_ACK` for one answer, and to be told where it ends.
+    /// `NLM_F_DUMP` for all entries; `NLM_F_ACK` for one answer, after which the kernel sends its
+    /// end.
     flags: u16,
     /// The type of the messages that answer it: `RTM_NEW…`.
     answer: u16,
@@ -215,6 +227,14 @@ impl Socket {
     pub fn open() -> Result<Self, Error> {
         let open = Some(connect(Protocol::Route)?);
         Ok(Self { open, ..Self::new(Protocol::Route) })
+    }
+
+    /// A socket to a peer that is not the kernel, for fuzzing. After an error it is closed, and
+    /// the kernel is asked.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn to(socket: netlink_sys::Socket, protocol: Protocol) -> Self {
+        Self { open: Some(socket), ..Self::new(protocol) }
     }
 
     /// Asks `request` and gives each payload of the answer to `each`, whole dumps again
@@ -284,7 +304,7 @@ impl Socket {
         loop {
             let Some(bytes) = receive(socket, &mut self.buffer)? else {
                 // A message did not fit: the buffer has grown, the dump starts over. The rest of
-                // this one is told apart by its sequence number.
+                // this dump is told apart by its sequence number.
                 return drain(socket, sequence, &mut self.buffer).map(|()| false);
             };
             each(Raw::Part(bytes)).map_err(|what| bad(request, what))?;
@@ -336,6 +356,11 @@ fn receive<'a>(
 ) -> Result<Option<&'a [u8]>, Error> {
     let received = loop {
         match socket.recv(&mut buffer.as_mut_slice(), libc::MSG_TRUNC) {
+            // The kernel never closes its side.
+            Ok(0) => {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                return Err(Error::Call { call: "recv", source });
+            }
             Ok(received) => break received,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Error::Call { call: "recv", source }),

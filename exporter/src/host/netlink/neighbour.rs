@@ -1,9 +1,10 @@
 //! Neighbours: `RTM_GETNEIGH`, `struct ndmsg`.
 //!
 //! Between two parts of a dump, `neigh_dump_table()` of net/core/neighbour.c remembers a bucket of
-//! the hash table and how many entries of it are told. An entry that comes meanwhile is put at
-//! the bucket's head, so that as many are told again: those are left out here.
-//! Whether the hash table has grown meanwhile is for [`super::NeighbourDump`] to find out.
+//! the hash table and the number of its entries that were told. An entry that comes meanwhile is
+//! put at the bucket's head, so that an entry is told a second time for each that came: repeated
+//! entries are left out here. Whether the hash table has grown meanwhile is for
+//! [`super::NeighbourDump`] to find out.
 
 use std::{mem, net::IpAddr};
 
@@ -84,7 +85,8 @@ impl<'a> Neighbour<'a> {
     }
 }
 
-/// The entries around the place where two parts of a dump meet, by which a repetition is known.
+/// The entries around the place where two parts of a dump meet, by which a repetition is
+/// recognised.
 #[derive(Debug, Default)]
 struct Seam {
     /// The last entries of the part before.
@@ -98,7 +100,8 @@ struct Seam {
 }
 
 impl Seam {
-    /// So many entries may come into one bucket between two parts. A bucket has one on average.
+    /// The most entries that may come into one bucket between two parts. A bucket has one on
+    /// average.
     const LENGTH: usize = 8;
 
     /// A part begins: the messages in `bytes`.
@@ -125,9 +128,9 @@ impl Seam {
 }
 
 impl Socket {
-    /// Gives `each` the neighbours of `family` (`AF_INET` or `AF_INET6`), those that need
-    /// no resolution included, proxies left out. Returns in how many parts the kernel told them:
-    /// where there are several, the hash table may have grown between them
+    /// Gives `each` the neighbours of `family` (`AF_INET` or `AF_INET6`), those that need no
+    /// resolution included, proxies left out. Returns the number of parts in which the kernel told
+    /// them: where there are several, the hash table may have grown between them
     /// ([`Socket::neighbour_table`]), and then some entries were told twice and others not.
     pub fn neighbours(
         &mut self,
@@ -137,8 +140,8 @@ impl Socket {
         self.neighbours_of(family, None, each)
     }
 
-    /// As [`Socket::neighbours`], of one interface only, where one is given: the kernel walks
-    /// all of them, but tells of few.
+    /// As [`Socket::neighbours`], of one interface only where `ifindex` is given: the kernel walks
+    /// all neighbours, but tells of few.
     pub fn neighbours_of(
         &mut self,
         family: u8,
@@ -166,7 +169,7 @@ impl Socket {
                 Raw::Part(bytes) => seam.part(bytes),
                 Raw::Item(payload) => {
                     let neighbour = Neighbour::parse(payload)?;
-                    // The kernel has filtered already, save that older ones knew no filter.
+                    // The kernel has filtered already, save that older kernels know no filter.
                     if neighbour.family == family
                         && ifindex.is_none_or(|ifindex| ifindex == neighbour.ifindex)
                         && !seam.repeats(neighbour)
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_part_repeats_of_the_one_before_is_left_out() {
+    fn entries_repeated_from_the_part_before_are_left_out() {
         let told = |parts: &[&[u8]]| {
             let mut seam = Seam::default();
             let mut told = Vec::new();

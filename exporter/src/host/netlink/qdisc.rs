@@ -56,8 +56,8 @@ struct Queue {
 pub struct Qdisc<'a> {
     /// Index of the interface.
     pub ifindex: u32,
-    /// Whether it is the one that the interface hands its packets to, not one below it or for
-    /// packets that come in.
+    /// Whether it is the root, to which the interface hands its packets, and not a discipline below
+    /// the root or one for incoming packets.
     pub is_root: bool,
     /// Its kind, such as `fq_codel`; not always UTF-8.
     pub kind: &'a [u8],
@@ -186,7 +186,7 @@ mod tests {
         }
         assert!(Qdisc::read(&bytes[..19]).is_err());
         assert!(Qdisc::read(&message(0, &attribute(TCA_STATS_QUEUE, &[0; 19]))).is_err());
-        assert!(!Qdisc::read(&message(0xffff_fff1, &[])).unwrap().is_root, "for what comes in");
+        assert!(!Qdisc::read(&message(0xffff_fff1, &[])).unwrap().is_root, "for incoming packets");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Route {
     pub kind: u8,
     /// `RTPROT_…` of the same header: the program or protocol that made it.
     pub protocol: u8,
-    /// Where to; none for a default route.
+    /// The destination; `None` for a default route.
     pub destination: Option<IpAddr>,
     /// Length of the destination's prefix, in bits.
     pub prefix_length: u8,
@@ -66,7 +66,7 @@ pub struct Route {
 pub struct Hop {
     /// Index of the interface; 0 where there is none.
     pub ifindex: u32,
-    /// The next router; none where the destination is on the link.
+    /// The next router; `None` where the destination is on the link.
     pub gateway: Option<IpAddr>,
     /// Its share, where a route has several.
     pub weight: Option<u16>,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_is_left_out() {
+    fn learned_exceptions_are_left_out() {
         assert_eq!(seen(&message(RTM_F_CLONED, &[(RTA_DST, &[10, 1, 2, 3])])), Ok(vec![]));
     }
 

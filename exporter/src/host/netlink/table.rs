@@ -1,13 +1,13 @@
 //! A table of neighbours as a whole: `RTM_GETNEIGHTBL`, `struct ndt_config`.
 //!
-//! Every network namespace is told of it, though the table is one for all of them.
+//! Every network namespace may ask for it, though all of them share one table.
 
 use bytemuck::{Pod, Zeroable};
 use libc::{RTM_GETNEIGHTBL, RTM_NEWNEIGHTBL};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
 
 use super::{
-    Error, Protocol, Request, Socket, bad, connect, receive,
+    Error, Request, Socket, bad, connect, receive,
     wire::{self, Attributes, BadMessage, Messages},
 };
 
@@ -69,12 +69,12 @@ impl Socket {
     /// The table of neighbours of `family` (`AF_INET` or `AF_INET6`); `None` where the kernel has
     /// none.
     ///
-    /// Asks through a socket of its own, which is closed once the table is told: the kernel would
-    /// go on to tell of each interface.
+    /// The socket is closed once the table is told: the kernel would go on to tell of each
+    /// interface.
     ///
     /// # Errors
     /// The kernel refuses, or its answer cannot be read.
-    pub fn neighbour_table(family: u8) -> Result<Option<Table>, Error> {
+    pub fn neighbour_table(self, family: u8) -> Result<Option<Table>, Error> {
         let body = NdtMsg { family, padding: [0; 3] };
         let request = Request {
             name: NAME,
@@ -83,7 +83,10 @@ impl Socket {
             answer: RTM_NEWNEIGHTBL,
             body: bytemuck::bytes_of(&body),
         };
-        let socket = connect(Protocol::Route)?;
+        let socket = match self.open {
+            Some(socket) => socket,
+            None => connect(self.protocol)?,
+        };
         // The kernel's first part is no larger (`NLMSG_GOODSIZE`).
         let (mut message, mut buffer) = (Vec::new(), vec![0; 8192]);
         let flags = NLM_F_REQUEST | request.flags;
@@ -140,8 +143,12 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_of_its_tables() {
-        let table = Socket::neighbour_table(2).unwrap().unwrap();
+        let table = Socket::default().neighbour_table(2).unwrap().unwrap();
         assert!((table.hash.0 + 1).is_power_of_two(), "{table:?}");
-        assert_eq!(Socket::neighbour_table(1).unwrap(), None, "AF_UNIX has no neighbours");
+        assert_eq!(
+            Socket::default().neighbour_table(1).unwrap(),
+            None,
+            "AF_UNIX has no neighbours"
+        );
     }
 }

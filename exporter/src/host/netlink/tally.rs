@@ -1,11 +1,11 @@
-//! How many neighbours there are on each interface in each state, from one dump.
+//! The number of neighbours on each interface in each state, from one dump.
 //!
 //! The kernel's hash table grows when the entries of all namespaces become more than its buckets,
-//! and never shrinks. A dump goes on with the same number of a bucket of the larger table, in
-//! which all entries lie elsewhere: it tells some twice and passes over others. So a dump during
-//! which the table has grown is taken anew. It is asked whether the table has grown only where
-//! entries are told in several parts and are not as many as in the dump before; else the numbers
-//! are those of one part, or of a dump that was right.
+//! and never shrinks. A dump goes on with the same number of a bucket of the larger table, in which
+//! all entries lie elsewhere: it tells some twice and passes over others. So a dump during which
+//! the table has grown is taken anew. The kernel is asked for the size of its hash table only where
+//! the entries came in several parts and are not as many as in the dump before; else they are those
+//! of one part, or as many as in a dump that was right.
 
 use std::{mem, sync::Arc};
 
@@ -74,7 +74,7 @@ impl NeighbourDump {
 
     fn refresh(&mut self) -> Result<(), Error> {
         let Self { family, socket, tally, before, hash } = self;
-        // Where a collector that is late still reads the last one, another takes its place.
+        // Where a late collector still reads the last tally, a copy takes its place.
         let interfaces = &mut Arc::make_mut(tally).interfaces;
         mem::swap(interfaces, before);
         let dump = |interfaces: &mut Vec<(u32, States)>| {
@@ -83,17 +83,18 @@ impl NeighbourDump {
                 Step::Item(neighbour) => add(interfaces, neighbour),
             })
         };
-        let mut ask = || Ok(Socket::neighbour_table(*family)?.map(|table| table.hash));
+        let mut ask = || Ok(Socket::default().neighbour_table(*family)?.map(|table| table.hash));
         let dumped = dump_whole(interfaces, before, hash, dump, &mut ask);
         if dumped.is_err() {
-            interfaces.clear(); // The next dump is compared with one that was right.
+            interfaces.clear(); // A dump is compared with complete ones only.
         }
         dumped
     }
 }
 
-/// Calls `dump` until the hash table, for which `ask` asks, has not grown meanwhile. `hash` is the
-/// answer before. A kernel that does not answer is one whose dumps are taken as they are.
+/// Calls `dump` until the hash table has not grown during the call. `ask` asks the kernel for the
+/// hash table, and `hash` is the answer of the last time. Where the kernel does not answer, its
+/// dumps are taken as they are.
 fn dump_whole(
     interfaces: &mut Vec<(u32, States)>,
     before: &[(u32, States)],
@@ -118,7 +119,7 @@ fn dump_whole(
     Err(Error::Interrupted { request: "RTM_GETNEIGH" })
 }
 
-/// Whether there are as many entries on each interface.
+/// Whether two dumps have the same number of entries on each interface.
 fn same(a: &[(u32, States)], b: &[(u32, States)]) -> bool {
     let sum = |(ifindex, states): &(u32, States)| (*ifindex, states.iter().sum::<u64>());
     a.iter().map(sum).eq(b.iter().map(sum))

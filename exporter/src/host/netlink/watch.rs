@@ -10,13 +10,13 @@ use super::{
     wire::{self, Header},
 };
 
-/// At most so many changes are looked at one by one.
+/// The most changes that are looked at one by one.
 const MANY: usize = 4096;
 
 /// A change since the last look.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// Something about the link with this index, or it is new, or gone.
+    /// The link with this index has changed, is new, or is gone.
     Link(u32),
     /// More changes than the kernel or [`Watch::changes`] keeps count of: any link may have changed.
     Any,
@@ -42,9 +42,9 @@ impl Watch {
     }
 }
 
-/// Gives `each` what `receive` writes, until there is no more.
+/// Gives `each` the changes in the messages that `receive` writes, until there is no more.
 fn drain(mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>, mut each: impl FnMut(Change)) {
-    // The index is at the start; the rest of the message is cut off.
+    // The index is at the start of a message, whose rest is cut off.
     let mut start = [0_u8; size_of::<Header>() + size_of::<IfInfo>()];
     for _ in 0..MANY {
         match receive(&mut start) {
@@ -55,7 +55,7 @@ fn drain(mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>, mut each: impl
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // ENOBUFS: the kernel had to drop some.
+            // ENOBUFS: the kernel had to drop some changes.
             Err(_) => each(Change::Any),
         }
     }
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(index(&[0; 31]), None);
     }
 
-    /// What is told of these messages and errors, which come one after the other.
+    /// The changes that are told where these messages and errors come one after the other.
     fn told(mut coming: Vec<Result<Vec<u8>, i32>>) -> Vec<Change> {
         coming.reverse();
         let mut changes = Vec::new();
@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn all_that_comes_is_told_until_there_is_no_more() {
+    fn changes_are_told_until_no_message_is_left() {
         use Change::{Any, Link};
         let coming = vec![
             Ok(link(RTM_NEWLINK, 3)),
             Err(libc::EINTR),
             Ok(link(libc::RTM_NEWADDR, 4)),
             Ok(link(RTM_DELLINK, 5)),
-            Ok(link(RTM_NEWLINK, 6)[..20].to_vec()), // not an old index: none
+            Ok(link(RTM_NEWLINK, 6)[..20].to_vec()), // too short for an index
             Err(libc::ENOBUFS),
             Ok(link(RTM_NEWLINK, 7)),
             Err(libc::EAGAIN),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_changes_are_any() {
+    fn too_many_changes_become_any() {
         let told = told(vec![Ok(link(RTM_NEWLINK, 3)); MANY + 1]);
         assert_eq!((told.len(), told.last()), (MANY + 1, Some(&Change::Any)));
     }

@@ -5,8 +5,8 @@ use crate::exposition::Label;
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 use std::ops::Deref;
 
-/// Reads the file, at most a page of it. A read that does not fill the room was the last: sysfs
-/// gives an attribute whole (`kernfs_fop_read_iter()`), and procfs the files of a process.
+/// Reads the file, at most a page of it. A read that does not fill its buffer has reached the end:
+/// sysfs gives an attribute whole (`kernfs_fop_read_iter()`), and procfs the files of a process.
 pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
     let fd = open(at, name, OFlags::empty())?;
     let mut page = Bytes::default();
@@ -27,14 +27,14 @@ pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
 /// The largest value of an attribute: sysfs gives one page.
 pub(super) const PAGE: usize = 4096;
 
-/// Nearly all attributes are shorter, and a value that is handed on is copied.
+/// Nearly all attributes are shorter, and every move of a value copies this many bytes.
 const ROOM: usize = 512;
 
 /// The content of an attribute, on the stack save where it is long.
 pub struct Bytes {
     short: [u8; ROOM],
     len: usize,
-    /// All of it, where it does not fit.
+    /// The whole content, where it does not fit in `short`.
     long: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl Default for Bytes {
 pub struct Attribute(Bytes);
 
 impl Attribute {
-    /// Of bytes that are UTF-8.
+    /// An attribute of bytes that are UTF-8.
     pub(super) const fn new(bytes: Bytes) -> Self {
         Self(bytes)
     }

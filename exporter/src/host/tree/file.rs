@@ -12,7 +12,7 @@ use std::{
     str::FromStr,
 };
 
-/// How much is read at a time, at least: the smallest page.
+/// The least room for one read, in bytes: the smallest page.
 const ROOM: usize = 4096;
 
 /// A file that is read whole, again and again.
@@ -63,7 +63,7 @@ impl File {
         rustix::fs::access(&self.path, rustix::fs::Access::EXISTS).is_ok()
     }
 
-    /// Opens the file and closes it again, for the sake of what the kernel does when a file is
+    /// Opens the file and closes it again, for the sake of the kernel's actions when a file is
     /// opened. An absent file is no error.
     pub fn touch(&self) {
         drop(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty()));
@@ -101,7 +101,7 @@ impl File {
     /// anyone may name an interface, and a name must not hide the rows of others.
     ///
     /// # Errors
-    /// As [`File::bytes`], or what `parse` says.
+    /// As [`File::bytes`], or `parse` returns an error.
     pub fn parse<T>(&mut self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
         self.bytes()?;
         self.parse_last(parse)
@@ -124,15 +124,15 @@ impl File {
         self.parse(|text| decimal("number", text.trim()))
     }
 
-    /// Closes it: for a file on disk, which an update replaces by another of the same name.
+    /// Closes the file: for one on disk, which an update replaces by another of the same name.
     pub fn close(&mut self) {
         self.fd = None;
     }
 
-    /// Parses what was read last, without reading again; see [`File::parse`].
+    /// Parses the content that was read last, without reading again; see [`File::parse`].
     ///
     /// # Errors
-    /// What `parse` says.
+    /// `parse` returns an error.
     pub fn parse_last<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
         parse(&String::from_utf8_lossy(self.last()))
             .map_err(|source| Error::Parse { path: self.path.clone(), source })
@@ -141,15 +141,16 @@ impl File {
     /// Gives `each` the lines as they are now, reading piece by piece: for files that have a
     /// line for each of very many things, and are not worth keeping in memory.
     ///
-    /// `longest` is how long a line can be. The kernel fills a page at least while there is a next
-    /// line, so what leaves room for one was the last; to be told so would cost as much again where
-    /// a whole table is searched for each piece.
+    /// `longest` is the length of the longest possible line, in bytes. The kernel fills at least a
+    /// page while there is a next line, so that a piece which leaves room for a line is the last
+    /// one. Asking the kernel for the end would cost as much again where it searches a whole table
+    /// for each piece.
     ///
     /// A malformed line does not keep the others from being given.
     ///
     /// # Errors
-    /// As [`File::parse`], the first where several lines are malformed; what was given before
-    /// stays given.
+    /// As [`File::parse`], the first where several lines are malformed; lines given before it stay
+    /// given.
     pub fn lines(
         &mut self,
         longest: usize,
@@ -190,13 +191,13 @@ impl File {
         }
     }
 
-    /// What was read last, without reading again.
+    /// The content that was read last, without reading again.
     #[must_use]
     pub fn last(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Reads once, from `offset` of the file to place `kept` of the buffer.
+    /// Reads once from `offset` of the file, behind the first `kept` bytes of the buffer.
     fn fill_from(&mut self, offset: u64, kept: usize) -> Result<usize, Errno> {
         if self.bytes.len() - kept < ROOM {
             self.bytes.resize(kept + 2 * ROOM, 0);
@@ -209,8 +210,9 @@ impl File {
         rustix::io::retry_on_intr(|| rustix::io::pread(&*fd, &mut *room, offset))
     }
 
-    /// Reads until the kernel says 0: a short read is not the end of a sequence file, unless it is
-    /// made in one piece. The kernel takes memory for all the room that a sysctl is given.
+    /// Reads until the kernel says 0: a short read is not the end of a sequence file, unless the
+    /// file is made in one piece. For a sysctl the kernel allocates as much memory as a read has
+    /// room for.
     fn fill(&mut self) -> Result<(), Errno> {
         let (first, least) = if self.in_one_piece { (1024, 1) } else { (ROOM, 1024) };
         let fd = match &mut self.fd {

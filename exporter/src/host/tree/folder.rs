@@ -26,7 +26,7 @@ use std::{
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Where the last listing had anything.
+    /// Open where the last listing had entries.
     fd: Option<OwnedFd>,
     was_absent: bool,
     names: Names,
@@ -65,8 +65,9 @@ impl Folder {
         open_dir(rustix::fs::CWD, self.path.as_path(), Place::Folder(&self.path), b"")
     }
 
-    /// Lists. What stays open may have been removed, and another put in its place (a module
-    /// loaded again): such a directory is empty, or says that it is no more.
+    /// Lists the names. The directory that is open may have been removed, and another put in its
+    /// place (a module loaded again): a removed directory is empty, or the kernel says that it is
+    /// gone.
     fn fill(&mut self) -> Result<(), Errno> {
         if let Some(fd) = &self.fd {
             rustix::fs::seek(fd, SeekFrom::Start(0))?;
@@ -85,9 +86,9 @@ impl Folder {
 /// Room for the names in a directory, kept between scrapes.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// All names in a row, in the order the kernel gave them …
+    /// All names in a row, in the order the kernel gave them.
     bytes: Vec<u8>,
-    /// … and where each begins and ends, in alphabetical order.
+    /// Start and end of each name in `bytes`, in alphabetical order of the names.
     ends: Vec<(u32, u32)>,
 }
 
@@ -121,7 +122,7 @@ impl Names {
     }
 }
 
-/// The directory that a name is in; only needed to name the file of an error.
+/// The directory that a name is in; needed only for the path in an error.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
     Folder(&'a Path),
@@ -162,7 +163,7 @@ impl<'a> Entry<'a> {
         String::from_utf8_lossy(self.name)
     }
 
-    /// Where a file in the directory of that name is.
+    /// The path of a file in the directory of that name.
     #[must_use]
     pub fn path(&self, file: &str) -> PathBuf {
         self.place.join(self.name).join(file)
@@ -208,7 +209,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Where the symbolic link of that name points, as [`Dir::link`].
+    /// The target of the symbolic link of that name, as [`Dir::link`].
     ///
     /// # Errors
     /// As [`Dir::link`].
@@ -264,7 +265,7 @@ fn open_dir<'a>(
 }
 
 impl Dir<'_> {
-    /// Where a file in it is.
+    /// The path of a file in this directory.
     #[must_use]
     pub fn path(&self, file: &str) -> PathBuf {
         Place::Dir(self).join(file.as_bytes())
@@ -326,7 +327,7 @@ impl Dir<'_> {
     /// One attribute as `parse` reads it; `None` as for [`Dir::text`].
     ///
     /// # Errors
-    /// It cannot be read, or what `parse` says.
+    /// It cannot be read, or `parse` returns an error.
     pub fn parse<T>(
         &self,
         file: &str,
@@ -341,14 +342,14 @@ impl Dir<'_> {
         Entry { place: Place::Dir(self), at: &self.fd, name }
     }
 
-    /// Whether something of that name is in it.
+    /// Whether the directory has an entry of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         rustix::fs::accessat(&self.fd, name, Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
-    /// Whether a process reads from the FIFO of that name, which tells whether a daemon lives;
-    /// `None` where there is no such FIFO. Nothing is written.
+    /// Whether a process reads from the FIFO of that name, which shows that a daemon lives; `None`
+    /// where there is no such FIFO. Nothing is written.
     #[must_use]
     pub fn has_reader(&self, fifo: &str) -> Option<bool> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -388,8 +389,9 @@ impl Dir<'_> {
         link(&self.fd, Place::Dir(self), name.as_bytes())
     }
 
-    /// Where a name in it leads once all symbolic links are followed; `None` where nowhere.
-    /// It takes a system call for each part of the path, and so is for questions asked once.
+    /// The path that a name in the directory leads to once all symbolic links are followed; `None`
+    /// where it leads nowhere. This takes a system call for each part of the path, and so is for
+    /// questions asked once.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<PathBuf> {
         std::fs::canonicalize(self.path(name)).ok()
@@ -413,7 +415,7 @@ fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attri
     }
 }
 
-/// Reads and parses such a file, naming it in whatever goes wrong.
+/// Reads and parses such a file; every error names it.
 fn attribute_as<T>(
     at: &OwnedFd,
     place: Place<'_>,
@@ -448,7 +450,7 @@ fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno>
     }
 }
 
-/// The entries of a directory as they were found: where their inodes are as before, so are they.
+/// The inodes of a directory's entries: where these are as before, the entries are the same.
 #[derive(Default)]
 pub struct Seen(Vec<u64>);
 
@@ -464,7 +466,7 @@ impl Seen {
         true
     }
 
-    /// Makes the next call say that they changed, if there are any.
+    /// Makes the next call of [`Seen::changed`] say that the entries differ, if there are any.
     pub fn forget(&mut self) {
         self.0.clear();
     }

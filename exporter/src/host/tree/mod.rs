@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-/// Where a tree is mounted: `--path.procfs` and its like.
+/// The path at which a tree is mounted: `--path.procfs` and its like.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: Arc<Path>,
@@ -37,13 +37,13 @@ impl Tree {
         Self { root: root.as_ref().into() }
     }
 
-    /// Where the tree begins.
+    /// The root of the tree.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where `path` is, below the root.
+    /// The full path of `path`, which is below the root.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
@@ -72,7 +72,8 @@ fn open(at: impl AsFd, path: impl rustix::path::Arg, more: OFlags) -> Result<Own
     rustix::fs::openat(at, path, OFlags::RDONLY | OFlags::CLOEXEC | more, Mode::empty())
 }
 
-/// Opens what was not there last time, mostly: to ask whether it is takes half as long as to try.
+/// Opens a file or directory. One that was absent last time is mostly absent again, and asking
+/// whether it exists takes half as long as trying to open it.
 fn open_again(path: &Path, was_absent: &mut bool, more: OFlags) -> Result<OwnedFd, Errno> {
     if *was_absent {
         rustix::fs::stat(path)?;

@@ -47,7 +47,7 @@ fn lines_are_read_piece_by_piece() {
         seen.push(line.to_owned());
         if line == "x" { Err(Malformed::new("line", line)) } else { Ok(()) }
     });
-    assert_eq!(seen, ["1", "x", "\u{fffd}"], "neither a malformed line nor an odd name ends it");
+    assert_eq!(seen, ["1", "x", "\u{fffd}"], "reading goes on after odd lines");
     assert!(read.unwrap_err().to_string().ends_with("/a:2: bad line: \"x\""));
 }
 
@@ -112,7 +112,7 @@ fn folders_list_in_order_and_attributes_are_optional() {
 }
 
 #[test]
-fn links_are_followed_and_what_is_made_anew_has_another_inode() {
+fn links_are_followed_and_a_directory_made_anew_has_another_inode() {
     let root = tempfile::tempdir().unwrap();
     let device = root.path().join("devices/b.0");
     fs::create_dir_all(device.join("net/eth0")).unwrap();
@@ -194,7 +194,7 @@ fn files_longer_than_an_attribute_are_read_whole() {
 }
 
 #[test]
-fn what_was_replaced_while_it_was_open_is_opened_anew() {
+fn a_folder_replaced_while_it_was_open_is_opened_anew() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("class");
     let mut folder = Tree::new(root.path()).folder("class");
@@ -207,7 +207,7 @@ fn what_was_replaced_while_it_was_open_is_opened_anew() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a process that ends when it is told to")]
+#[expect(clippy::disallowed_methods, reason = "a process that the test ends")]
 fn the_folders_of_a_process_that_is_gone_are_absent() {
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let folder = Tree::new("/proc").folder(&child.id().to_string());
@@ -215,7 +215,7 @@ fn the_folders_of_a_process_that_is_gone_are_absent() {
     let task = dir.dir("task").unwrap().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    // The kernel says ESRCH to all of it.
+    // The kernel answers each of these questions with ESRCH.
     assert!(dir.dir("task").unwrap().is_none());
     let mut names = Names::default();
     assert!(task.list(&mut names).err().unwrap().is_absent());

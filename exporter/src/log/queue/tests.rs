@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-/// Gives each piece to the test, which says what becomes of it.
+/// Gives each piece to the test, which decides the result of the write.
 struct Pipe {
     pieces: SyncSender<String>,
     results: Receiver<io::Result<()>>,
@@ -33,11 +33,11 @@ fn lost(queue: &Queue) -> u64 {
 }
 
 #[test]
-fn who_logs_never_waits_and_what_is_lost_is_said() {
+fn logging_never_waits_and_the_number_of_lost_lines_is_written() {
     let (queue, written, answers) = start();
     queue.push("first\n");
     assert_eq!(written.recv().unwrap(), "first\n");
-    // The pipe is full: the first line is not written before the test says so.
+    // The pipe is full: the first line is not written before the test sends a result.
     let line = format!("{}\n", "x".repeat(1023));
     for _ in 0..100 {
         queue.push(&line);
@@ -58,7 +58,7 @@ fn who_logs_never_waits_and_what_is_lost_is_said() {
 }
 
 #[test]
-fn what_cannot_be_written_is_lost() {
+fn lines_that_cannot_be_written_are_lost() {
     let (queue, written, answers) = start();
     queue.push("a\n");
     written.recv().unwrap();
@@ -82,7 +82,7 @@ fn what_cannot_be_written_is_lost() {
     assert_eq!(lost(&queue), 3);
 }
 
-/// Takes half of what it is given, as a pipe may.
+/// Takes half of the given bytes, as a pipe may.
 struct Out(mpsc::Sender<u8>);
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,4 +1,4 @@
-//! Rendering: from what the collectors read to the bytes of an answer.
+//! Rendering: from the collectors' samples to the bytes of an answer.
 
 use super::{
     Asked, Engine,
@@ -29,11 +29,11 @@ static TIMEOUT: Metric<1> = gauge(
 )
 .by(["collector"]);
 
-/// Emptied sinks that are kept for a slot: one for its next run and, where scrapes overlap, that
-/// of an answer which is being rendered.
+/// The most unused readings that are kept for a slot: one for its next run and, where scrapes
+/// overlap, one from an answer that was being rendered.
 const KEPT: usize = 2;
 
-/// What one run of a collector read; shared by the scrapes that it serves.
+/// The samples of one run of a collector; shared by the scrapes that the run serves.
 #[derive(Default)]
 pub(super) struct Reading {
     pub sink: Sink,
@@ -43,7 +43,7 @@ pub(super) struct Reading {
 
 /// Buffers between their uses, so that a steady scrape allocates none.
 pub(super) struct Kept {
-    /// By slot; no reading is anyone else's.
+    /// The unused readings, by slot; nothing else refers to them.
     readings: Vec<Vec<Arc<Reading>>>,
     pub renderer: Option<Box<Renderer>>,
 }
@@ -59,7 +59,7 @@ impl Kept {
         self.readings.get_mut(slot).and_then(Vec::pop).unwrap_or_default()
     }
 
-    /// Keeps the buffer, unless others still read it or there are enough.
+    /// Keeps the buffer, unless another scrape still reads it or [`KEPT`] are kept already.
     pub(super) fn put_back(&mut self, slot: usize, mut reading: Arc<Reading>) {
         if let Some(kept) = self.readings.get_mut(slot)
             && kept.len() < KEPT
@@ -69,7 +69,7 @@ impl Kept {
         }
     }
 
-    /// The same with all that a scrape has.
+    /// Puts back all readings of a scrape.
     pub(super) fn take_back(&mut self, parts: Vec<Part<Arc<Reading>>>) {
         for part in parts {
             if let Share::Read(reading) = part.state {
@@ -78,7 +78,7 @@ impl Kept {
         }
     }
 
-    /// How many buffers there are.
+    /// The number of buffers that are kept.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.readings.iter().map(Vec::len).sum()
@@ -91,14 +91,14 @@ pub(super) struct Rendered {
     pub conflicts: Vec<Conflict>,
 }
 
-/// What rendering keeps from one answer to the next.
+/// The buffers that rendering keeps from one answer to the next.
 #[derive(Default)]
 pub(super) struct Renderer {
     /// Samples about the scrape itself.
     about: Sink,
     packer: Option<Packer>,
     order: Order,
-    /// Of the last answer that was not packed.
+    /// The length of the last answer that was not packed.
     len: usize,
 }
 
@@ -116,7 +116,7 @@ fn append(
 }
 
 impl Renderer {
-    /// The answer, or why there is none.
+    /// The answer, or the reason why it cannot be rendered.
     pub(super) fn render(
         &mut self,
         engine: &Engine,
@@ -132,7 +132,8 @@ impl Renderer {
         let request = &scrape.request.request;
         let names = request.names.as_deref();
         if request.gzip {
-            // Kept only once it is done: what it has begun is no part of another answer.
+            // Put back only after it has finished: an answer that failed midway must not run into
+            // another.
             let mut packer = self.packer.take().unwrap_or_default();
             let conflicts = append(request.format, &sinks, names, &mut self.order, &mut packer);
             let body = packer.finish().map_err(|error| format!("gzip: {error}"))?;
@@ -146,7 +147,7 @@ impl Renderer {
         }
     }
 
-    /// Puts what is exposed of the scrape itself, and of those before it.
+    /// Puts the samples about the scrape itself and the counters of all scrapes.
     fn describe(&mut self, engine: &Engine, scrape: &Scrape<Asked, Arc<Reading>>) {
         let about = &mut self.about;
         about.begin(scrape.number);

@@ -1,11 +1,11 @@
-//! Runs the collectors of a scrape on a few threads, each on its own: an error, a panic or a
-//! hang is one collector's failure, and a scrape pays for no other.
+//! Runs the collectors of a scrape on a few threads, isolated from each other: an error, a panic or
+//! a hang is one collector's failure, and a scrape does not wait for the needs of another.
 //!
-//! A collector is run by one thread at a time, and scrapes that wait for it share its next run:
-//! their number makes no more work. A scrape that has no more time goes without the collectors
-//! that it waits for, and leaves them to the others. The states of scrapes, collectors and
-//! threads, and what leads from one to the next, are in [`machine`]; the exporter's own metrics
-//! are collected as all others are.
+//! A collector is run by one thread at a time, and all scrapes that wait for it share its next run,
+//! so that more scrapes make no more work. A scrape whose time is over is answered without the
+//! collectors that it still waits for; their runs go on for other scrapes. [`machine`] has the
+//! tables of the states of scrapes, collectors and threads. The exporter's own metrics are read by
+//! collectors, too.
 
 mod answer;
 mod machine;
@@ -38,18 +38,18 @@ pub const THREADS: Flag<u64> = Flag::value(
 /// The flags of this module.
 pub static FLAGS: &[&dyn AnyFlag] = &[&THREADS];
 
-/// Rendering takes milliseconds. An answer that is not there so long after the scrape's deadline
-/// is given up.
+/// Rendering takes milliseconds. An answer is given up when it has not come this long after the
+/// scrape's deadline.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The collectors and the threads that run them.
 pub struct Engine {
-    /// Of all collectors, then of those that collect the exporter's own metrics.
+    /// The names of all collectors, then of the collectors of the exporter's own metrics.
     names: Vec<&'static str>,
-    /// How many of them are collectors.
+    /// The number of collectors, without those of the exporter's own metrics.
     collectors: usize,
     state: Mutex<State>,
-    /// There is something to do for a thread.
+    /// Signalled when there is a job for a thread.
     work: Condvar,
     counts: Counts,
     render: Render,
@@ -59,7 +59,7 @@ pub struct Engine {
 
 struct State {
     machine: Machine<Asked, Arc<Reading>>,
-    /// By slot; absent while it runs.
+    /// The collectors by slot; `None` while a collector runs.
     seats: Vec<Option<Seat>>,
     kept: Kept,
     known: Known,
@@ -71,7 +71,7 @@ struct Seat {
     said: Said,
 }
 
-/// What comes with a scrape.
+/// The machine's value for a scrape: the request, and the way to its client.
 struct Asked {
     request: Request,
     answer: oneshot::Sender<Answer>,
@@ -80,19 +80,19 @@ struct Asked {
 type Answer = Result<Vec<u8>, Failed>;
 type Render = fn(&mut Renderer, &Engine, &Scrape<Asked, Arc<Reading>>) -> Result<Rendered, String>;
 
-/// There is no answer: it could not be rendered, which the log explains.
+/// The answer could not be rendered; the log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the metrics could not be rendered")]
 pub struct Failed;
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Positions in [`Engine::names`]; all where `None`.
+    /// Positions in [`Engine::names`]; `None` for all.
     pub collectors: Option<Vec<usize>>,
     /// Only families of these names (`name[]`).
     pub names: Option<Vec<String>>,
-    /// How long collectors may take; for ever where `None`.
+    /// The time that collectors may take; `None` for no limit.
     pub deadline: Option<Duration>,
     /// The form of the answer.
     pub format: Format,
@@ -105,7 +105,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
-    /// Takes the collectors and starts `threads` threads for them (at least one).
+    /// Takes the collectors and starts `threads` threads for them: one at least, and no more than
+    /// can ever run at once.
     #[must_use]
     pub fn start(
         collectors: Vec<(&'static str, Box<dyn Collector>)>,
@@ -126,7 +127,7 @@ impl Engine {
         let (names, seats): (Vec<_>, Vec<_>) = (collectors.into_iter().chain(own))
             .map(|(name, collector)| (name, Some(Seat { collector, said: Said::default() })))
             .unzip();
-        let machine = Machine::new(seats.len(), threads.max(1));
+        let machine = Machine::new(seats.len(), threads.min(seats.len()).max(1));
         let kept = Kept::new(seats.len());
         let engine = Arc::new(Self {
             names,
@@ -147,14 +148,14 @@ impl Engine {
         self.names.get(..self.collectors).unwrap_or_default()
     }
 
-    /// What the exporter counts of its scrapes.
+    /// The counters of scrapes.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Runs the collectors asked for and renders what they expose. A caller that no longer waits
-    /// takes with it all that was to be done for it alone.
+    /// Runs the requested collectors and renders their samples. If the caller drops the future, all
+    /// work that was to be done for it alone is dropped.
     ///
     /// # Errors
     /// The answer could not be rendered.
@@ -194,7 +195,7 @@ impl Engine {
         (Waits { engine: self, number, deadline }, answered)
     }
 
-    /// Looks for scrapes whose time is over and for threads that are stuck.
+    /// Ends the waiting of scrapes whose time is over, and replaces threads that are stuck.
     fn tick(self: &Arc<Self>) {
         let mut news = Vec::new();
         let mut state = lock(&self.state);
@@ -206,7 +207,7 @@ impl Engine {
         self.tell(&news);
     }
 
-    /// Wakes so many threads. Without the lock, which is what they want first.
+    /// Wakes that number of threads. The caller holds no lock: woken threads take it first of all.
     fn wake(&self, threads: usize) {
         match threads {
             0 => {}
@@ -221,7 +222,7 @@ impl Engine {
     }
 }
 
-/// A client that waits for its scrape: once it is dropped, nothing of the scrape is left.
+/// A client that waits for its scrape: dropping it takes the scrape out of the machine.
 struct Waits<'a> {
     engine: &'a Engine,
     number: u64,
@@ -229,7 +230,7 @@ struct Waits<'a> {
 }
 
 impl Waits<'_> {
-    /// Whether nothing can be expected any more.
+    /// Whether no answer can be expected any more.
     fn is_over(&self) -> bool {
         self.deadline.and_then(|at| at.checked_add(GRACE)).is_some_and(|at| at <= Instant::now())
     }

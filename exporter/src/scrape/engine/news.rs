@@ -1,4 +1,4 @@
-//! What the engine says in the log: changes, not a line at every scrape. Nothing in here is
+//! The engine's lines in the log: one for each change, none for each scrape. No function in here is
 //! called with the engine's lock held.
 
 use super::{Engine, News};
@@ -9,7 +9,7 @@ use crate::{
 use std::{thread, time::Duration};
 
 impl Engine {
-    /// Says which collectors are late and which are back.
+    /// Logs the collectors that are late and those that are back.
     pub(super) fn tell(&self, news: &[News]) {
         for news in news {
             match *news {
@@ -23,12 +23,13 @@ impl Engine {
     }
 }
 
-/// The error that was said last of a collector, while it lasts.
+/// The error last logged of a collector; `None` after a success.
 #[derive(Default)]
 pub(super) struct Said(Option<String>);
 
 impl Said {
-    /// Says how a run ended, where that is news. Whether it succeeded.
+    /// Logs the end of a run, above level debug only where it is news. Returns whether the run
+    /// succeeded.
     pub(super) fn hear(
         &mut self,
         name: &str,
@@ -62,21 +63,21 @@ impl Said {
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub(super) fn cause(panic: &(dyn std::any::Any + Send)) -> &str {
     (panic.downcast_ref::<String>().map(String::as_str))
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("of unknown cause")
 }
 
-/// What has been said of answers: that one failed, and which families conflict.
+/// The flaws of answers that were logged: a failure, and conflicts of families.
 #[derive(Default)]
 pub(super) struct Known {
     failure: Option<String>,
     conflicts: Told,
 }
 
-/// What is to be said of an answer.
+/// The flaws of an answer that are to be logged.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Flaws {
     failure: Option<String>,
@@ -84,7 +85,7 @@ pub(super) struct Flaws {
 }
 
 impl Known {
-    /// Returns what is news about an answer.
+    /// Returns the flaws of an answer that are news.
     pub(super) fn learn(&mut self, outcome: Result<Vec<Conflict>, String>) -> Flaws {
         let mut news = Flaws::default();
         let conflicts = match outcome {
@@ -104,7 +105,7 @@ impl Known {
 }
 
 impl Flaws {
-    /// Says it, where there is anything.
+    /// Logs the flaws, if there are any.
     pub(super) fn say(self) {
         if let Some(err) = self.failure {
             tracing::error!(err, "cannot render the metrics");

@@ -1,5 +1,4 @@
-//! The engine with its threads. Nothing in here depends on how fast it is: what is waited for is
-//! a condition.
+//! The engine with its threads. No test in here depends on speed: each waits for a condition.
 
 use super::*;
 use crate::{
@@ -27,7 +26,7 @@ static VALUE: Metric = gauge("value", "A value.");
 const LONG: Option<Duration> = Some(Duration::from_secs(100));
 const SHORT: Option<Duration> = Some(Duration::from_micros(500));
 
-/// A collector that does what the test says, and counts how often it runs.
+/// A collector that calls the test's function, and counts its runs.
 struct Does<F>(Arc<AtomicUsize>, F);
 impl<F: FnMut(usize, &mut Sink) -> Result + Send> Collector for Does<F> {
     fn collect(&mut self, out: &mut Sink) -> Result {
@@ -46,7 +45,7 @@ fn does(
     ((name, Box::new(Does(Arc::clone(&runs), f))), runs)
 }
 
-/// Puts the number of its run.
+/// A collector that puts the number of its run.
 fn steady() -> (Named, Arc<AtomicUsize>) {
     does("steady", |run, out| {
         out.put(&VALUE, [], run);
@@ -54,7 +53,8 @@ fn steady() -> (Named, Arc<AtomicUsize>) {
     })
 }
 
-/// Answers with a word from the sender each, and at once when that is gone.
+/// A collector each of whose runs ends with a message of the sender, or at once when the sender is
+/// dropped.
 fn hangs() -> (Named, Arc<AtomicUsize>, mpsc::Sender<()>) {
     let (release, hold) = mpsc::channel();
     let (named, runs) = does("hangs", move |_, _| {
@@ -85,7 +85,7 @@ fn scrape(engine: &Arc<Engine>, deadline: Option<Duration>) -> String {
     String::from_utf8(block_on(engine.scrape(within(deadline))).unwrap()).unwrap()
 }
 
-/// Waits until it holds, for as long as a test may take at all.
+/// Waits until the condition holds; fails after a minute.
 fn wait_until(holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
@@ -94,7 +94,7 @@ fn wait_until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Whether nothing is left but what is kept for the next scrape.
+/// Whether no scrape, run or relieved thread is left.
 fn is_at_rest(engine: &Engine) -> bool {
     let state = lock(&engine.state);
     state.machine.is_at_rest() && state.seats.iter().all(Option::is_some)
@@ -122,7 +122,7 @@ fn a_panic_is_one_collectors_failure() {
 }
 
 #[test]
-fn what_was_put_before_an_error_is_exposed() {
+fn samples_put_before_an_error_are_exposed() {
     let (fails, _) = does("fails", |run, out| {
         out.put(&VALUE, [], run);
         if run == 1 { Err(Error::NoData) } else { panic!("on purpose") }
@@ -173,7 +173,7 @@ fn a_scrape_without_a_deadline_waits_while_others_are_served() {
 }
 
 #[test]
-fn clients_without_time_take_none_of_the_others() {
+fn clients_without_time_cut_short_no_other_scrape() {
     let (slow, _) = does("slow", |_, _| {
         thread::sleep(Duration::from_millis(2)); // longer than the clients have
         Ok(())
@@ -199,7 +199,7 @@ fn clients_without_time_take_none_of_the_others() {
 }
 
 #[test]
-fn scrapes_that_wait_share_two_runs_and_get_what_was_read_after_they_asked() {
+fn waiting_scrapes_share_two_runs_and_get_samples_read_after_they_asked() {
     let (hangs, runs, release) = hangs();
     let (steady, counted) = steady();
     let engine = engine([steady, hangs]);
@@ -227,7 +227,7 @@ fn scrapes_that_wait_share_two_runs_and_get_what_was_read_after_they_asked() {
 }
 
 #[test]
-fn clients_that_leave_take_all_that_was_theirs_with_them() {
+fn clients_that_leave_take_their_scrapes_with_them() {
     let (hangs, runs, release) = hangs();
     let engine = engine([hangs, steady().0]);
     let mut ticks = Context::from_waker(Waker::noop());
@@ -247,7 +247,7 @@ fn clients_that_leave_take_all_that_was_theirs_with_them() {
 }
 
 #[test]
-fn what_the_exporter_tells_of_itself_hangs_and_fails_alone() {
+fn own_metrics_that_hang_or_fail_cost_themselves_alone() {
     let (hangs, _, release) = hangs();
     let (panics, _) = does("exporter's panic", |_, _| panic!("on purpose"));
     let mut own = own(true);
@@ -262,7 +262,7 @@ fn what_the_exporter_tells_of_itself_hangs_and_fails_alone() {
     drop(release);
 }
 
-/// A FIFO without a writer hangs whoever opens it.
+/// A FIFO without a writer: opening it to read never returns.
 #[test]
 fn a_network_that_does_not_answer_costs_the_process_figures_alone() {
     let machine = Machine::new().with("proc/net/x", "");
@@ -291,7 +291,7 @@ fn panicking(
 }
 
 #[test]
-fn an_answer_that_cannot_be_rendered_is_none() {
+fn an_answer_that_cannot_be_rendered_is_an_error() {
     let engine = Engine::start_with(vec![steady().0], 1, own(true), panicking);
     scrape(&engine, LONG);
     assert_eq!(block_on(engine.scrape(within(LONG))), Err(Failed));
@@ -303,7 +303,7 @@ fn an_answer_that_cannot_be_rendered_is_none() {
 
 #[test]
 fn a_thread_that_unwinds_is_replaced() {
-    /// A panic whose cause panics when it is dropped, which no guard can stop.
+    /// The payload of a panic that panics again when dropped, which no guard can stop.
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -323,7 +323,14 @@ fn a_thread_that_unwinds_is_replaced() {
 }
 
 #[test]
-fn a_deadline_that_no_clock_reaches_is_none() {
+fn no_more_threads_start_than_can_run() {
+    let engine = Engine::start(vec![steady().0], usize::MAX, own(false));
+    let state = lock(&engine.state);
+    assert_eq!(state.machine.threads(), state.seats.len());
+}
+
+#[test]
+fn a_deadline_beyond_the_clock_counts_as_none() {
     let engine = engine([steady().0]);
     for deadline in [Duration::MAX, Duration::from_secs(u64::MAX / 2)] {
         assert!(succeeded(&scrape(&engine, Some(deadline)), "steady"));

@@ -1,8 +1,8 @@
-//! The threads: each takes one job after the other from the machine.
+//! The threads, each of which takes one job after the other from the machine.
 //!
-//! All that a thread holds is held by a guard, which gives it back however the thread leaves it:
-//! a run its collector and what it read, an answer the buffers that it was made of, the thread
-//! itself its place among those that are counted on.
+//! Guards hold everything that a thread takes, and give it back even if the thread unwinds: the
+//! guard of a run holds the collector and its samples, the guard of an answer the buffers that the
+//! answer is made of, and the guard of the thread its place among those that are counted on.
 
 use super::{
     Asked, Engine, Failed, Rendered, Seat,
@@ -97,11 +97,12 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Also for a thread that could not be started, or that unwinds: another takes its place.
+    /// Gives the place back, also for a thread that could not be started, or that unwinds: another
+    /// thread takes it.
     fn drop(&mut self) {
         let mut state = lock(&self.engine.state);
         state.machine.dismiss(self.id);
-        let wake = state.machine.to_wake(0); // what this thread was thought to take
+        let wake = state.machine.to_wake(0); // for the jobs that this thread was counted on to take
         drop(state);
         self.engine.wake(wake);
         if thread::panicking() {
@@ -137,7 +138,7 @@ impl Collecting<'_> {
             seat.collector.collect(sink)
         }));
         reading.duration = since.elapsed();
-        // A log that takes no line holds up this run, which is relieved as any other.
+        // If the log blocked, this run would hang, and its thread would be relieved like any other.
         reading.success = seat.said.hear(engine.name(run.slot), reading.duration, result);
     }
 }
@@ -150,9 +151,11 @@ impl Drop for Collecting<'_> {
         if let Some(seat) = state.seats.get_mut(slot) {
             *seat = self.seat.take();
         }
-        state.machine.end(slot, &reading, self.since + reading.duration, &mut news);
-        state.kept.put_back(slot, reading);
-        let wake = state.machine.to_wake(1); // one job this thread takes itself
+        let before = state.machine.end(slot, &reading, self.since + reading.duration, &mut news);
+        for reading in before.into_iter().chain([reading]) {
+            state.kept.put_back(slot, reading);
+        }
+        let wake = state.machine.to_wake(1); // this thread takes one job itself
         drop(state);
         self.engine.wake(wake);
         self.engine.tell(&news);
@@ -169,7 +172,8 @@ struct Rendering<'a> {
 impl Rendering<'_> {
     fn answer(mut self) {
         let Some(scrape) = &self.scrape else { return };
-        // After a panic the renderer is dropped: what it has begun is no part of another answer.
+        // After a panic the renderer is dropped, so that the answer that it has begun does not run
+        // into another.
         let mut renderer = self.renderer.take().unwrap_or_default();
         let rendered = catch_unwind(AssertUnwindSafe(|| {
             (self.engine.render)(&mut renderer, self.engine, scrape)
@@ -184,7 +188,7 @@ impl Rendering<'_> {
         self.send(rendered);
     }
 
-    /// Answers, and gives back all that the answer was made of.
+    /// Sends the answer, and gives back the buffers that it was made of.
     fn send(mut self, rendered: Result<Rendered, String>) {
         let Some(scrape) = self.scrape.take() else { return };
         let Asked { answer, .. } = scrape.request;

@@ -17,7 +17,7 @@ const LONGEST: u64 = 1 << 20;
 #[derive(Debug)]
 pub(in super::super) struct Source {
     path: PathBuf,
-    /// The text that was read last and what it says, so that a text is taken apart once.
+    /// The text that was read last and its meaning, so that a text is taken apart once.
     last: Mutex<Option<(Zeroizing<Vec<u8>>, Arc<Config>)>>,
 }
 
@@ -26,7 +26,7 @@ impl Source {
         Self { path: path.into(), last: Mutex::default() }
     }
 
-    /// What the file says at this moment.
+    /// The meaning of the file at this moment.
     ///
     /// # Errors
     /// It cannot be read or has faults.
@@ -49,7 +49,7 @@ impl Source {
 /// A whole file, which may hold a secret: the buffer is emptied of it when it is dropped.
 ///
 /// # Errors
-/// Go's sentence for what the kernel said, or the file is too long.
+/// Go's sentence for an error of the kernel, or the file is too long.
 pub(in super::super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let name = path.display();
     let said = |call: &str, error: &io::Error| {

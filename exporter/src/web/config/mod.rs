@@ -1,4 +1,4 @@
-//! `--web.config.file`: what it may say, and how its faults are worded, after exporter-toolkit.
+//! `--web.config.file`: its keys and values, and the words for its faults, after exporter-toolkit.
 
 mod file;
 mod scalar;
@@ -11,11 +11,11 @@ use std::path::{Component, Path, PathBuf};
 use yaml::{Faults, Node};
 use zeroize::Zeroizing;
 
-/// What a file asks for.
+/// The meaning of a file.
 #[derive(Debug)]
 pub(super) struct Config {
     pub tls: Tls,
-    /// Whether HTTP/2 is to be offered: what it requires is then asked for.
+    /// Whether HTTP/2 is to be offered: the suite that it requires is then asked for.
     pub http2: bool,
     /// Headers of every answer.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -123,7 +123,7 @@ impl Default for Tls {
 }
 
 impl Tls {
-    /// Whether any of what makes TLS is given.
+    /// Whether any of the keys that turn TLS on is given.
     pub(super) fn is_configured(&self) -> bool {
         !(self.cert.is_empty()
             && self.key.is_empty()
@@ -231,7 +231,7 @@ impl Tls {
     }
 }
 
-/// The elements of a list, each one of the `known`; `kind` is what they are.
+/// The elements of a list, each one of the `known`; `kind` is the noun for a fault.
 fn names(
     node: &Node,
     of: &str,

@@ -1,4 +1,4 @@
-//! What a plain scalar of YAML 1.1 stands for, as Go reads it.
+//! The meaning of a plain scalar of YAML 1.1, as Go reads it.
 
 /// A plain scalar's value.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,7 +9,7 @@ fn tls(lines: &str) -> String {
     format!("tls_server_config:\n  cert_file: a.crt\n  key_file: a.key\n  {lines}\n")
 }
 
-/// What node_exporter 1.11.1 says, line by line.
+/// The words of node_exporter 1.11.1, line by line.
 #[test]
 fn faults_are_worded_as_gos() {
     let unmarshal = |said: &str| format!("yaml: unmarshal errors:\n  {said}");

@@ -2,7 +2,7 @@
 //! the configuration has.
 //!
 //! A value of the wrong type is a fault that is noted, and reading goes on, so that all faults are
-//! told at once. What a scalar of a secret's place says is never part of a fault.
+//! told at once. The text of a scalar in a secret's place is never part of a fault.
 
 use super::scalar::{self, Scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
@@ -75,7 +75,7 @@ pub(super) fn load(text: &str) -> Result<Option<Node>, String> {
             (Event::StreamEnd | Event::DocumentEnd, _) => return Ok(None),
             (event, line) => {
                 let root = tree.node(event, line, 0)?;
-                tree.next()?; // the end of the document, or what is wrong behind its only value
+                tree.next()?; // the end of the document, or a fault behind its only value
                 return Ok(Some(root));
             }
         }

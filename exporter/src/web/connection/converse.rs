@@ -1,8 +1,8 @@
-//! One connection from its begin to its end: heads are read here, requests are answered by hyper.
+//! A connection from its beginning to its end: heads are read here, requests are answered by hyper.
 //!
-//! hyper keeps buffers of 16 KiB for each of its connections. So a connection is hyper's only
-//! while a request is under way: one that is silent, idle or slow in sending costs its socket, its
-//! task and the bytes it has sent.
+//! hyper keeps buffers of 16 KiB for each of its connections. So hyper holds a connection only
+//! while a request is under way: a connection that is silent, idle or slow in sending costs its
+//! socket, its task and the bytes that the client has sent.
 
 use super::{
     Place, State,
@@ -32,7 +32,7 @@ use tokio::{io::AsyncWrite as _, sync::watch};
 
 /// The longest head that is read.
 const LONGEST: usize = 64 << 10;
-/// Read at once after the last answer.
+/// The bytes of one read after the last answer.
 const PIECE: usize = 1 << 10;
 
 /// Answers the requests of one connection until it ends. Once `stop` changes, the request under
@@ -60,7 +60,7 @@ pub(in super::super) async fn converse(
             break;
         }
         let wire = Wire::new(place.clone(), session.take(), std::mem::take(&mut read));
-        // In a box, so that a connection between requests does without the room for it.
+        // In a box, so that a connection between requests does not hold the room for an answer.
         match Box::pin(answer(&place, wire, &site, &mut stop)).await {
             Next::Request(next, rest) => (session, read) = (next, rest),
             Next::Close => is_open = false,
@@ -71,11 +71,11 @@ pub(in super::super) async fn converse(
     Box::pin(close(&place, session)).await;
 }
 
-/// Reads a head; false where the connection ends instead.
+/// Reads a head; `false` where the connection ends instead.
 async fn head(place: &Place, session: &mut Session, read: &mut Vec<u8>) -> bool {
     loop {
         let blank = read.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
-        read.drain(..blank); // allowed before a request
+        read.drain(..blank); // empty lines are allowed before a request
         if !read.is_empty() {
             place.note(State::came);
             place.settle();
@@ -101,8 +101,8 @@ async fn head(place: &Place, session: &mut Session, read: &mut Vec<u8>) -> bool 
     }
 }
 
-/// Whether hyper can answer without reading more: a head is complete, or is none and will be
-/// refused.
+/// Whether hyper can answer without reading more: the head is complete, or the bytes are no head
+/// and will be refused.
 pub(super) fn is_for_hyper(read: &[u8]) -> bool {
     let mut lines = read.split_inclusive(|&byte| byte == b'\n');
     let is_http = |line: &[u8]| line.windows(8).any(|part| part.starts_with(b" HTTP/1."));
@@ -115,17 +115,18 @@ pub(super) fn is_for_hyper(read: &[u8]) -> bool {
     refused || read.len() >= LONGEST || lines.any(|line| matches!(line, b"\n" | b"\r\n"))
 }
 
-/// What comes after an answer.
+/// The next step after an answer.
 enum Next {
-    /// Another request, the begin of which may have come already.
+    /// Read another request, which begins with these bytes, under this encryption.
     Request(Session, Vec<u8>),
-    /// Nothing: all has been said.
+    /// Close the connection: no more requests are answered.
     Close,
-    /// Nothing: the client is gone, or is to be.
+    /// Drop the connection: the client is gone, or is cut off.
     Gone,
 }
 
-/// Answers the request that has come, and those that come before hyper can be done without.
+/// Answers the request that has come, and further requests until hyper can give the connection
+/// back.
 async fn answer(
     place: &Place,
     wire: Wire,
@@ -150,7 +151,8 @@ async fn answer(
     let ended = loop {
         let mut until_quiet = poll_fn(|cx| match Pin::new(&mut serving).poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            // What hyper would still read of a body would be taken for a request's head.
+            // With a body, hyper keeps the connection: the unread rest of the body would be taken
+            // for a head.
             Poll::Pending if place.is_quiet() && !has_body.load(Relaxed) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
@@ -196,7 +198,7 @@ async fn respond(
     Ok(response.map(|body| Answer { body, place }))
 }
 
-/// An answer's text; dropped when hyper has all of it.
+/// An answer's text; hyper drops it when it has taken all of it.
 struct Answer {
     body: Body,
     place: Place,
@@ -228,9 +230,9 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// Waits until the client has all that was sent and closes its side, too. What it still sends is
-/// read: the kernel would reset the connection, and the answer with it, for bytes that nobody
-/// reads.
+/// Waits until the client has taken everything that was sent and closes its side, too. Bytes that
+/// it still sends are read: unread bytes would make the kernel reset the connection, and so lose
+/// the answer.
 async fn close(place: &Place, session: Session) {
     place.note(State::closes);
     if let Some(mut stream) = session {

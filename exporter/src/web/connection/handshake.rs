@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A record that says `internal_error`, in the form that every version reads before a cipher is
 /// agreed on.
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
-/// What a client that speaks HTTP is told, in Go's words.
+/// The answer to a client that speaks HTTP, in Go's words.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
@@ -94,7 +94,7 @@ async fn go_on(place: &Place, guard: &Guard, first: Bytes) -> io::Result<Session
     Ok(Some(Box::new(stream)))
 }
 
-/// What the configuration says, if it can be had within a second.
+/// The settings of this handshake, if they can be had within a second.
 async fn settings(guard: &Guard) -> Option<Handshake> {
     let mut tries = 0;
     loop {

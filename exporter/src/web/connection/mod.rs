@@ -1,12 +1,12 @@
-//! A connection: the states it goes through, how long it may stay in each, and which of them give
-//! way to a new connection when all places are taken.
+//! A connection: its phases, the longest stay in each, and the phases that give way to a new
+//! connection when all places are taken.
 //!
 //! | phase       | the connection                               | ends after          | gives way               |
 //! |-------------|----------------------------------------------|---------------------|-------------------------|
 //! | `Quiet`     | has sent nothing, or nothing since an answer | [`Limits::idle`]    | yes                     |
 //! | `Head`      | has sent part of a request's head, or of the | [`Limits::head`]    | yes                     |
 //! |             | TLS handshake before all requests            |                     |                         |
-//! | `Answering` | has sent a request, which the handler has    | the scrape's time   | if it will send no more |
+//! | `Answering` | has sent a request; the handler works on it  | the scrape's time   | if it will send no more |
 //! | `Writing`   | has an answer ready; parts of it are written | the debt's time     | no                      |
 //! | `Flushing`  | has an answer whose end is being written     | the debt's time     | no                      |
 //! | `Closing`   | has been told that nothing more comes        | [`Limits::closing`] | yes                     |
@@ -25,11 +25,11 @@
 //!
 //! An event in any other phase changes nothing.
 //!
-//! What a client has been sent and has not taken is its debt, whatever the phase: it begins with
-//! the first byte of an answer and ends when the kernel holds none that the client's kernel has
-//! not acknowledged; before that, `Closing` does not end. [`Limits::grace`] after its begin, the client must have taken
-//! [`Limits::pace`] bytes for each second since. A client in debt does not give way before it is
-//! behind that pace after [`Limits::patience`].
+//! The bytes that were sent to a client and that it has not taken are its debt, whatever the phase.
+//! A debt begins with the first byte of an answer and ends when the client's kernel has
+//! acknowledged every byte; before that, `Closing` does not end. From [`Limits::grace`] after the
+//! debt's beginning, the client must have taken [`Limits::pace`] bytes for each second since. A
+//! client in debt does not give way before it is behind that pace after [`Limits::patience`].
 
 mod converse;
 mod handshake;
@@ -43,21 +43,21 @@ pub(super) use places::{Place, Places};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long connections may do what.
+/// The limits of the phases and of debts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Silence before the first request and between requests: longer than any scrape interval.
     idle: Duration,
     /// A request's line and headers, or a TLS handshake, from the first byte to the last.
     head: Duration,
-    /// Reading what still comes after the last answer, so that the client gets that answer: bytes
-    /// that nobody reads would make the kernel reset the connection.
+    /// Reading bytes that still come after the last answer: unread bytes would make the kernel
+    /// reset the connection before the client has that answer.
     closing: Duration,
-    /// Before a client's pace is looked at.
+    /// The time after which a debt's pace counts.
     grace: Duration,
-    /// The same where another client waits for a place.
+    /// The same while another client waits for a place.
     patience: Duration,
-    /// Bytes a second.
+    /// The slowest allowed pace, in bytes a second.
     pace: f64,
 }
 
@@ -72,7 +72,7 @@ impl Limits {
     };
 }
 
-/// What a connection is at.
+/// The phase of a connection; see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Quiet,
@@ -89,19 +89,19 @@ enum Phase {
 pub(super) struct State {
     phase: Phase,
     since: Instant,
-    /// Bytes given to the kernel.
+    /// The number of bytes that the kernel has taken so far.
     written: u64,
     debt: Option<Debt>,
 }
 
-/// When a client got more than it had taken, and how much it had taken then, in bytes.
+/// The beginning of a debt, and the number of bytes that the client had taken by then.
 #[derive(Clone, Copy, Debug)]
 struct Debt {
     since: Instant,
     taken: u64,
 }
 
-/// Which connection gives way first: by kind, then by the time since which it has been so.
+/// The order in which connections give way: by kind, then by the beginning of their phase or debt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     Idle(Instant),
@@ -143,11 +143,11 @@ impl State {
 
     /// The kernel has taken bytes.
     fn wrote(&mut self, bytes: usize, now: Instant) {
-        self.owe(now); // hyper answers what it cannot read by itself
+        self.owe(now); // hyper answers malformed requests by itself, without the handler
         self.written = self.written.saturating_add(bytes as u64);
     }
 
-    /// The kernel has taken all there is.
+    /// The kernel has taken the whole answer.
     fn flushed(&mut self, now: Instant) {
         self.enter(&[Phase::Flushing], Phase::Quiet, now);
     }
@@ -173,15 +173,15 @@ impl State {
         self.debt.get_or_insert(Debt { since: now, taken: self.written });
     }
 
-    /// Ends the debt where the client has taken everything: `unsent` is what the kernel still
-    /// holds.
+    /// Ends the debt where the client has taken everything: `unsent` is the number of bytes that
+    /// the kernel still holds.
     const fn settle(&mut self, unsent: u64) {
         if unsent == 0 && !matches!(self.phase, Phase::Writing | Phase::Flushing) {
             self.debt = None;
         }
     }
 
-    /// Whether the client, `grace` after its debt began, has been slower than `pace`.
+    /// Whether the client has been slower than `pace`, counted from `grace` after its debt began.
     fn is_behind(&self, unsent: u64, grace: Duration, pace: f64, now: Instant) -> bool {
         let Some(debt) = self.debt else { return false };
         let late = now.saturating_duration_since(debt.since).saturating_sub(grace);
@@ -189,7 +189,7 @@ impl State {
         (taken as f64) < late.as_secs_f64() * pace
     }
 
-    /// How long the phase may last.
+    /// The longest time of the phase.
     const fn limit(&self, limits: &Limits) -> Option<Duration> {
         match self.phase {
             Phase::Quiet => Some(limits.idle),
@@ -200,7 +200,7 @@ impl State {
         }
     }
 
-    /// Why the connection is to be closed, if it is.
+    /// The reason to close the connection, if there is one.
     fn overdue(&self, unsent: u64, limits: &Limits, now: Instant) -> Option<&'static str> {
         if self.phase == Phase::Leaving {
             return Some("another client needs the place");
@@ -217,11 +217,12 @@ impl State {
         })
     }
 
-    /// Whether the connection gives way to a new one, and when it does among others. `half_closed`:
-    /// the client has said that it sends no more, as one does that has given up.
+    /// The connection's turn to give way to a new one; `None` where it does not give way.
+    /// `half_closed` says that the client has closed its side, as a client that has given up does.
     fn turn(&self, unsent: u64, half_closed: bool, limits: &Limits, now: Instant) -> Option<Turn> {
         match (self.phase, self.debt) {
-            // Without a debt nothing is written.
+            // A connection that leaves has had its turn; without a debt, no bytes wait for the
+            // client.
             (Phase::Leaving, _) | (Phase::Writing | Phase::Flushing, None) => None,
             (Phase::Answering, _) => half_closed.then_some(Turn::HalfClosed(self.since)),
             (Phase::Quiet | Phase::Head | Phase::Closing, None) => Some(Turn::Idle(self.since)),

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// How often a connection that changes by itself is looked at.
+/// The time between two looks at a connection whose state depends on the clock or the kernel.
 const TICK: Duration = Duration::from_secs(1);
 
 /// All connections, at most `limit` of them.
@@ -24,7 +24,7 @@ pub(in super::super) struct Places {
     limit: usize,
     limits: Limits,
     taken: Mutex<Taken>,
-    /// A place has become free, or a connection may have begun to give way.
+    /// Signalled when a place has become free, or a connection may have begun to give way.
     changed: Notify,
 }
 
@@ -61,7 +61,7 @@ impl Drop for Owned {
 }
 
 impl Places {
-    /// At least one place.
+    /// Makes `limit` places, at least one.
     pub(in super::super) fn new(limit: usize, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limit: limit.max(1),
@@ -75,8 +75,7 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a new connection a place, once there is one: at the limit another connection is made
-    /// to leave.
+    /// Waits for a place for a new connection; at the limit, another connection is made to leave.
     pub(in super::super) async fn admit(self: &Arc<Self>, stream: TcpStream) -> Place {
         let stream = Arc::new(stream);
         self.until(|taken| {
@@ -89,7 +88,7 @@ impl Places {
         .await
     }
 
-    /// Waits until `ready` says something; it is asked again at each change, and now and then.
+    /// Waits until `ready` returns a value; it is called again at each change, and each second.
     async fn until<T>(&self, ready: impl Fn(&mut Taken) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -115,12 +114,12 @@ impl Places {
         Place(Arc::new(Owned { places, number, stream: Arc::clone(stream), leave }))
     }
 
-    /// Makes the connection whose turn it is leave, for want of descriptors.
+    /// Makes the connection that gives way first leave, since descriptors are short.
     pub(in super::super) fn shrink(&self) {
         self.free_one(&mut self.lock());
     }
 
-    /// Makes the connection whose turn it is leave; one at a time.
+    /// Makes the connection that gives way first leave, unless another one is already leaving.
     fn free_one(&self, taken: &mut Taken) {
         if taken.all.values().any(|entry| entry.state.phase == Phase::Leaving) {
             return;
@@ -138,8 +137,9 @@ impl Places {
         }
     }
 
-    /// Where more than `max` requests are under way (0 is no limit), makes those leave whose
-    /// clients seem to have given up, until there are no more than `max` or no such clients.
+    /// Where more than `max` requests are under way (0 is no limit), makes connections leave whose
+    /// clients have closed their side, until no more than `max` requests or no such clients are
+    /// left.
     pub(in super::super) async fn spare(&self, max: u64, own: &Place) {
         let is_over = |taken: &Taken| {
             let busy =
@@ -175,8 +175,8 @@ impl Places {
     }
 }
 
-/// Of the connections whose requests are under way, that which has waited longest of those whose
-/// clients will send no more.
+/// Among the connections with a request under way whose clients have closed their side, the one
+/// that has waited longest.
 fn first_half_closed(taken: &Taken, besides: Option<u64>, limits: &Limits) -> Option<(Turn, u64)> {
     let under_way = taken.all.iter().filter(|(number, entry)| {
         entry.state.phase == Phase::Answering && Some(**number) != besides
@@ -208,7 +208,7 @@ impl Place {
         &self.0.stream
     }
 
-    /// Changes the state, at this time.
+    /// Applies an event to the state, with the current time.
     pub(super) fn note(&self, event: impl FnOnce(&mut State, Instant)) {
         let places = &self.0.places;
         let mut taken = places.lock();
@@ -227,7 +227,8 @@ impl Place {
         self.0.places.lock().all.get(&self.0.number).is_some_and(|e| e.state.phase == Phase::Quiet)
     }
 
-    /// Ends the client's debt where it has taken everything; says whether it has.
+    /// Ends the client's debt where the client has taken everything; returns whether it has no
+    /// debt.
     pub(super) fn settle(&self) -> bool {
         let mut taken = self.0.places.lock();
         let Some(entry) = taken.all.get_mut(&self.0.number) else { return true };
@@ -244,8 +245,8 @@ impl Place {
         }
     }
 
-    /// Waits until a limit is passed or the place is needed, and says which. Without `ticks` the
-    /// phase must not change meanwhile.
+    /// Waits until a limit is passed or the place is needed, and returns the reason. Without
+    /// `ticks`, the caller sees to it that the phase does not change meanwhile.
     pub(super) async fn overdue(&self, ticks: bool) -> &'static str {
         loop {
             let now = Instant::now();
@@ -261,8 +262,8 @@ impl Place {
         }
     }
 
-    /// When to look again; or why the connection is to be closed, after which the kernel sends no
-    /// more of an answer that the client did not take.
+    /// The time of the next look, or the reason to close the connection. In the latter case, the
+    /// kernel will drop the rest of an answer that the client did not take.
     fn look(&self, now: Instant) -> Result<Instant, &'static str> {
         let limits = &self.0.places.limits;
         let mut taken = self.0.places.lock();
@@ -280,14 +281,15 @@ impl Place {
         Ok(end.into_iter().chain(tick).min().unwrap_or(now + TICK))
     }
 
-    /// Waits until the connection is broken: the client has been reset or is out of reach. A
-    /// client that merely sends no more is not gone.
+    /// Waits until the connection is broken: the client has reset it or is out of reach. A client
+    /// that has merely closed its side is not gone.
     pub(super) async fn broken(&self) -> io::Result<()> {
         while !self.0.stream.ready(Interest::ERROR).await?.is_error() {}
         Ok(())
     }
 
-    /// Lets those go first that hinder this request.
+    /// Makes connections leave whose clients have given up, where they keep this request from being
+    /// served.
     pub(super) async fn spare(&self, max: u64) {
         self.0.places.spare(max, self).await;
     }

@@ -45,7 +45,7 @@ const EVENTS: [Event; 11] = [
     Event::Time,
 ];
 
-/// The table of the module's head.
+/// The table in the head of the module.
 const fn next(phase: Phase, event: Event) -> Phase {
     match (event, phase) {
         (_, Leaving) | (Event::Leave, _) => Leaving,
@@ -59,7 +59,7 @@ const fn next(phase: Phase, event: Event) -> Phase {
     }
 }
 
-/// A state and what lies around it: the time, and what the kernel holds.
+/// A state with its surroundings: the time, and the number of bytes that the kernel holds.
 #[derive(Clone, Copy)]
 struct World {
     state: State,
@@ -101,14 +101,14 @@ impl World {
         self.state.turn(self.unsent, half_closed, &Limits::DEFAULT, self.now)
     }
 
-    /// What must hold of every state that can be reached.
+    /// Checks the invariants of every state that can be reached.
     fn check(&self, path: &[Event]) {
         let phase = self.state.phase;
         let debt = self.state.debt.is_some();
         assert!(debt || !matches!(phase, Writing), "{path:?}: an answer is not counted");
-        assert!(debt || self.unsent == 0, "{path:?}: what was written is not counted");
+        assert!(debt || self.unsent == 0, "{path:?}: written bytes are not counted");
         match (self.turn(false), phase) {
-            (None, Quiet | Head | Closing) => assert!(debt, "{path:?}: an idle one stays"),
+            (None, Quiet | Head | Closing) => assert!(debt, "{path:?}: an idle connection stays"),
             (None, _) => {}
             (Some(turn), Quiet | Head | Closing) => {
                 assert_eq!(matches!(turn, Turn::Idle(_)), !debt, "{path:?}");
@@ -129,11 +129,11 @@ impl World {
             phase == Answering,
             "{path:?}"
         );
-        // If nothing more happens, a connection ends, unless the handler is at work.
+        // Without further events, a connection ends, unless the handler is at work.
         let later = self.now + Duration::from_secs(400);
         let ends = self.state.overdue(self.unsent, &Limits::DEFAULT, later).is_some();
         assert!(ends || phase == Answering || (phase == Flushing && !debt), "{path:?} never ends");
-        // A client that takes nothing at all is gone within a minute of its debt.
+        // A client that takes no byte is cut off within a minute of its debt.
         if self.unsent > 0 && phase != Leaving {
             let late = self.now + Duration::from_secs(60);
             assert!(self.state.overdue(self.unsent, &Limits::DEFAULT, late).is_some(), "{path:?}");
@@ -213,7 +213,7 @@ fn a_client_has_thirty_seconds_and_one_for_each_64_kib() {
 }
 
 #[test]
-fn hyper_gets_whole_heads_and_what_is_none() {
+fn hyper_gets_whole_heads_and_bytes_that_are_no_head() {
     for (text, wanted) in [
         (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
         (b"GET / HTTP/1.1\n\n", true),
@@ -257,7 +257,7 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.unwrap() });
 }
 
-/// Ends within the time that tests have where the place is to be given up.
+/// Waits until the place is to be given up.
 async fn leaves(place: Place) -> Place {
     assert_eq!(place.overdue(false).await, "another client needs the place");
     place
@@ -271,7 +271,7 @@ fn the_connection_idle_longest_gives_way() {
         busy.note(State::requested);
         let (silent, _silent) = pair(&places).await;
         let (used, _used) = pair(&places).await;
-        // The last answer of this one is older than the begin of the others.
+        // The last answer of this connection is older than the beginning of the others.
         used.note(|state, now| state.since = now.checked_sub(Duration::from_secs(60)).unwrap());
         let (first, ()) = tokio::join!(pair(&places), async { drop(leaves(used).await) });
         silent.note(State::came); // part of a head is no request
@@ -311,7 +311,7 @@ fn clients_that_closed_their_side_give_way_to_requests() {
             place.note(State::requested);
         }
         client.shutdown(std::net::Shutdown::Write).unwrap();
-        new.spare(3).await; // no more than three
+        new.spare(3).await; // no more than three requests
         new.spare(0).await; // no limit
         assert_eq!(places.phases(), [Answering; 3]);
         tokio::join!(new.spare(2), async { drop(leaves(closed).await) });
@@ -321,7 +321,7 @@ fn clients_that_closed_their_side_give_way_to_requests() {
 }
 
 #[test]
-fn a_reset_is_noticed_and_a_closed_side_is_not_one() {
+fn a_reset_is_noticed_and_a_closed_side_is_no_reset() {
     run(async {
         let places = Places::new(10, Limits::DEFAULT);
         let (place, client) = pair(&places).await;
@@ -334,7 +334,7 @@ fn a_reset_is_noticed_and_a_closed_side_is_not_one() {
     });
 }
 
-/// Writes an answer of so many bytes, or what the kernel takes of it.
+/// Writes an answer of that number of bytes, or the part of it that the kernel takes.
 async fn write(place: &Place, bytes: usize) {
     let mut wire = Wire::new(place.clone(), None, Vec::new());
     let text = vec![b'x'; bytes];
@@ -354,10 +354,11 @@ async fn write(place: &Place, bytes: usize) {
 }
 
 #[test]
-fn who_does_not_take_an_answer_is_reset() {
+fn a_client_that_does_not_take_an_answer_is_reset() {
     let grace = Duration::from_millis(300);
     let limits = Limits { grace, pace: 1e9, ..Limits::DEFAULT };
-    // More than the kernel takes, and less: then the exporter has nothing more to do with it.
+    // An answer of more bytes than the kernel takes, and one of fewer: the latter is already out of
+    // the exporter's hands.
     for bytes in [64 << 20, 1 << 20] {
         run(async {
             let places = Places::new(1, limits);
@@ -373,7 +374,7 @@ fn who_does_not_take_an_answer_is_reset() {
 }
 
 #[test]
-fn who_takes_the_last_answer_has_time_for_it() {
+fn a_client_has_time_to_take_the_last_answer() {
     let limits = Limits { closing: Duration::from_millis(1), ..Limits::DEFAULT };
     run(async {
         let places = Places::new(1, limits);
@@ -389,7 +390,7 @@ fn who_takes_the_last_answer_has_time_for_it() {
 }
 
 #[test]
-fn who_has_taken_an_answer_owes_nothing() {
+fn a_client_that_has_taken_an_answer_has_no_debt() {
     let limits = Limits { grace: Duration::ZERO, pace: f64::MAX, ..Limits::DEFAULT };
     run(async {
         let places = Places::new(1, limits);

@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 /// Read at once while a head comes, and after the last answer.
 const PIECE: usize = 4 << 10;
 
-/// A socket that notes what comes and goes, and begins with bytes that were read before.
+/// A socket that notes every read and write in its state, and begins with bytes that were read before.
 #[derive(Debug)]
 pub(super) struct Socket {
     place: Place,
@@ -27,7 +27,7 @@ impl Socket {
         Self { place, before, has_come: false }
     }
 
-    /// Writes once the kernel takes some.
+    /// Writes as soon as the kernel takes bytes.
     fn write(
         &self,
         cx: &mut Context<'_>,
@@ -139,7 +139,7 @@ impl Wire {
         Self { line, before: before.into() }
     }
 
-    /// What is left where hyper, which has read `read`, does not go on.
+    /// The encryption and the unread bytes, where hyper, which has read `read`, does not go on.
     pub(super) fn into_parts(self, read: &Bytes) -> (Session, Vec<u8>) {
         let session = match self.line {
             Line::Plain(_) => None,
@@ -156,7 +156,7 @@ impl Wire {
     }
 }
 
-/// Appends what has come to `read`, once something has; says whether nothing more will. Now and
+/// Appends the bytes that have come to `read`; returns whether the client will send no more. Now and
 /// then that is nothing: when part of a TLS record has come, the state is another.
 pub(super) fn poll_piece(
     place: &Place,
@@ -200,7 +200,7 @@ fn poll_decrypted(
     }
 }
 
-/// Reads what has come on the socket, as it is.
+/// Reads the bytes that have come on the socket, as they are.
 pub(super) fn read_piece(place: &Place, piece: &mut [u8]) -> io::Result<usize> {
     place.stream().try_read(piece)
 }
@@ -249,7 +249,7 @@ impl AsyncWrite for Wire {
         true
     }
 
-    /// What hyper has given is then with the kernel, encrypted where it is to be.
+    /// The bytes of hyper are then with the kernel, encrypted where the connection is.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Line::Tls(stream) = &mut self.line {
             ready!(Pin::new(stream).poll_flush(cx))?;

@@ -1,4 +1,4 @@
-//! bcrypt: what a hash may look like, as Go's `bcrypt` reads it, and whether a password is its.
+//! bcrypt: the form of a hash, as Go's `bcrypt` reads it, and whether a password is its.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{
@@ -34,7 +34,7 @@ pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
 /// A hash taken apart.
 struct Parts<'a> {
     cost: u32,
-    /// The salt and what follows it.
+    /// The salt and the rest of the text.
     tail: &'a [u8],
 }
 

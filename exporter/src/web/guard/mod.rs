@@ -1,5 +1,5 @@
-//! What stands before the pages where `--web.config.file` is given: the limit of requests, headers,
-//! names and passwords, and what TLS connections are served with. The file counts as it is at the
+//! The guard before the pages where `--web.config.file` is given: the limit of requests, headers,
+//! names and passwords, and the settings of TLS connections. The file counts as it is at the
 //! time of each request and of each handshake.
 
 mod bucket;
@@ -30,14 +30,14 @@ use zeroize::Zeroizing;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub Option<IpAddr>);
 
-/// What a handshake needs.
+/// The settings of one handshake.
 pub(super) struct Handshake {
     pub server: Arc<ServerConfig>,
     /// Whether a client without a certificate is turned away after it.
     pub needs_certificate: bool,
 }
 
-/// The file, and what is kept between requests.
+/// The file, and the state that is kept between requests.
 #[derive(Debug)]
 pub struct Guard {
     source: Source,
@@ -71,10 +71,10 @@ impl Faults {
 }
 
 impl Guard {
-    /// Reads the file and all that it names, so that what is wrong is known at the start.
+    /// Reads the file and all that it names, so that faults are known at the start.
     ///
     /// # Errors
-    /// What is wrong, as exporter-toolkit words it.
+    /// The fault, as exporter-toolkit words it.
     pub fn open(path: &str) -> Result<Self, String> {
         let source = Source::new(path);
         let config = source.read()?;
@@ -122,7 +122,7 @@ impl Guard {
         self.is_secret
     }
 
-    /// What the next handshake is served with.
+    /// The settings of the next handshake.
     ///
     /// # Errors
     /// It cannot be had at this moment.
@@ -135,7 +135,7 @@ impl Guard {
         Ok(Handshake { server, needs_certificate: tls::needs_certificate(&config) })
     }
 
-    /// Lets a request pass, or answers it; `Ok` is what the file says meanwhile.
+    /// Lets a request pass, or answers it; `Ok` holds the configuration of this moment.
     pub(super) async fn admit(&self, request: &Parts) -> Result<Arc<Config>, Response> {
         let config = match self.source.read() {
             Ok(config) => config,

@@ -30,7 +30,7 @@ impl Origin {
     }
 }
 
-/// A check: what is checked is `T`, and `K` is equal for equal checks.
+/// A check of a `T`; `K` is equal for equal checks.
 #[derive(Debug)]
 pub(super) struct Job<K, T> {
     pub key: K,
@@ -50,7 +50,7 @@ impl<K, T> Job<K, T> {
     }
 }
 
-/// What waits, and what is under way.
+/// The checks that wait, and those under way.
 #[derive(Debug)]
 pub(super) struct Queue<K, T> {
     jobs: Vec<Job<K, T>>,

@@ -30,7 +30,7 @@ fn credentials_are_read_as_by_go() {
     assert_eq!(credentials(&HeaderMap::new()), None);
 }
 
-/// A file that guards, and what comes of requests.
+/// A file that guards, and the requests before it.
 struct Site {
     folder: tempfile::TempDir,
     guard: Guard,
@@ -51,7 +51,7 @@ impl Site {
         std::fs::write(self.folder.path().join("web.yml"), text).unwrap();
     }
 
-    /// The status and the headers of what a request gets, 200 where it may pass.
+    /// The status and the headers of the answer to a request, 200 where it may pass.
     fn ask(&self, authorization: &str) -> (u16, HeaderMap) {
         let request =
             Request::builder().header(header::AUTHORIZATION, authorization).body(Body::empty());

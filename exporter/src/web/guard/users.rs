@@ -1,6 +1,6 @@
 //! `basic_auth_users`: whether a name and a password are known.
 //!
-//! What was found out is remembered by a keyed digest of name, hash and password, so that a
+//! Results are remembered by a keyed digest of name, hash and password, so that a
 //! password is checked once: right ones apart from wrong ones, which anyone can send.
 
 use super::{
@@ -22,10 +22,10 @@ use zeroize::Zeroizing;
 const RIGHT: usize = 1024;
 /// Wrong ones that are remembered.
 const WRONG: usize = 100;
-/// Takes nothing from what serves.
+/// The niceness of the thread, so that it takes no time from the threads that serve.
 const NICE: i32 = 10;
 
-/// What is said to a name and a password.
+/// The verdict on a name and a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Right,
@@ -36,13 +36,13 @@ pub(super) enum Verdict {
 
 type Digest = [u8; 32];
 
-/// What is known and what waits; made when the first password comes.
+/// The known passwords and those that wait; made when the first password comes.
 #[derive(Default)]
 pub(super) struct Users(OnceLock<Option<Arc<Checker>>>);
 
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Users") // nothing of what it knows
+        f.write_str("Users") // none of its secrets
     }
 }
 
@@ -60,7 +60,7 @@ struct State {
     works: bool,
 }
 
-/// What is checked. `counts` is false for a name that there is not: the answer is no in any case.
+/// A hash and a password. `counts` is false for an unknown name: the answer is no in any case.
 struct Secret {
     hash: Zeroizing<String>,
     password: Zeroizing<Vec<u8>>,

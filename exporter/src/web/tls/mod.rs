@@ -22,7 +22,7 @@ use rustls::{
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// What is offered where HTTP/2 would be, which this server does not speak.
+/// The protocols that are offered instead of HTTP/2, which this server does not speak.
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 /// Go's order: whatever the configuration's, or the client's.
 const SUITES: [CipherSuite; 9] = [
@@ -37,10 +37,10 @@ const SUITES: [CipherSuite; 9] = [
     CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// What connections are served with, read at this moment.
+/// The settings of connections, read at this moment.
 ///
 /// # Errors
-/// What is missing, cannot be read, contradicts itself or cannot be served.
+/// A part is missing, cannot be read, contradicts another or cannot be served.
 pub(super) fn server(config: &Config) -> Result<ServerConfig, String> {
     let tls = &config.tls;
     if tls.cert.is_empty() {
@@ -81,7 +81,7 @@ pub(super) fn server(config: &Config) -> Result<ServerConfig, String> {
     Ok(server)
 }
 
-/// Does once what takes time the first time: the first client is not kept waiting for it.
+/// Makes a key of each group, which is slow the first time: no client is kept waiting for it.
 pub(super) fn warm_up(server: &ServerConfig) {
     for group in &server.crypto_provider().kx_groups {
         if let Err(error) = group.start() {
@@ -96,7 +96,7 @@ pub(super) fn needs_certificate(config: &Config) -> bool {
         && ClientAuth::parse(&config.tls.client_auth).is_ok_and(|auth| auth != ClientAuth::None)
 }
 
-/// What a start may fail for although connections would be served.
+/// A fault that ends the start, although connections would be served.
 ///
 /// # Errors
 /// HTTP/2 would be offered without the suite that it requires.
@@ -119,7 +119,7 @@ pub(super) fn check_http2(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What is configured and will be otherwise.
+/// Settings that are served otherwise than configured.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let tls = &config.tls;
     let mut warnings = Vec::new();

@@ -48,7 +48,7 @@ pub(super) fn load(
     Ok(SingleCertAndKey::from(pair))
 }
 
-/// What there is in PEM, if anything.
+/// The kinds of the sections of a PEM, if it has any.
 fn kinds(pem: &[u8]) -> Vec<SectionKind> {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
     sections.filter_map(|section| Some(section.ok()?.0)).collect()

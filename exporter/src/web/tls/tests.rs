@@ -8,7 +8,7 @@ fn pair() -> (String, String) {
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// What a configuration with these lines, and a certificate and a key as texts, comes to.
+/// The server of a configuration with these lines, and with a certificate and a key as texts.
 fn made(lines: &str) -> (Config, Result<ServerConfig, String>) {
     let (cert, key) = pair();
     let indented =

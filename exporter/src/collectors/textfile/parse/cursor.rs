@@ -1,4 +1,4 @@
-//! A place in the text, and the words from there on.
+//! A place in the text, and the words after it.
 
 use crate::error::Malformed;
 use memchr::{memchr, memchr2, memchr3};
@@ -6,7 +6,7 @@ use memchr::{memchr, memchr2, memchr3};
 /// Reads lines piece by piece.
 pub(super) struct Cursor<'a> {
     pub(super) text: &'a str,
-    /// Always at a character's begin.
+    /// Byte offset of the place, always at the beginning of a character.
     pub(super) at: usize,
 }
 
@@ -15,12 +15,12 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The byte that comes next. Only what precedes a line may be the file's end.
+    /// The next byte. The text may end only before a line, never within one.
     pub(super) fn peek(&self) -> Result<u8, Malformed> {
         self.rest().bytes().next().ok_or_else(|| self.ended())
     }
 
-    /// What comes next, up to the end of the line.
+    /// The rest of the line, without its end.
     pub(super) fn seen(&self) -> &'a str {
         self.rest().lines().next().unwrap_or_default()
     }
@@ -36,7 +36,7 @@ impl<'a> Cursor<'a> {
         self.at += self.rest().bytes().take_while(|byte| b" \t".contains(byte)).count();
     }
 
-    /// What comes before `end`, a place in the rest; passes it.
+    /// The text before `end`, an offset in the rest; moves to `end`.
     fn take(&mut self, end: Option<usize>) -> Result<&'a str, Malformed> {
         let token = end.and_then(|end| self.rest().get(..end)).ok_or_else(|| self.ended())?;
         self.at += token.len();
@@ -47,14 +47,14 @@ impl<'a> Cursor<'a> {
         self.take(memchr3(b' ', b'\t', b'\n', self.rest().as_bytes()))
     }
 
-    /// The rest of the line; passes its end.
+    /// The rest of the line; moves past its end.
     pub(super) fn line(&mut self) -> Result<&'a str, Malformed> {
         let line = self.take(memchr(b'\n', self.rest().as_bytes()))?;
         self.at += 1;
         Ok(line)
     }
 
-    /// A name, all or part of which may be quoted; empty where there is none.
+    /// A name, wholly or partly in quotes; empty where the text has no name here.
     pub(super) fn name(&mut self, colon: bool) -> Result<String, Malformed> {
         let begin = self.rest();
         let wrong = || Malformed::new("name", begin.lines().next().unwrap_or_default());
@@ -75,7 +75,8 @@ impl<'a> Cursor<'a> {
                         return Ok(name);
                     }
                 }
-                // Within quotes all else would be part of the name, then refused for it.
+                // Upstream takes other characters within quotes into the name, and then refuses the
+                // name.
                 byte if byte.is_ascii_alphanumeric() || b"_:".contains(&byte) => {
                     name.push(char::from(byte));
                 }
@@ -122,7 +123,7 @@ impl<'a> Cursor<'a> {
         float(word).map(|value| (word, value)).ok_or_else(|| Malformed::new("value", word))
     }
 
-    /// What may follow a value, and the end of the line; says whether there is a timestamp.
+    /// The rest of a line after its value; returns whether it has a timestamp.
     pub(super) fn timestamp(&mut self) -> Result<bool, Malformed> {
         let has_one = self.peek()? != b'\n';
         if has_one {
@@ -148,7 +149,7 @@ const fn escape(byte: u8) -> Option<char> {
     }
 }
 
-/// A help text; none where an escape is wrong.
+/// A help text; `None` where an escape is wrong.
 pub(super) fn unescaped(mut text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     while let Some((before, after)) = text.split_once('\\') {
@@ -160,8 +161,8 @@ pub(super) fn unescaped(mut text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// A number as Go reads it, without hexadecimal exponents and underscores: what is too large is
-/// wrong, and NaN has no sign.
+/// A number as Go reads it, without hexadecimal exponents and underscores: a number too large for a
+/// float64 is wrong, and NaN has no sign.
 pub(super) fn float(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     let named = memchr2(b'n', b'N', text.as_bytes()).is_some();

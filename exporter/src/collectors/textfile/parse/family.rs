@@ -16,30 +16,30 @@ pub struct Family {
     /// Label names, by the order in which they came.
     names: Vec<String>,
     numbers: HashMap<String, usize>,
-    /// The values of all labels of all samples, one behind the other.
+    /// The values of all labels of all samples, in a row.
     values: String,
-    /// For each label of each sample the number of its name, and where in `values` its value
-    /// ends.
+    /// For each label of each sample, the place of its name in `names` and the end of its value in
+    /// `values`.
     pairs: Vec<(usize, usize)>,
     samples: Vec<Sample>,
-    /// Where the histogram or summary with these labels is in `samples`.
+    /// The place in `samples` of the histogram or summary with these labels.
     index: HashMap<Vec<Pair>, usize>,
 }
 
 /// One line, or the lines of one histogram or summary.
 #[derive(Debug, Default)]
 pub struct Sample {
-    /// Where its labels end in [`Family::pairs`].
+    /// The end of its labels in [`Family::pairs`].
     end: usize,
     pub value: f64,
-    /// What only histograms and summaries have.
+    /// `Some` for histograms and summaries alone.
     pub parts: Option<Box<Parts>>,
 }
 
 /// The lines of one histogram or summary.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// Values by bound or quantile, as in the file.
+    /// Values by bound or quantile, in the order of the file.
     pub points: Vec<(f64, f64)>,
     pub sum: f64,
     pub count: f64,
@@ -59,20 +59,19 @@ impl Family {
         self.samples.is_empty()
     }
 
-    /// The names of all its labels, in their order.
+    /// The names of all its labels, sorted.
     pub fn label_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         names.sort_unstable();
         names
     }
 
-    /// How many labels all samples have, and how many they would have if each had all names.
+    /// The number of labels of all samples, and their number if each sample had all names.
     pub const fn labels(&self) -> (usize, usize) {
         (self.pairs.len(), self.samples.len().saturating_mul(self.names.len()))
     }
 
-    /// Each sample behind its labels, which are in the order of their names, without `le` and
-    /// `quantile`.
+    /// Each sample's labels, sorted by name and without `le` and `quantile`, and the sample.
     pub fn samples(&self) -> impl Iterator<Item = (impl Iterator<Item = (&str, &str)>, &Sample)> {
         let (mut pairs, mut values) = (0, 0);
         self.samples.iter().map(move |sample| {
@@ -103,7 +102,7 @@ impl Family {
         self.samples.push(Sample { end: self.pairs.len(), value, parts: None });
     }
 
-    /// The histogram or summary with these labels, made if need be.
+    /// The histogram or summary with these labels; a new one where the family has none.
     pub(super) fn parts(&mut self, labels: Vec<Pair>) -> Option<&mut Parts> {
         let next = self.samples.len();
         let at = self.index.get(&labels).copied().unwrap_or(next);

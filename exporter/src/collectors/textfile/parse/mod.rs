@@ -11,6 +11,7 @@ use cursor::{Cursor, float, unescaped};
 use family::Pair;
 use hashbrown::HashMap;
 use memchr::memchr_iter;
+use std::borrow::Cow;
 
 /// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
@@ -28,34 +29,49 @@ enum Part {
     Count,
 }
 
-/// Reads a file, a few lines at a time: no line depends on how those before were cut.
+/// Reads a file a few lines at a time; the result does not depend on where the text is cut between
+/// lines.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// In the order of their first mention.
+    /// The families in the order of their first mention.
     families: Vec<Family>,
-    /// Where they are.
+    /// The place of each name in `families`.
     names: HashMap<String, usize>,
-    /// Lines before those that are read.
+    /// The number of lines read before.
     lines: usize,
     /// Whether any line has a timestamp.
     pub timestamps: bool,
 }
 
 impl Parser {
-    /// Reads the next lines. Only the file's last one may be without an end, and is refused for it
-    /// if it says anything.
+    /// Reads the next lines. Only the file's last line may lack its end; unless it is blank, the
+    /// file is refused for that.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        let text = str::from_utf8(bytes).map_err(|error| {
-            let (valid, _) = bytes.split_at(error.valid_up_to());
-            let line = bytes.split(|&byte| byte == b'\n').nth(ends(valid)).unwrap_or_default();
-            self.refused(valid, Malformed::new("UTF-8", &String::from_utf8_lossy(line)))
-        })?;
-        let mut cursor = Cursor { text, at: 0 };
+        let text = match str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(self.with_odd_comments(bytes)?),
+        };
+        let mut cursor = Cursor { text: &text, at: 0 };
         let read = self.read(&mut cursor);
         let before = text.as_bytes().get(..cursor.at).unwrap_or_default();
         read.map_err(|wrong| self.refused(before, wrong))?;
         self.lines += ends(before);
         Ok(())
+    }
+
+    /// The lines as text: comments may have any bytes, samples may not.
+    fn with_odd_comments(&self, bytes: &[u8]) -> Result<String, Refused> {
+        let mut text = String::new();
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let line = String::from_utf8_lossy(line);
+            let is_comment = line.trim_start_matches([' ', '\t']).starts_with('#');
+            if matches!(line, Cow::Owned(_)) && !is_comment {
+                let wrong = Malformed::new("UTF-8", line.trim_end_matches('\n'));
+                return Err(self.refused(text.as_bytes(), wrong));
+            }
+            text.push_str(&line);
+        }
+        Ok(text)
     }
 
     fn refused(&self, before: &[u8], wrong: Malformed) -> Refused {
@@ -89,7 +105,7 @@ impl Parser {
         }
     }
 
-    /// Everything after a `#`.
+    /// Reads the rest of a line after a `#`.
     fn comment(&mut self, at: &mut Cursor<'_>) -> Result<(), Malformed> {
         at.skip_blanks();
         let keyword = at.word()?;
@@ -113,12 +129,13 @@ impl Parser {
         let Some(family) = self.families.get_mut(i) else { return Ok(()) };
         let done = if keyword == "HELP" { help(family, text) } else { kind(family, text) };
         if done.is_err() {
-            at.at -= 1; // back to the line that is wrong
+            at.at -= 1; // back to the end of the wrong line
         }
         done
     }
 
-    /// The family that lines of this name belong to, made if need be, and as what part.
+    /// The family that lines of this name belong to, made where it is new, and the part that they
+    /// give.
     fn family(&mut self, at: &Cursor<'_>, name: &str) -> Result<(usize, Part), Malformed> {
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             let seen = if name.is_empty() { at.seen() } else { name };
@@ -145,8 +162,8 @@ impl Parser {
         Ok((i, Part::Point))
     }
 
-    /// The rest of a sample's line, from its labels on; where `of` is `None`, the name is among
-    /// them.
+    /// Reads the rest of a sample's line, from its labels on; where `of` is `None`, the name stands
+    /// among the labels.
     fn sample(
         &mut self,
         at: &mut Cursor<'_>,
@@ -187,7 +204,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Labels up to and with the closing brace.
+    /// Reads the labels, up to and with the closing brace.
     fn labels(
         &mut self,
         at: &mut Cursor<'_>,
@@ -210,7 +227,8 @@ impl Parser {
             match at.peek()? {
                 b'=' => {
                     at.at += 1;
-                    // Names that begin with two underscores are Prometheus' own: upstream panics.
+                    // Names that begin with two underscores are reserved for Prometheus: upstream
+                    // panics.
                     if name.contains(':')
                         || name.starts_with("__")
                         || name.starts_with(|c: char| c.is_ascii_digit())
@@ -236,7 +254,7 @@ impl Parser {
     }
 }
 
-/// How many lines end in `bytes`.
+/// The number of line ends in `bytes`.
 fn ends(bytes: &[u8]) -> usize {
     memchr_iter(b'\n', bytes).count()
 }
@@ -250,7 +268,7 @@ fn help(family: &mut Family, text: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Takes the type of a TYPE line, in letters of either case. (Upstream passes over backslashes.)
+/// Takes the type of a TYPE line, in upper or lower case. (Upstream ignores backslashes.)
 fn kind(family: &mut Family, text: &str) -> Result<(), Malformed> {
     if family.given.is_some() || !family.is_empty() {
         return Err(Malformed::new("TYPE line, second or after samples", &family.name));
@@ -259,17 +277,17 @@ fn kind(family: &mut Family, text: &str) -> Result<(), Malformed> {
     family.given = [Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Summary, Kind::Untyped]
         .into_iter()
         .find(|kind| plain.eq_ignore_ascii_case(kind.name()));
-    // The numbers of a gauge histogram are exposed as they are, one by one.
+    // The samples of a gauge histogram are exposed one by one, untyped.
     let is_known = family.given.is_some() || is_gauge_histogram(&plain);
     if is_known { Ok(()) } else { Err(Malformed::new("metric type", text)) }
 }
 
-/// Whether a type is one that the exposition has no lines for.
+/// Whether a type is a gauge histogram, which this text format does not have.
 fn is_gauge_histogram(kind: &str) -> bool {
     ["gauge_histogram", "gaugehistogram"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// Takes the bound of a bucket or the quantile of a summary from the labels. NaN is none.
+/// Takes the bound of a bucket or the quantile of a summary from the labels. NaN counts as absent.
 fn bound(kind: Kind, labels: &mut Vec<Pair>) -> Result<Option<f64>, Malformed> {
     let special = match kind {
         Kind::Histogram => "le",

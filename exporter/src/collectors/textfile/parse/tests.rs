@@ -28,7 +28,7 @@ fn one(text: &str) -> Family {
 }
 
 #[test]
-fn numbers_are_gos() {
+fn numbers_are_read_as_go_reads_them() {
     for (text, want) in [
         ("1", 1.0),
         ("+1.", 1.0),
@@ -212,4 +212,9 @@ fn lines_can_be_fed_one_by_one() {
     parser.lines = 2;
     let odd = parser.feed(b"z 3\nz{a=\"\xff\"} 4\n").unwrap_err().to_string();
     assert_eq!(odd, "line 4: bad UTF-8: \"z{a=\\\"\u{fffd}\\\"} 4\"");
+
+    let mut parser = Parser::default();
+    parser.feed(b"# \xff\n\t# HELP x a\xffb\nx 1\n").unwrap();
+    let help: Vec<_> = parser.finish().into_iter().map(|family| family.help).collect();
+    assert_eq!(help, [Some("a\u{fffd}b".to_owned())]);
 }

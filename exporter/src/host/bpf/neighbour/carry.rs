@@ -1,52 +1,52 @@
 //! Counters that go on where a set of programs takes over from another.
 //!
-//! The new programs count from 0 while the old ones still count. What is exposed is the new counter
-//! and a part that the old one had counted before, for each interface of the namespace of interest;
-//! of the others only gauges are exposed, which need no such part.
+//! The new programs count from 0 while the old ones still count. Each exposed counter is the new
+//! counter and a part that the old one had counted before. There is such a part for each interface
+//! of the namespace of interest; of interfaces elsewhere only gauges are exposed, which need none.
 
 use std::collections::HashMap;
 
 use bytemuck::Zeroable as _;
 use exporter_common::neighbour::{Counts, Key};
 
-/// What the sets before have counted.
+/// The counts of earlier sets.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     parts: HashMap<Key, Part>,
-    /// Number of the last reading.
+    /// The number of the last reading.
     reading: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Part {
     counts: Counts,
-    /// The last reading in which the set that counts knew the interface; 0 for none. Until then
+    /// The last reading in which the set that counts knew the interface; 0 for none. While it is 0,
     /// nothing has happened to the interface since that set was attached.
     seen: u64,
 }
 
-/// What two sets have counted of an interface, the new one no later than the old one.
+/// Two sets' counts of an interface, those of the new set read no later than those of the old one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub(super) key: Key,
     pub(super) old: Counts,
     pub(super) new: Counts,
-    /// Whether entries that one set knows and the other does not are such that the old one did not
-    /// hear of, rather than some that came or went between two looks.
+    /// Whether the sets' numbers of entries differ because the old set has missed events, and not
+    /// because entries came or went between the two readings.
     pub(super) differ: bool,
 }
 
 impl Carried {
-    /// The interfaces that have such parts.
+    /// The interfaces that have a part from earlier sets.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         self.parts.keys().copied()
     }
 
-    /// Another set takes over: what it counts from then on comes on top of what the old one has
-    /// counted. No counter is less than before.
+    /// Another set takes over: its counters go on from those of the old set. No counter is less
+    /// than before.
     ///
-    /// Entries that the old set did not hear of, as there was no room, count as created, and those
-    /// whose end it did not hear of as removed.
+    /// Entries that the old set has missed for want of room count as created, and entries whose end
+    /// it has missed as removed.
     pub(super) fn take_over(&mut self, pairs: impl Iterator<Item = Pair>) {
         let mut parts = HashMap::new();
         for Pair { key, old, new, differ } in pairs {
@@ -74,7 +74,8 @@ impl Carried {
     }
 
     /// Gives `each` the interfaces that the set knows with their counters since the start, and then
-    /// those that it does not know yet. One that it has known and forgotten is gone.
+    /// the interfaces that the set does not know yet. An interface that the set has known and
+    /// forgotten is gone.
     pub(super) fn each<'a>(
         &mut self,
         known: impl Iterator<Item = &'a (Key, Counts)>,
@@ -98,7 +99,7 @@ impl Carried {
     }
 }
 
-/// The counts, with the counters of both.
+/// The counts, with the counters of both added.
 const fn sum(counts: &Counts, part: &Counts) -> Counts {
     Counts {
         entries: counts.entries,
@@ -153,14 +154,14 @@ mod tests {
         let next = [(A, counts(6, 4, 2)), (B, counts(1, 1, 0))];
         let want = [(A, counts(6, 32, 26)), (B, counts(1, 8, 7))];
         assert_eq!(exposed(&mut carried, &next), want);
-        // Once more.
+        // A third set takes over.
         take_over(&mut carried, &next, &[(A, counts(6, 0, 0)), (B, counts(1, 1, 0))]);
         let third = [(A, counts(6, 0, 0)), (B, counts(1, 1, 0))];
         assert_eq!(exposed(&mut carried, &third), want);
     }
 
     #[test]
-    fn what_there_was_no_room_for_is_made_up_for() {
+    fn entries_without_room_in_the_old_set_are_made_up_for() {
         let mut carried = Carried::default();
         take_over(
             &mut carried,
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_between_two_looks_is_no_entry_that_went_unheard() {
+    fn an_entry_that_came_between_two_readings_was_not_missed() {
         let mut carried = Carried::default();
         let (old, new) = (counts(9, 9, 0), counts(8, 0, 0));
         carried.take_over([Pair { key: A, old, new, differ: false }].into_iter());

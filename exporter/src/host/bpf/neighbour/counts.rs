@@ -15,7 +15,7 @@ use crate::host::bpf::mapped::Mapped;
 pub(super) struct Interfaces {
     tags: Mapped<Tags>,
     elements: Mapped<Interface>,
-    /// One less than there are groups of tags.
+    /// The number of groups of tags, less one.
     mask: u32,
     /// As of the last read.
     counts: Vec<(Key, Counts)>,
@@ -24,7 +24,7 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// The maps `TAGS`, of so many `groups`, and `COUNTS`.
+    /// The maps `TAGS`, which has `groups` groups, and `COUNTS`.
     pub(super) fn new(tags: &MapData, counts: &MapData, groups: u32) -> Result<Self, Error> {
         let wrong = |map| move |source| Error::Map { map, source };
         Ok(Self {
@@ -37,7 +37,8 @@ impl Interfaces {
         })
     }
 
-    /// How many interfaces there is room for, those with neighbours of both families twice.
+    /// The number of interfaces that there is room for; one with neighbours of both families counts
+    /// twice.
     pub(super) const fn room(&self) -> usize {
         self.tags.words().len()
     }
@@ -67,7 +68,7 @@ impl Interfaces {
         self.iter().any(|(_, counts)| counts.entries < 0 || counts.noarp < 0)
     }
 
-    /// Reads all of them.
+    /// Reads the counts of all interfaces.
     pub(super) fn read(&mut self) {
         let mut counts = std::mem::take(&mut self.counts);
         counts.clear();
@@ -85,7 +86,7 @@ impl Interfaces {
         self.counts = counts;
     }
 
-    /// The counts of one interface as they are now; all zero if it has none.
+    /// The counts of one interface, read now; all zero if no element counts it.
     pub(super) fn of(&self, key: &Key) -> Counts {
         let mut sum = Counts::zeroed();
         for element in self.elements_of(tag(key)) {
@@ -96,8 +97,8 @@ impl Interfaces {
         sum
     }
 
-    /// The counts of the interface of this tag, found in the element of that number; `None` if it
-    /// has another element before.
+    /// The counts of the interface of this tag, one of whose elements has that number; `None` if an
+    /// element before that one counts it, too.
     fn sum(&self, tag: u64, number: usize) -> Option<Counts> {
         let mut sum = self.elements.get(number)?.counts;
         for other in self.elements_of(tag) {

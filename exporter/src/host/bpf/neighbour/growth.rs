@@ -1,21 +1,22 @@
-//! Room that follows the neighbours and interfaces there are.
+//! Room that follows the number of neighbours and interfaces.
 //!
 //! Maps do not grow. So where one is three quarters full, or too small for the tables, another set
 //! of programs and maps is loaded, takes stock while the old set still counts, and takes over:
 //!
-//! | growth | event | what is done | next |
+//! | growth | event | action | next |
 //! |---|---|---|---|
-//! | rests | room is short | the loader is asked for a set of twice the size, or what is needed | asked |
-//! | asked | the set is there | it takes stock | moves |
-//! | asked | a refusal, or nobody to ask | it is logged, once | refused |
+//! | rests | room is short | the loader is asked for a set of twice or of the needed size | asked |
+//! | asked | the set is loaded | the set takes stock | moves |
+//! | asked | a refusal, or the loader has ended | the reason is logged, once | refused |
 //! | moves | stock is taken | the counters are carried over, the old set is closed | rests |
-//! | moves | the new set is too small as well | it is closed, twice its room is wanted | rests |
-//! | moves | it is too small and there may be no more | it is closed, which is logged | refused |
+//! | moves | the new set is too small | it is closed, twice its room is wanted | rests |
+//! | moves | … and none may be larger | it is closed, the reason is logged | refused |
 //! | moves | events were lost | stock is taken again at the next scrape | moves |
 //! | refused | a minute has passed | | rests |
 //!
-//! A step is taken at each scrape, and all that can be at once where the old set's counts are not
-//! to be trusted. Until the new set takes over, its counts are not shown.
+//! Each scrape takes the steps that are possible without waiting. Where the old set's counts cannot
+//! be trusted, the scrape waits for the loader, and goes on to a larger set where the new one is
+//! too small. Until the new set takes over, its counts are not shown.
 
 use std::{
     collections::HashSet,
@@ -26,59 +27,35 @@ use std::{
 use exporter_common::neighbour::{Counts, Key};
 
 use super::{
-    Counting, HOOKS, Kernel, Reason, Room,
+    Counting, HOOKS, Reason, Room,
     carry::{Carried, Pair},
     counts::Interfaces,
     load, stock,
 };
-use crate::host::bpf::{Error, Health, Sizes, keeper::Keeper, object::Set, permitted, sys};
+use crate::host::bpf::{
+    Error, Health, Sizes,
+    loader::{Loader, Question},
+    sys,
+};
 
-/// How long a refusal holds.
+/// How long no room is asked for after a refusal.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// How long to wait for a new set where the old one cannot be trusted, and at the start.
+/// How long to wait for a new set where the old one cannot be trusted.
 const PATIENCE: Duration = Duration::from_secs(2);
-const FIRST: Duration = Duration::from_secs(20);
 
-/// Room for this many at least.
+/// The least room.
 const LEAST: Room = Room { entries: 1 << 12, interfaces: 1 << 9 };
 
-/// Where to look and what to report.
+/// The kernel's types, the namespace to report on, and the room.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The kernel's type information, `btf/vmlinux` below `/sys/kernel`.
     pub btf: &'a Path,
     /// Inode number of the network namespace that is of interest.
     pub netns: u32,
-    /// Room for what is counted.
+    /// The room in the maps.
     pub sizes: Sizes,
-}
-
-/// Who loads a set of programs.
-enum Loader {
-    /// This process, which must have the capabilities.
-    Own { kernel: Kernel, asked: Option<Room> },
-    /// Another process.
-    Keeper(Keeper),
-}
-
-impl Loader {
-    fn ask(&mut self, room: Room) -> Result<(), Error> {
-        match self {
-            Self::Own { asked, .. } => {
-                *asked = Some(room);
-                Ok(())
-            }
-            Self::Keeper(keeper) => keeper.ask(room),
-        }
-    }
-
-    fn answer(&mut self, patience: Duration) -> Option<Result<Set, Error>> {
-        match self {
-            Self::Own { kernel, asked } => asked.take().map(|room| kernel.load(room)),
-            Self::Keeper(keeper) => keeper.answer(patience),
-        }
-    }
 }
 
 /// Where growth has got to.
@@ -95,10 +72,10 @@ pub struct Neighbours {
     growth: Growth,
     /// The last refusal that the log tells of; empty for none.
     refused: String,
-    /// Room that there must be at least, since a set with less has turned out to be too small.
+    /// The least room of the next set, since a set with less was too small.
     least: Room,
     loader: Loader,
-    /// Room there may be.
+    /// The most room that a set may have.
     most: Room,
     carried: Carried,
     netns: u32,
@@ -119,31 +96,24 @@ impl Neighbours {
     ///
     /// # Errors
     ///
-    /// What the kernel lacks, or the process. That there is no room for the entries there are is
-    /// none: see [`Neighbours::counts`].
+    /// The kernel lacks something, or the process a capability. Maps that are too small for the
+    /// entries are no error here: see [`Neighbours::counts`].
     pub fn start(options: &Options<'_>) -> Result<Self, Error> {
-        permitted()?;
-        let kernel = Kernel::read(options.btf)?;
-        Self::from(Loader::Own { kernel, asked: None }, options)
+        Self::through(Loader::own(options.btf)?, options)
     }
 
-    /// As [`Neighbours::start`], where another process loads.
+    /// As [`Neighbours::start`], with a loader that serves others as well.
     pub(in crate::host::bpf) fn through(
-        keeper: Keeper,
+        loader: Loader,
         options: &Options<'_>,
     ) -> Result<Self, Error> {
-        Self::from(Loader::Keeper(keeper), options)
-    }
-
-    fn from(mut loader: Loader, options: &Options<'_>) -> Result<Self, Error> {
         let Sizes { expected, entries, interfaces } = options.sizes;
         let most = Room { entries, interfaces };
         let first = Room {
             entries: expected.max(LEAST.entries).min(most.entries),
             interfaces: load::interfaces()?.max(LEAST.interfaces).min(most.interfaces),
         };
-        loader.ask(first)?;
-        let set = loader.answer(FIRST).ok_or(Error::NoKeeper)??;
+        let set = loader.load(Question::Neighbour(first))?;
         let mut neighbours = Self {
             counting: Counting::new(set, first, Reason::Start)?,
             growth: Growth::Rests,
@@ -163,14 +133,14 @@ impl Neighbours {
         }
     }
 
-    /// Gives `each` every interface that has had a neighbour, of all namespaces, as it was when this
-    /// was first asked in the scrape of that number, 0 being none. An interface that is gone is
-    /// left out sooner or later.
+    /// Gives `each` the counts of every interface, of all namespaces, that has had a neighbour. The
+    /// counts are read at the first call in the scrape of that number, or at each call where
+    /// `scrape` is 0. An interface that is gone is left out sooner or later.
     ///
     /// # Errors
     ///
-    /// The counts are not to be trusted: events were lost, or a map is too small. A scrape tries to
-    /// set that right at most once, and does so less often the longer that fails.
+    /// The counts cannot be trusted: events were lost, or a map is too small. A scrape tries at
+    /// most once to set them right, and ever fewer scrapes try while the attempts fail.
     pub fn counts(&mut self, scrape: u64, each: impl FnMut(Key, &Counts)) -> Result<(), Error> {
         let is_fresh = scrape > 0 && scrape == self.scrape;
         let refreshed = if is_fresh { Ok(()) } else { self.refresh(scrape, Instant::now()) };
@@ -201,28 +171,29 @@ impl Neighbours {
         Ok(self.counting.totals()?.tables.map(|table| table.size))
     }
 
-    /// What the programs cost, and whether they do what they should.
+    /// Gives `health` the figures on the programs and maps.
     pub fn health(&self, health: &mut impl Health) -> Result<(), Error> {
-        if let Loader::Keeper(keeper) = &self.loader {
-            health.keeper(keeper.is_there());
+        if let Some(is_there) = self.loader.keeper_is_there() {
+            health.keeper(is_there);
         }
         self.counting.health(health)
     }
 
-    /// The programs' names, before there are any.
+    /// The programs' names, known before any program is loaded.
     pub(in crate::host::bpf) fn programs() -> impl Iterator<Item = &'static str> {
         HOOKS.iter().filter(|hook| hook.is_attached()).map(|hook| hook.name())
     }
 
-    /// Whether all of it works without any capability, save for more room without a keeper.
+    /// Whether all of it works as the calling thread is, without any capability, save for more room
+    /// without a keeper.
     #[must_use]
     pub fn needs_no_capability(&mut self) -> bool {
         self.counting.needs_no_capability()
     }
 
-    /// Reads the counts, once they are right.
+    /// Sets the counts right where they are in doubt, and reads them.
     fn refresh(&mut self, scrape: u64, now: Instant) -> Result<(), Error> {
-        /// How often a set may turn out to be too small that was made for what there was.
+        /// How often the next set may be too small, though it was made for the entries known then.
         const TIMES: u32 = 3;
         let mut counted = self.counting.refresh(scrape, now);
         for _ in 0..TIMES {
@@ -238,7 +209,8 @@ impl Neighbours {
         counted
     }
 
-    /// Takes the steps that can be taken; says whether another set counts than before, and is right.
+    /// Takes the steps that are possible; says whether another set has taken over, whose counts are
+    /// right.
     fn grow(&mut self, doubt: Option<&Error>, now: Instant) -> Result<bool, Error> {
         if let Growth::Refused(since) = self.growth
             && now.saturating_duration_since(since) >= AGAIN
@@ -249,7 +221,7 @@ impl Neighbours {
             && let Some(room) = self.wanted(doubt)?
         {
             tracing::debug!(room.entries, room.interfaces, "more room for neighbours is wanted");
-            match self.loader.ask(room) {
+            match self.loader.ask(Question::Neighbour(room)) {
                 Ok(()) => self.growth = Growth::Asked(room),
                 Err(error) => self.refuse(&error, now),
             }
@@ -282,17 +254,17 @@ impl Neighbours {
         Ok(false)
     }
 
-    /// There is no more room for the time being, or for good.
+    /// Notes that there is no more room for the time being, or for good.
     fn refuse(&mut self, error: &Error, now: Instant) {
         let reason = error.to_string();
         if reason != self.refused {
-            tracing::warn!("no more room for what eBPF counts: {reason}");
+            tracing::warn!("no more room for the counts of eBPF: {reason}");
             self.refused = reason;
         }
         self.growth = Growth::Refused(now);
     }
 
-    /// The room there should be, if that is another than there is.
+    /// The room that is wanted, if it differs from the room of the set that counts.
     fn wanted(&self, doubt: Option<&Error>) -> Result<Option<Room>, Error> {
         let (have, interfaces) = (self.counting.room, &self.counting.interfaces);
         let counted = u64::try_from(interfaces.entries()).unwrap_or_default();
@@ -317,9 +289,10 @@ impl Neighbours {
         Ok((wanted != have).then_some(wanted))
     }
 
-    /// `next`, which has taken stock, counts from here on.
+    /// Puts `next`, which has taken stock, in the place of the set that counts.
     fn take_over(&mut self, mut next: Counting) -> Result<(), Error> {
-        // Each puts in what it has noted only, so that neither is ahead of the other.
+        // Both sets put the entries that they have only noted into their maps, so that neither is
+        // ahead.
         self.counting.settle()?;
         next.settle()?;
         self.counting.interfaces.read();
@@ -345,15 +318,15 @@ impl Neighbours {
     }
 }
 
-/// What two sets have counted of an interface: at a moment of rest, if there is one.
+/// Two sets' counts of an interface: at a moment of rest, if there is one.
 fn pair(key: Key, old: &Interfaces, new: &Interfaces, is_exact: bool) -> Pair {
     /// How often to look for such a moment.
     const TIMES: u32 = 50;
-    /// One set has counted an event and the other has not for less than that, unless the processor
-    /// does something else in between.
+    /// The two sets count an event within this time of each other, unless the processor is
+    /// interrupted in between.
     const REST: Duration = Duration::from_micros(5);
-    // The new set first: an event between the two is told twice rather than lost, which would make a
-    // counter go back.
+    // The new set is read first: an event between the two readings is then counted twice. Read
+    // last, it would be lost, and a counter would go back.
     let mut counts = (new.of(&key), old.of(&key));
     for _ in 0..TIMES {
         let start = Instant::now();
@@ -371,8 +344,8 @@ fn pair(key: Key, old: &Interfaces, new: &Interfaces, is_exact: bool) -> Pair {
     Pair { key, old, new, differ: !is_exact }
 }
 
-/// Twice the room of a set that was too small, as far as there may be more; `None` where there may
-/// not.
+/// Twice the room of a set that was too small, as far as `most` allows; `None` where it allows no
+/// more.
 fn twice(room: Room, error: &Error, most: Room) -> Option<Room> {
     let double = |have: u32, most: u32| have.saturating_mul(2).min(most);
     let more = match error {
@@ -385,7 +358,7 @@ fn twice(room: Room, error: &Error, most: Room) -> Option<Room> {
     (more != room).then_some(more)
 }
 
-/// The room for so many, where there is room for `have` and may be for `most`.
+/// The room for `used` elements, where there is room for `have` and may be room for `most`.
 fn more(have: u32, used: u64, is_full: bool, most: u32) -> u32 {
     let (have, most) = (u64::from(have), u64::from(most));
     let is_short = is_full || used.saturating_mul(4) >= have.saturating_mul(3);
@@ -409,15 +382,15 @@ mod tests {
     }
 
     #[test]
-    fn room_doubles_or_becomes_what_is_needed() {
+    fn room_doubles_or_becomes_as_large_as_needed() {
         let most = 1 << 20;
         assert_eq!(more(4096, 3071, false, most), 4096);
         assert_eq!(more(4096, 3072, false, most), 8192);
-        assert_eq!(more(4096, 10, true, most), 8192, "full all the same");
+        assert_eq!(more(4096, 10, true, most), 8192, "a part of the map is full");
         assert_eq!(more(4096, 150_000, false, most), 1 << 18);
         assert_eq!(more(4096, 150_000, false, 100_000), 100_000, "no more than allowed");
         assert_eq!(more(100_000, 150_000, true, 100_000), 100_000);
-        assert_eq!(more(5000, 5000, true, 100), 5000, "never less");
+        assert_eq!(more(5000, 5000, true, 100), 5000, "never less than now");
         assert_eq!(more(u32::MAX, u64::MAX / 4, true, u32::MAX), u32::MAX);
     }
 }

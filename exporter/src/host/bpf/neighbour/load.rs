@@ -1,6 +1,7 @@
-//! Loading the programs, and telling them where the running kernel keeps what they read.
+//! Loading the programs, and telling them the offsets of the members that they read in the running
+//! kernel.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use bytemuck::{Pod, Zeroable};
 use exporter_common::neighbour::{Offsets, STEPS, WAYS};
@@ -14,24 +15,24 @@ use crate::host::{
     netlink::{Links, Socket},
 };
 
-/// How much the maps hold.
+/// The room in the maps.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, Pod, PartialEq, Zeroable)]
 pub(in crate::host::bpf) struct Room {
     /// Entries of the tables.
     pub(in crate::host::bpf) entries: u32,
-    /// Interfaces, those with neighbours of both families twice.
+    /// Interfaces; one with neighbours of both families counts twice.
     pub(in crate::host::bpf) interfaces: u32,
 }
 
-/// Room for four times the interfaces of this namespace: others have some, too.
+/// Room for four times the interfaces of this namespace: other namespaces have some, too.
 pub(super) fn interfaces() -> Result<u32, Error> {
     let mut links = Links::new();
     Socket::open()?.links(&mut links)?;
     Ok(u32::try_from(links.iter().count().saturating_mul(4)).unwrap_or(u32::MAX))
 }
 
-/// How many groups of tags have room for so many interfaces.
+/// The number of groups of tags with room for `interfaces` interfaces.
 pub(super) fn groups(interfaces: u32) -> u32 {
     interfaces.clamp(WAYS, 1 << 20).div_ceil(WAYS).next_power_of_two()
 }
@@ -41,53 +42,50 @@ pub(in crate::host::bpf) static PLAN: Plan = Plan {
     object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/neighbour.o"),
     hooks: &HOOKS,
     maps: &["TAGS", "COUNTS", "ENTRIES", "BATCH", "TOTALS"],
+    since: "5.13",
 };
 
-/// In how many slots so many entries find theirs free more often than not.
+/// The number of slots among which `entries` entries mostly find their own slot free.
 pub(super) fn slots(entries: u32) -> u32 {
     entries.max(STEPS).next_power_of_two()
 }
 
-/// What the programs must know of the running kernel.
+/// The facts about the running kernel that the programs need.
 #[derive(Debug)]
-pub(in crate::host::bpf) struct Kernel {
-    offsets: Offsets,
-    /// The numbers of the tracepoints' types, by the programs' names.
-    tracepoints: HashMap<&'static str, u32>,
-}
+pub(in crate::host::bpf) struct Facts(Offsets);
 
-impl Kernel {
-    /// Reads it from a file like `/sys/kernel/btf/vmlinux`.
-    pub(in crate::host::bpf) fn read(types: &Path) -> Result<Self, Error> {
-        let attached = HOOKS.iter().filter(|hook| hook.is_attached());
-        let definitions: Vec<_> =
-            attached.map(|hook| (hook.name(), format!("btf_trace_{}", hook.name()))).collect();
-        let mut wanted: Vec<&str> = definitions.iter().map(|(_, name)| name.as_str()).collect();
-        offsets(|structure, path| {
+impl Facts {
+    /// Adds the names of the types and members that [`Facts::of`] asks for.
+    pub(in crate::host::bpf) fn names(wanted: &mut Vec<&str>) {
+        // Nothing fails while names are only noted.
+        let _ = offsets(|structure, path| {
             wanted.push(structure);
             wanted.extend(path);
             Ok(0)
-        })?;
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut types = Btf::read(types, &wanted)?;
-        let offsets = offsets(|structure, path| {
+        });
+    }
+
+    /// The facts, from the kernel's types.
+    pub(in crate::host::bpf) fn of(types: &mut Btf<'_>) -> Result<Self, Error> {
+        let of = |structure, path: &[&str]| {
             types
                 .offset(structure, path)
                 .ok_or_else(|| Error::NoMember { structure, member: path.join(".") })
-        })?;
-        let number =
-            |(program, name): &(&'static str, String)| Some((*program, types.definition(name)?));
-        Ok(Self { offsets, tracepoints: definitions.iter().filter_map(number).collect() })
+        };
+        offsets(of).map(Self)
     }
 
     /// Loads and attaches the programs.
-    pub(in crate::host::bpf) fn load(&self, room: Room) -> Result<Set, Error> {
+    pub(in crate::host::bpf) fn load(
+        &self,
+        targets: &HashMap<&'static str, u32>,
+        room: Room,
+    ) -> Result<Set, Error> {
         let (slots, groups) = (slots(room.entries), groups(room.interfaces));
         let (slot_mask, group_mask) = (slots - 1, groups - 1);
         let fit = Fit {
             globals: &[
-                ("OFFSETS", bytemuck::bytes_of(&self.offsets)),
+                ("OFFSETS", bytemuck::bytes_of(&self.0)),
                 ("SLOT_MASK", bytemuck::bytes_of(&slot_mask)),
                 ("GROUP_MASK", bytemuck::bytes_of(&group_mask)),
             ],
@@ -97,13 +95,15 @@ impl Kernel {
                 ("ENTRIES", room.entries),
                 ("SLOTS", slots),
             ],
-            tracepoints: &self.tracepoints,
+            targets,
+            told: &[],
         };
         Set::load(&PLAN, &fit)
     }
 }
 
-/// Asks for the place of every member that is read: of a structure, or of a structure in it …
+/// Asks `of` for the offset of every member that the programs read, by its structure and its path
+/// in it.
 fn offsets(
     mut of: impl FnMut(&'static str, &[&'static str]) -> Result<u32, Error>,
 ) -> Result<Offsets, Error> {

@@ -1,17 +1,17 @@
 //! Neighbours per network namespace, interface and family, counted as they come and go.
 //!
 //! The programs of `exporter-ebpf/src/bin/neighbour` keep a map of all entries of the kernel's
-//! tables, and counts that follow it. Entries that no tracepoint tells of are looked for: those
-//! older than the programs (`walk`), and then those that the walk has not found (`sweep`). The two
-//! together are a resync. It makes the map right whatever happened before and whatever happens
-//! meanwhile, and takes place at the start and whenever there is doubt:
+//! tables, and counts that follow it. A resync finds the entries that no tracepoint tells of:
+//! `walk` puts entries that are older than the programs into the map, and `sweep` then takes out
+//! those that the walk has not found in a table. A resync makes the map right after any events
+//! before it and during it. It takes place at the start and whenever there is doubt:
 //!
 //! - a run of a program was missed, since the processor was already in it (`missed`);
 //! - an event was lost, most likely since the map of entries was full (`lost`);
 //! - an event was lost since the map of interfaces was full (`crowded`);
-//! - the tables' own sizes and the map's differ, and keep to it, or a count is below zero (`audit`).
+//! - the tables' own sizes and the map's differ for some time, or a count is below zero (`audit`).
 //!
-//! While the doubt cannot be removed there are no counts, and attempts become rarer ([`pause`]).
+//! While the doubt cannot be removed there are no counts, and attempts become rarer ([`super::pause`]).
 //! Elements of interfaces that are gone are taken back by the program `prune`.
 
 mod audit;
@@ -19,27 +19,23 @@ mod carry;
 mod counts;
 mod growth;
 mod load;
-mod pause;
+mod look;
 mod stock;
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use exporter_common::neighbour::{Known, Totals};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 pub use self::growth::{Neighbours, Options};
-pub(super) use self::load::{Kernel, PLAN, Room};
+pub(super) use self::load::{Facts, PLAN, Room};
 pub use exporter_common::neighbour::{Counts, FAMILIES, Key};
 
-use self::{
-    audit::Audit,
-    counts::Interfaces,
-    pause::{Look, Pause},
-};
+use self::{audit::Audit, counts::Interfaces, look::Look};
 use super::{
     Error, Health, Runs,
     object::{Hook, Set},
+    pause::Pause,
 };
 
 /// The programs, in the order in which they are attached: `neigh_create` comes last, so that no
@@ -63,7 +59,7 @@ const SWEEP: &str = "sweep";
 
 const PRUNE: &str = "prune";
 
-/// Why the counts were brought up to date.
+/// The reason of a resync.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Reason {
     Start,
@@ -95,7 +91,7 @@ struct Counting {
     /// Holds the programs; they are detached with it.
     set: Set,
     interfaces: Interfaces,
-    /// Entries whose slot another has taken.
+    /// Entries whose slot another entry has taken.
     entries: HashMap<MapData, u64, Known>,
     batch: Array<MapData, u64>,
     totals: Array<MapData, Totals>,
@@ -104,24 +100,24 @@ struct Counting {
     started: bool,
     /// Number of the last walk.
     walk: u32,
-    /// Why the counts are not to be trusted, until they are.
+    /// The reason why the counts cannot be trusted; `None` where they can.
     doubt: Option<Reason>,
-    /// What was found of the doubt last, and in which scrape.
+    /// The error of the last attempt to remove the doubt, and the number of its scrape.
     failure: Option<(u64, Arc<Error>)>,
     pause: Pause,
     look: Look,
-    /// What the last resync has made good.
+    /// The losses that the last resync has made good.
     good: Losses,
-    /// What the kernel said last of the programs that are attached.
+    /// The kernel's last figures on the programs that are attached.
     runs: [Runs; HOOKS.len()],
-    /// What it said of those of the sets before.
+    /// The kernel's figures on the programs of earlier sets, added up.
     runs_before: [Runs; HOOKS.len()],
-    /// Since the start, by reason.
+    /// The number of resyncs since the start, by reason.
     resyncs: [u64; Reason::ALL.len()],
     audit: Audit,
 }
 
-/// What was not recorded since the programs were loaded.
+/// The losses since the programs were loaded.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Losses {
     /// Events.
@@ -133,8 +129,8 @@ struct Losses {
 }
 
 impl Counting {
-    /// Programs that have just been attached, with so much `room`. Nothing is known yet of the
-    /// entries that were there before, for which reason stock is to be taken.
+    /// Programs that have just been attached, with this `room`. They know no entry that is older,
+    /// so that stock must be taken, and `reason` is the reason of that resync.
     fn new(set: Set, room: Room, reason: Reason) -> Result<Self, Error> {
         let (tags, counts) = (set.map("TAGS")?, set.map("COUNTS")?);
         let groups = load::groups(room.interfaces);
@@ -163,7 +159,7 @@ impl Counting {
         })
     }
 
-    /// What the programs cost, and whether they do what they should.
+    /// Gives `health` the figures on the programs and maps.
     fn health(&self, health: &mut impl Health) -> Result<(), Error> {
         for (hook, runs) in HOOKS.iter().zip(self.all_runs()?) {
             health.program(hook.name(), hook.is_attached(), runs);
@@ -179,28 +175,12 @@ impl Counting {
         Ok(())
     }
 
-    /// Whether all of it works without any capability.
-    ///
-    /// It does since Linux 5.19, and before where `kernel.unprivileged_bpf_disabled` is 0: then
-    /// descriptors are enough. Found out by trying, in a thread that has given up its own.
+    /// Whether all of it works as the calling thread is, without any capability.
     fn needs_no_capability(&mut self) -> bool {
-        let counting = self;
-        thread::scope(|scope| {
-            let attempt = move || {
-                let none = CapabilitySets {
-                    effective: CapabilitySet::empty(),
-                    permitted: CapabilitySet::empty(),
-                    inheritable: CapabilitySet::empty(),
-                };
-                set_capabilities(None, none).is_ok()
-                    && counting.set.runs(SETTLE).is_ok()
-                    && counting.settle().is_ok()
-            };
-            scope.spawn(attempt).join().unwrap_or_default()
-        })
+        self.set.runs(SETTLE).is_ok() && self.settle().is_ok()
     }
 
-    /// What the kernel knows of each program, and of those of the sets before.
+    /// The kernel's figures on each program, those of earlier sets included.
     fn all_runs(&self) -> Result<[Runs; HOOKS.len()], Error> {
         let mut all = self.runs_before;
         for ((hook, known), sum) in HOOKS.iter().zip(&self.runs).zip(&mut all) {

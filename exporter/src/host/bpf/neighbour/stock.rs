@@ -12,14 +12,14 @@ use exporter_common::neighbour::{FAMILIES, GONE, Known, STEPS, Totals};
 use super::{Counting, HOOKS, Losses, PRUNE, Reason, SETTLE, SWEEP, WALK, load, wrong};
 use crate::host::bpf::{Error, sys};
 
-/// How often events may be lost during a resync before it has failed.
+/// How often a resync is repeated where events are lost during it, before it fails.
 const TRIES: u32 = 5;
 
 /// How long a walk may take; a table of a million entries takes half a second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Counting {
-    /// Reads the counts, once they are right.
+    /// Sets the counts right where they are in doubt, and reads them.
     pub(super) fn refresh(&mut self, scrape: u64, now: Instant) -> Result<(), Error> {
         if let Some((failed, error)) = &self.failure
             && scrape > 0
@@ -72,13 +72,14 @@ impl Counting {
 
     /// Brings the map of entries up to date, and with it the counts.
     fn resync(&mut self, now: Instant) -> Result<(), Error> {
+        let mut reason = Error::Unsettled;
         for _ in 0..TRIES {
             self.walk = self.walk.wrapping_add(1);
             self.settle()?;
             let before = self.losses()?;
             let size = size(&self.totals()?);
             let full = Error::Full { entries: size, room: self.room.entries };
-            // To walk the tables all the same would cost time at each scrape, to no end.
+            // A walk would take time at each scrape and could not succeed.
             if size > self.room.entries.into() {
                 return Err(full);
             }
@@ -102,12 +103,16 @@ impl Counting {
             if self.interfaces.entries() >= self.room.entries.into() {
                 return Err(full);
             }
-            // What was swept may have left interfaces that are gone without entries.
-            if after.crowded != before.crowded && self.prune(now)? == 0 {
-                return Err(Error::Crowded { room: self.interfaces.room() });
+            reason = Error::Unsettled;
+            if after.crowded != before.crowded {
+                reason = Error::Crowded { room: self.interfaces.room() };
+                // The sweep may have taken the last entries of interfaces that are gone.
+                if self.prune(now)? == 0 {
+                    break;
+                }
             }
         }
-        Err(Error::Unsettled)
+        Err(reason)
     }
 
     /// Shows every entry of a table to the programs.
@@ -115,10 +120,10 @@ impl Counting {
         let start = Instant::now();
         let (mut hash, mut bucket) = (0, 0);
         loop {
-            self.settle()?; // looks the table up
+            self.settle()?; // finds the table
             let Some(&now) = self.totals()?.tables.get(table) else { return Ok(()) };
             if now.hash != hash {
-                // It has grown: what moved may have been passed over.
+                // The table has grown: the walk may have passed over entries that moved.
                 (hash, bucket) = (now.hash, 0);
             }
             if now.address == 0 || bucket >= now.buckets {
@@ -132,7 +137,7 @@ impl Counting {
         }
     }
 
-    /// Takes out of the map what the walk has not found.
+    /// Takes those entries out of the map that the walk has not found.
     fn sweep(&mut self) -> Result<(), Error> {
         let (mut addresses, mut entries) = (Vec::new(), Vec::<Known>::new());
         sys::read(self.entries.map().fd().as_fd(), &mut addresses, &mut entries)
@@ -140,7 +145,7 @@ impl Counting {
         let mut unseen = Vec::new();
         for (address, known) in addresses.iter().zip(&entries) {
             if known.state & GONE != 0 {
-                // Out of the counts, and who wanted to take it out of the map as well could not.
+                // A program took the entry out of the counts, and failed to take it out of the map.
                 match self.entries.remove(address) {
                     Ok(()) | Err(MapError::KeyNotFound) => {}
                     Err(error) => return Err(wrong("ENTRIES", error)),
@@ -156,7 +161,8 @@ impl Counting {
             if let Some(chunk) = chunk {
                 let mut batch = chunk.to_vec();
                 batch.resize(STEPS as usize, 0);
-                // It stays there; to look at an address once more does no harm.
+                // The batch stays there after this run; a later run may look at its addresses
+                // again, which does no harm.
                 sys::write(self.batch.map().fd().as_fd(), &batch)
                     .map_err(|source| Error::Map { map: "BATCH", source })?;
             } else if slot.is_none() {
@@ -166,12 +172,12 @@ impl Counting {
         }
     }
 
-    /// Looks the tables up, and for entries that no tracepoint has told of.
+    /// Finds the tables, and looks for entries that no tracepoint has told of.
     pub(super) fn settle(&self) -> Result<(), Error> {
         self.set.run(SETTLE, &[self.started.into(), self.walk.into()])
     }
 
-    /// What was not recorded up to now.
+    /// The losses up to now.
     fn losses(&mut self) -> Result<Losses, Error> {
         let totals = self.totals()?;
         Ok(Losses { lost: totals.lost, crowded: totals.crowded, missed: self.missed()? })
@@ -190,10 +196,11 @@ impl Counting {
         Ok(missed)
     }
 
-    /// Reads the map of interfaces; takes elements from those that are gone where that is due, and
-    /// says whether it did.
+    /// Reads the map of interfaces; takes the elements of interfaces that are gone where that is
+    /// due, and says whether it took any.
     fn read(&mut self, now: Instant) -> Result<bool, Error> {
-        /// How often a count may be read between two steps of a program that make it zero.
+        /// How often a map may be read just between two steps of a program, where a count can be
+        /// below zero.
         const LOOKS: u32 = 3;
         self.interfaces.read();
         let is_crowded = matches!(self.doubt, Some(Reason::Crowded));
@@ -208,8 +215,8 @@ impl Counting {
         Ok(has_pruned)
     }
 
-    /// Takes elements from interfaces that are gone, and reads what is left; says how many there
-    /// were.
+    /// Takes the elements of interfaces that are gone, and reads the others; returns the number of
+    /// elements taken.
     fn prune(&mut self, now: Instant) -> Result<usize, Error> {
         let before = self.interfaces.used();
         self.set.run(PRUNE, &[0; 2])?;

@@ -1,7 +1,7 @@
-//! What the engine knows and decides. There is no thread, clock or lock in here: whoever calls
-//! passes the time, and carries out the answer.
+//! The state and the decisions of the engine. There is no thread, clock or lock in here: the caller
+//! passes the time, and carries out the returned decision.
 //!
-//! A scrape, and where it is kept:
+//! The states of a scrape, and the places where they keep it:
 //!
 //! | state     | kept in                | goes on to                                                   |
 //! |-----------|------------------------|--------------------------------------------------------------|
@@ -9,7 +9,7 @@
 //! | ready     | `scrapes` and `ready`  | rendering, when a thread takes it                            |
 //! | rendering | with that thread alone | answered                                                     |
 //!
-//! A client that leaves takes its scrape out of either of the first two.
+//! A client that leaves takes its scrape out of either of the first two states.
 //!
 //! A part of a scrape, one for each slot (collector) that was asked for:
 //!
@@ -17,10 +17,13 @@
 //! |---------|----------------------------------------------------------------------------------------|
 //! | missing | read, at the end of a run of its slot that began after the scrape had asked            |
 //! | missing | late, at the scrape's deadline                                                         |
-//! | late    | never changes; it is so from the start where the run under way is as old as all the time that the scrape has |
-//! | read    | never changes                                                                          |
+//! | late    | never changes; late from the start, if the run under way is older than all the scrape's time |
+//! | read    | read anew, at the end of each later run of its slot while the scrape is kept           |
 //!
-//! A slot, by its run under way and the one that waits to follow:
+//! So all scrapes that are kept share one reading of each slot, whatever their number and however
+//! long one slot keeps them waiting.
+//!
+//! A slot, by its run under way and its run that waits to follow:
 //!
 //! | running | waiting | queued | goes on to                                                            |
 //! |---------|---------|--------|-----------------------------------------------------------------------|
@@ -30,8 +33,8 @@
 //! | yes     | yes     | no     | waiting at the end; running alone, when all that wait have left       |
 //!
 //! Scrapes are numbered as they ask, and a run bears the number of the youngest scrape that it
-//! serves: it serves every scrape with that number or a lower one that misses its slot, and those
-//! with higher numbers belong to the run that waits.
+//! serves: it serves every scrape with that number or a lower number whose part of the slot is
+//! missing. Scrapes with higher numbers belong to the run that waits.
 //!
 //! A thread:
 //!
@@ -51,27 +54,29 @@ use std::{
 };
 use threads::Threads;
 
-/// A thread that has been at one thing for so long is no longer counted on: half of what a scrape
-/// has whose timeout is a second, so that it gets the rest.
+/// A thread that has been at one job for this long is no longer counted on. A scrape with a timeout
+/// of one second has half a second for its collectors; this is half of that, so that the
+/// replacement gets the other half.
 pub(super) const STALLED: Duration = Duration::from_millis(250);
-/// The same, where an answer waits to be rendered and no thread is idle: a fifth of what a deadline
-/// leaves of a timeout.
+/// The same while an answer waits to be rendered and no thread is idle: a fifth of the time between
+/// a scrape's deadline and its timeout.
 pub(super) const URGENT: Duration = Duration::from_millis(100);
-/// A run that took less is never said to be late, however little time a scrape has.
+/// A run that takes less is never reported as late, however little time a scrape has.
 const SLOW: Duration = Duration::from_millis(100);
-/// What a scrape without a deadline is thought to have, when it is said which runs are late.
+/// A run that takes half of this is reported as late, even if it only serves scrapes without a
+/// deadline.
 const HUNG: Duration = Duration::from_secs(60);
 
-/// The slots, the scrapes and the threads. `T` comes with a scrape and goes with it; `R` is a
-/// handle of what a run has read.
+/// The slots, the scrapes and the threads. `T` is kept with a scrape for its caller; `R` is a
+/// handle of the samples of a run.
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Machine<T, R> {
     slots: Vec<Slot>,
-    /// Slots whose waiting run may start, first come first served.
+    /// Slots whose waiting run may start, in the order of starting.
     queue: VecDeque<usize>,
-    /// In the order of their numbers.
+    /// The scrapes that wait or are ready, in the order of their numbers.
     scrapes: Vec<Scrape<T, R>>,
-    /// The numbers of those that can be rendered.
+    /// The numbers of the scrapes that can be rendered.
     ready: VecDeque<u64>,
     /// The number of the last scrape that asked.
     last: u64,
@@ -85,7 +90,7 @@ pub(super) struct Machine<T, R> {
 struct Slot {
     running: Option<Running>,
     waiting: Option<Waiting>,
-    /// It has been said that it is late: until a run takes less than this.
+    /// `Some` while the slot is reported as late: until a run takes less time than this.
     late: Option<Duration>,
 }
 
@@ -99,7 +104,7 @@ struct Running {
 struct Waiting {
     number: u64,
     scrapes: usize,
-    /// The last deadline of its scrapes; `None` where one has none.
+    /// The last deadline of its scrapes; `None` where one of them has no deadline.
     due: Option<Instant>,
 }
 
@@ -111,13 +116,13 @@ pub(super) struct Scrape<T, R> {
     asked: Instant,
     deadline: Option<Instant>,
     missing: usize,
-    /// In the order of their slots.
+    /// Sorted by slot.
     pub parts: Vec<Part<R>>,
-    /// Whatever came with it.
+    /// The caller's own value.
     pub request: T,
 }
 
-/// What a scrape gets of one slot.
+/// A scrape's part of one slot.
 #[cfg_attr(test, derive(Clone, Hash))]
 pub(super) struct Part<R> {
     pub slot: usize,
@@ -127,18 +132,18 @@ pub(super) struct Part<R> {
 #[cfg_attr(test, derive(Clone, Hash))]
 pub(super) enum Share<R> {
     Missing,
-    /// For how long it was waited for.
+    /// The scrape waited this long in vain.
     Late(Duration),
     Read(R),
 }
 
-/// What a thread is to do.
+/// The next job of a thread.
 pub(super) enum Job<T, R> {
     Run(Run),
     Render(Scrape<T, R>),
-    /// Nothing, until it is woken.
+    /// Wait until woken.
     Wait,
-    /// End: another has its place.
+    /// End: another thread has taken its place.
     Leave,
 }
 
@@ -148,34 +153,35 @@ pub(super) struct Run {
     pub slot: usize,
     /// The number of the youngest scrape that it serves.
     pub number: u64,
-    /// When the last of its scrapes gives up, if ever.
+    /// The time at which the last of its scrapes gives up; `None` for never.
     pub due: Option<Instant>,
 }
 
-/// What is worth a line in the log. The number is that of a slot.
+/// A change that is worth a line in the log, with the number of the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// A scrape gave up on it, or it hangs.
+    /// A scrape gave up on the slot, or its run hangs.
     Late(usize),
-    /// It answers again.
+    /// The slot answers again.
     Back(usize),
 }
 
-/// The later of two deadlines, of which `None` is never.
+/// The later of two deadlines; `None` stands for never, and is the latest.
 fn later(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     Some(a?.max(b?))
 }
 
 impl Slot {
-    /// How long the run under way has taken.
+    /// The time that the run under way has taken.
     fn age(&self, now: Instant) -> Option<Duration> {
         self.running.as_ref().map(|run| now.saturating_duration_since(run.since))
     }
 
-    /// Whether it is news that the run under way is too slow for a scrape that had `time`.
+    /// Returns whether the slot becomes late: its run under way is too slow for a scrape that had
+    /// `time`, and that was not reported yet.
     fn turns_late(&mut self, now: Instant, time: Duration) -> bool {
-        // Half of it, so that a run which takes about as long as scrapes have is not in turn
-        // late and back.
+        // Half of the time: a run that takes about as long as a scrape has would otherwise be
+        // reported as late and as back in turn.
         let limit = (time / 2).max(SLOW);
         let news = self.late.is_none() && self.age(now).is_some_and(|age| age >= limit);
         if news {
@@ -184,7 +190,7 @@ impl Slot {
         news
     }
 
-    /// A scrape takes part in the next run. Whether that is a new one which may start at once.
+    /// Adds a scrape to the slot's next run. Returns whether that run is new and may start at once.
     fn join(&mut self, number: u64, deadline: Option<Instant>) -> bool {
         match &mut self.waiting {
             Some(waiting) => {
@@ -200,8 +206,8 @@ impl Slot {
         }
     }
 
-    /// A scrape that misses this slot no longer wants it: a run that waits for no other is
-    /// dropped.
+    /// A scrape gives up its missing part of this slot: a waiting run that serves no other scrape
+    /// is dropped.
     fn forgo(&mut self, number: u64) {
         let is_served = self.running.as_ref().is_some_and(|run| number <= run.number);
         let waiting = self.waiting.as_mut().filter(|_| !is_served);
@@ -215,10 +221,10 @@ impl Slot {
 }
 
 impl<T, R> Scrape<T, R> {
-    /// The part of this slot, where it is missing.
-    fn missing(&mut self, slot: usize) -> Option<&mut Part<R>> {
+    /// The part of this slot, if the scrape asked for the slot.
+    fn part(&mut self, slot: usize) -> Option<&mut Part<R>> {
         let i = self.parts.binary_search_by_key(&slot, |part| part.slot).ok()?;
-        self.parts.get_mut(i).filter(|part| matches!(part.state, Share::Missing))
+        self.parts.get_mut(i)
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -227,7 +233,7 @@ impl<T, R> Scrape<T, R> {
 }
 
 impl<T, R: Clone> Machine<T, R> {
-    /// A machine of so many slots, and threads to be counted on.
+    /// A machine with that number of slots, and of threads to be counted on.
     pub(super) fn new(slots: usize, threads: usize) -> Self {
         Self {
             slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
@@ -281,8 +287,8 @@ impl<T, R: Clone> Machine<T, R> {
         number
     }
 
-    /// The client of a scrape has gone: nothing more is done for it. Returns the scrape, unless a
-    /// thread renders it or has.
+    /// Takes out the scrape of a client that has gone: nothing more is done for it. Returns the
+    /// scrape, unless a thread is rendering or has rendered it.
     pub(super) fn leave(&mut self, number: u64) -> Option<Scrape<T, R>> {
         let scrape = self.remove(number)?;
         self.ready.retain(|&other| other != number);
@@ -300,13 +306,14 @@ impl<T, R: Clone> Machine<T, R> {
         Some(self.scrapes.remove(i))
     }
 
-    /// Drops what has no waiting run from the queue.
+    /// Drops slots without a waiting run from the queue.
     fn drop_empty(&mut self) {
         let Self { queue, slots, .. } = self;
         queue.retain(|&i| slots.get(i).is_some_and(|slot| slot.waiting.is_some()));
     }
 
-    /// Lets the scrapes give up whose deadlines have passed, and relieves threads that are stuck.
+    /// Makes the missing parts of scrapes late whose deadlines have passed, and relieves threads
+    /// that are stuck.
     pub(super) fn tick(&mut self, now: Instant, news: &mut Vec<News>) {
         for scrape in self.scrapes.iter_mut().filter(|scrape| scrape.is_due(now)) {
             let waited = now.saturating_duration_since(scrape.asked);
@@ -334,7 +341,7 @@ impl<T, R: Clone> Machine<T, R> {
         self.threads.relieve(now, if self.ready.is_empty() || idle { STALLED } else { URGENT });
     }
 
-    /// How long to wait for a scrape's answer before the next [`Machine::tick`].
+    /// The time to wait for a scrape's answer before the next [`Machine::tick`].
     pub(super) fn patience(&self, number: u64, now: Instant) -> Duration {
         match self.scrapes.binary_search_by_key(&number, |scrape| scrape.number) {
             Err(_) => STALLED,
@@ -348,7 +355,7 @@ impl<T, R: Clone> Machine<T, R> {
         }
     }
 
-    /// What this thread does next; what it did before is over.
+    /// The next job of this thread, whose last job is over.
     pub(super) fn next(&mut self, thread: Id, now: Instant) -> Job<T, R> {
         if !self.threads.is_back(thread) {
             return Job::Leave;
@@ -378,10 +385,17 @@ impl<T, R: Clone> Machine<T, R> {
         Job::Wait
     }
 
-    /// The run of `slot` is over; what it read goes to all that wait for it.
-    pub(super) fn end(&mut self, slot: usize, read: &R, now: Instant, news: &mut Vec<News>) {
-        let Some(state) = self.slots.get_mut(slot) else { return };
-        let Some(Running { number, since }) = state.running.take() else { return };
+    /// Ends the run of `slot`; all scrapes that the run serves get `read`. Returns the reading of
+    /// the run before, if scrapes held it.
+    pub(super) fn end(
+        &mut self,
+        slot: usize,
+        read: &R,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) -> Option<R> {
+        let state = self.slots.get_mut(slot)?;
+        let Running { number, since } = state.running.take()?;
         let took = now.saturating_duration_since(since);
         if state.late.take_if(|limit| took < *limit).is_some() {
             news.push(News::Back(slot));
@@ -389,27 +403,36 @@ impl<T, R: Clone> Machine<T, R> {
         if state.waiting.is_some() {
             self.queue.push_back(slot);
         }
+        let mut before = None;
         for scrape in self.scrapes.iter_mut().take_while(|scrape| scrape.number <= number) {
-            let Some(part) = scrape.missing(slot) else { continue };
-            part.state = Share::Read(read.clone());
-            scrape.missing -= 1;
-            if scrape.missing == 0 {
-                self.ready.push_back(scrape.number);
+            let Some(part) = scrape.part(slot) else { continue };
+            match &mut part.state {
+                Share::Late(_) => {}
+                Share::Read(old) => before = Some(std::mem::replace(old, read.clone())),
+                missing @ Share::Missing => {
+                    *missing = Share::Read(read.clone());
+                    scrape.missing -= 1;
+                    if scrape.missing == 0 {
+                        self.ready.push_back(scrape.number);
+                    }
+                }
             }
         }
+        before
     }
 
-    /// A new thread, where one is lacking. It is counted on from here, started or not.
+    /// A new thread, where fewer are counted on than wanted. The thread is counted on from here,
+    /// before it is started.
     pub(super) fn hire(&mut self) -> Option<Id> {
         self.threads.hire()
     }
 
-    /// A thread is no more.
+    /// Forgets a thread that has ended or could not be started.
     pub(super) fn dismiss(&mut self, thread: Id) {
         self.threads.dismiss(thread);
     }
 
-    /// How many idle threads to wake, where `taken` jobs are as good as taken.
+    /// The number of idle threads to wake, where `taken` jobs will be taken without a wake.
     pub(super) fn to_wake(&self, taken: usize) -> usize {
         let jobs = self.queue.len() + self.ready.len();
         self.threads.idle().min(jobs.saturating_sub(taken))
@@ -418,19 +441,19 @@ impl<T, R: Clone> Machine<T, R> {
 
 #[cfg(test)]
 impl<T, R> Machine<T, R> {
-    /// Whether there is no scrape, and no run waits for one.
+    /// Whether the machine has no scrape and no waiting run.
     pub(super) fn is_empty(&self) -> bool {
         let waits = |slot: &Slot| slot.waiting.is_some();
         self.scrapes.is_empty() && self.queue.is_empty() && !self.slots.iter().any(waits)
     }
 
-    /// Whether there is nothing to do either, and each thread is counted on.
+    /// Whether, besides, no run is under way and each thread is counted on.
     pub(super) fn is_at_rest(&self) -> bool {
         let runs = |slot: &Slot| slot.running.is_some();
         self.is_empty() && !self.slots.iter().any(runs) && self.threads.are_counted_on()
     }
 
-    /// How many threads there are.
+    /// The number of threads, relieved ones included.
     pub(super) fn threads(&self) -> usize {
         self.threads.all().count()
     }

@@ -1,5 +1,5 @@
-//! Goes through all that can happen to a few scrapes, slots and threads, in every order, and checks
-//! after each step that the machine keeps its promises.
+//! Goes through every order of events for a few scrapes, slots and threads, and checks the
+//! machine's invariants after each event.
 
 use super::*;
 use std::{
@@ -8,10 +8,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-/// What a client asks for: slots, and its time in seconds.
+/// A client's request: slots, and its time in seconds.
 type Wish = (&'static [usize], Option<u64>);
 
-/// What may happen.
+/// The events.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// This client asks.
@@ -20,7 +20,7 @@ enum Event {
     Leave(usize),
     /// A second passes.
     Second,
-    /// Someone who waits looks at the time.
+    /// A waiting client looks at the time.
     Tick,
     /// This thread asks for its next job.
     Next(usize),
@@ -30,8 +30,8 @@ enum Event {
     Die(usize),
 }
 
-/// A machine and all that is around it. What a run reads is the set of clients that had asked
-/// when it began, a bit for each.
+/// A machine with its clients, threads and clock. A run reads the set of clients that had asked
+/// when it began, a bit for each client.
 #[derive(Clone)]
 struct World {
     machine: Machine<usize, u8>,
@@ -41,10 +41,10 @@ struct World {
     asked: u8,
     now: Instant,
     seconds: u64,
-    /// Since the last second.
+    /// Whether a client has looked at the time since the last second passed.
     ticked: bool,
     deaths: usize,
-    /// What has been said of each slot.
+    /// Whether each slot was last reported as late.
     late: Vec<bool>,
 }
 
@@ -65,7 +65,7 @@ struct Worker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum At {
     Asleep,
-    /// Between two jobs, or woken.
+    /// Between two jobs, or just woken.
     Awake,
     Run {
         slot: usize,
@@ -91,7 +91,7 @@ impl World {
         world
     }
 
-    /// Tells the state from others, whatever its threads are called.
+    /// A hash that tells the state from other states, regardless of the numbers of its threads.
     fn fingerprint(&self, hasher: &RandomState) -> u64 {
         let known = self.machine.threads.all();
         let mut threads: Vec<_> = (self.workers.iter().zip(known))
@@ -103,7 +103,7 @@ impl World {
         hasher.hash_one((slots, queue, scrapes, ready, rendered, threads, around, &self.late))
     }
 
-    /// All that may happen next.
+    /// All events that may come next.
     fn events(&self, limits: &Limits) -> Vec<Event> {
         let mut events = Vec::new();
         for (i, client) in self.clients.iter().enumerate() {
@@ -235,7 +235,9 @@ impl World {
     fn done(&mut self, worker: usize, news: &mut Vec<News>) {
         match std::mem::replace(&mut self.workers[worker].at, At::Awake) {
             At::Run { slot, asked } => {
-                self.machine.end(slot, &asked, self.now, news);
+                let had: Vec<u8> = self.readings(slot).collect();
+                let before = self.machine.end(slot, &asked, self.now, news);
+                assert!(before.is_none_or(|before| had.contains(&before)), "made up");
                 self.wake(1);
             }
             At::Render(client) => {
@@ -245,6 +247,15 @@ impl World {
             }
             At::Asleep | At::Awake => panic!("it has a job"),
         }
+    }
+
+    /// The readings of this slot that scrapes hold.
+    fn readings(&self, slot: usize) -> impl Iterator<Item = u8> {
+        let parts = self.machine.scrapes.iter().flat_map(|scrape| &scrape.parts);
+        parts.filter(move |part| part.slot == slot).filter_map(|part| match part.state {
+            Share::Read(asked) => Some(asked),
+            Share::Missing | Share::Late(_) => None,
+        })
     }
 
     /// Starts the threads that are lacking.
@@ -265,10 +276,13 @@ impl World {
         }
     }
 
-    /// What holds at all times.
+    /// Checks the invariants of every state.
     fn check(&self) {
         for slot in 0..self.machine.slots.len() {
             self.check_slot(slot);
+            let mut readings = self.readings(slot);
+            let one = readings.next();
+            assert!(readings.all(|other| Some(other) == one), "scrapes share one reading");
         }
         for &slot in &self.machine.queue {
             assert!(self.machine.slots[slot].waiting.is_some(), "nothing waits in the queue");
@@ -291,7 +305,7 @@ impl World {
             scrape.number > served && scrape.parts.iter().any(missing)
         });
         let counted = slot.waiting.as_ref().map_or(0, |waiting| waiting.scrapes);
-        assert_eq!(counted, wait.count(), "a run waits for those that wait for it");
+        assert_eq!(counted, wait.count(), "the waiting run counts the scrapes that wait for it");
     }
 
     fn check_scrapes(&self) {
@@ -324,7 +338,7 @@ impl World {
             match worker.at {
                 At::Asleep => assert_eq!(since, None),
                 At::Run { .. } | At::Render(_) => assert!(since.is_some()),
-                At::Awake => {} // it has not said yet that it is back
+                At::Awake => {} // the machine does not know yet that its job is over
             }
         }
         let jobs = self.machine.queue.len() + self.machine.ready.len();
@@ -332,7 +346,7 @@ impl World {
         assert!(jobs == 0 || !has(At::Asleep) || has(At::Awake), "a job, and all are asleep");
     }
 
-    /// Nothing goes on any more.
+    /// Whether every client is served or gone, and every thread asleep.
     fn is_over(&self) -> bool {
         let done = |client: &Client| matches!(client, Client::Answered | Client::Left);
         self.clients.iter().all(done) && self.workers.iter().all(|worker| worker.at == At::Asleep)
@@ -346,19 +360,19 @@ impl World {
     }
 }
 
-/// How much happens.
+/// The limits of the exploration.
 struct Limits {
     seconds: u64,
     deaths: usize,
 }
 
-/// Goes through all that can happen; returns how many states there are, and in how many of them
-/// all is over.
+/// Goes through all events in every order; returns the number of states, and the number of those in
+/// which all is over.
 fn explore(wishes: &[Wish], threads: usize, limits: &Limits) -> (usize, usize) {
     let hasher = RandomState::new();
     let start = World::new(wishes, threads);
     let mut seen = HashSet::from([start.fingerprint(&hasher)]);
-    // How each state came about, for when it is wrong.
+    // The events that led to each state, to be printed where an invariant fails.
     let mut ways: Vec<(usize, Option<Event>)> = vec![(0, None)];
     let (mut open, mut ends) = (vec![(start, 0)], 0);
     while let Some((world, way)) = open.pop() {
@@ -395,7 +409,7 @@ fn path(ways: &[(usize, Option<Event>)], mut way: usize, last: Event) -> Vec<Eve
     events
 }
 
-/// Explores, and sees to it that there was something to explore.
+/// Explores, and checks that there were many states to explore.
 fn holds(wishes: &[Wish], threads: usize, seconds: u64, deaths: usize) {
     let (states, ends) = explore(wishes, threads, &Limits { seconds, deaths });
     assert!(states > 1000 && ends > 1, "{states} states, {ends} ends");

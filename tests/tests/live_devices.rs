@@ -1,0 +1,173 @@
+//! Drivers and events of the running kernel: `ethtool` asks interfaces that the test makes, while it
+//! plugs and unplugs others, and `perf` counts work that the test does.
+//!
+//! Needs root, `ip`, tracefs and events of the kernel's; does nothing elsewhere, unless
+//! `BPF_REQUIRED` is set: then it fails.
+#![expect(clippy::disallowed_methods, reason = "runs a program, reads the running kernel's files")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    process::Command,
+    thread,
+};
+
+use exporter::host::perf::{Counter, Event, Type};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::CloneFlags,
+};
+use tests::{
+    Server,
+    namespace::{batch, enter, in_a_thread, ip},
+};
+
+const REQUIRED: &str = "BPF_REQUIRED";
+
+/// The values of the series whose lines begin so.
+fn values(text: &str, begin: &str) -> Vec<f64> {
+    let lines = text.lines().filter(|line| line.starts_with(begin));
+    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
+}
+
+/// The value of one series.
+#[track_caller]
+fn value(text: &str, series: &str) -> f64 {
+    let [value] = values(text, series)[..] else { panic!("{series}\n{text}") };
+    value
+}
+
+/// How many descriptors a server has.
+fn descriptors(server: &Server) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count()
+}
+
+#[test]
+fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
+    in_a_thread(REQUIRED, || {
+        enter(CloneFlags::CLONE_NEWNET)?;
+        ip("link set lo up")?;
+        ip("link add va type veth peer name vb")?;
+        let server = Server::start(&[
+            "--no-bpf",
+            "--collector.disable-defaults",
+            "--collector.ethtool",
+            "--collector.loadavg",
+            "--collector.netclass",
+            "--collector.netclass.netlink", // not sysfs, which shows another namespace
+        ]);
+        let scrape = || {
+            let (_, text) = server.get("/metrics");
+            for collector in ["ethtool", "loadavg", "netclass"] {
+                let success =
+                    format!("node_scrape_collector_success{{collector=\"{collector}\"}} 1\n");
+                assert!(text.contains(&success), "{collector}\n{text}");
+            }
+            for (device, peer) in [("va", "vb"), ("vb", "va")] {
+                assert!(text.contains(&format!("device=\"{device}\",driver=\"veth\"")), "{text}");
+                let told =
+                    value(&text, &format!("node_ethtool_peer_ifindex{{device=\"{device}\"}}"));
+                let is = value(&text, &format!("node_network_iface_id{{device=\"{peer}\"}}"));
+                assert!((told - is).abs() < 0.5, "{device}: {told}, {peer}: {is}");
+            }
+            text
+        };
+        scrape();
+        let before = descriptors(&server);
+        // A thread is in the namespace of the one that starts it.
+        let churn = thread::spawn(|| {
+            let pair = "link add xa type veth peer name xb\nlink set xa up\nlink del xa\n";
+            batch(&pair.repeat(100));
+        });
+        while !churn.is_finished() {
+            scrape();
+        }
+        churn.join().unwrap();
+        // Connections are closed in the server's own time.
+        assert!(
+            (0..100).any(|_| {
+                scrape();
+                descriptors(&server) <= before
+            }),
+            "descriptors are lost"
+        );
+        ip("link add xa type veth peer name xb")?;
+        assert!(scrape().contains("device=\"xa\",driver=\"veth\""), "plugged in again");
+        Ok(())
+    });
+}
+
+#[test]
+fn events_are_counted_on_all_processors() {
+    in_a_thread(REQUIRED, || {
+        let switches = Event { kind: Type::Software, config: 3 };
+        Counter::open(switches, 0).map_err(|errno| format!("no perf events: {errno}"))?;
+        enter(CloneFlags::CLONE_NEWNS)?;
+        let machine = tempfile::tempdir().unwrap();
+        let (cpus, tracing) =
+            (machine.path().join("devices/system/cpu"), machine.path().join("kernel/tracing"));
+        fs::create_dir_all(&cpus).unwrap();
+        fs::create_dir_all(&tracing).unwrap();
+        fs::copy("/sys/devices/system/cpu/online", cpus.join("online")).unwrap();
+        mount(Some("none"), &tracing, Some("tracefs"), MsFlags::empty(), None::<&str>)
+            .map_err(|errno| format!("no tracefs: {errno}"))?;
+        let server = Server::start(&[
+            "--no-bpf",
+            "--collector.disable-defaults",
+            "--collector.perf",
+            "--collector.perf.disable-hardware-profilers",
+            "--collector.perf.disable-cache-profilers",
+            "--collector.perf.tracepoint=sched:sched_process_fork",
+            &format!("--path.sysfs={}", machine.path().display()),
+        ]);
+        let counts = || {
+            let (_, text) = server.get("/metrics");
+            assert!(
+                value(&text, "node_scrape_collector_success{collector=\"perf\"}") > 0.5,
+                "{text}"
+            );
+            let families = [
+                "node_perf_context_switches_total{",
+                "node_perf_cpu_migrations_total{",
+                "node_perf_major_faults_total{",
+                "node_perf_minor_faults_total{",
+                "node_perf_page_faults_total{",
+                "node_perf_sched_sched_process_fork{",
+            ];
+            let sums = families.map(|family| {
+                let of_each = values(&text, family);
+                assert!(!of_each.is_empty(), "{family}\n{text}");
+                of_each.iter().sum::<f64>()
+            });
+            [sums[0], sums[5]]
+        };
+        let [switches, forks] = counts();
+        talk(1000);
+        for _ in 0..5 {
+            assert!(Command::new("true").status().unwrap().success());
+        }
+        let [more_switches, more_forks] = counts();
+        assert!(more_switches - switches >= 1000.0, "{switches} {more_switches}");
+        assert!(more_forks - forks >= 5.0, "{forks} {more_forks}");
+        Ok(())
+    });
+}
+
+/// Two threads wait for each other as many times.
+fn talk(times: usize) {
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    let echo = thread::spawn(move || {
+        let mut byte = [0];
+        while there.read(&mut byte).unwrap() > 0 {
+            there.write_all(&byte).unwrap();
+        }
+    });
+    for _ in 0..times {
+        here.write_all(&[1]).unwrap();
+        here.read_exact(&mut [0]).unwrap();
+    }
+    drop(here);
+    echo.join().unwrap();
+}
