@@ -15,19 +15,22 @@ use std::{
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
     let host = host::Host::new(flags);
+    // Takes variables out of the environment, and so precedes all threads.
+    let activated = flags.get(&web::SYSTEMD).then(web::Listener::activated);
     // `keep` forks, and so precedes the start of the log's thread.
     let kept = host.bpf.keep(|keep| privileges::restrict(keep).map(drop));
     let (level, format) = (flags.get(&log::LEVEL), flags.get(&log::FORMAT));
     let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
         let _ = writeln!(io::stderr(), "bpf_node_exporter: error: no thread for the log: {error}");
     })?;
-    start(config, &host, kept, &log).inspect_err(|error| tracing::error!("{error:#}"))
+    start(config, &host, kept, activated, &log).inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 fn start(
     config: &cli::Config,
     host: &host::Host,
     kept: io::Result<()>,
+    activated: Option<Result<Vec<web::Listener>, String>>,
     log: &log::Log,
 ) -> Result<()> {
     let flags = &config.flags;
@@ -55,12 +58,16 @@ fn start(
         host.bpf.complete().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
     host.bpf.release();
-    let mut listeners = Vec::new();
-    for address in flags.get(&web::LISTEN) {
-        let listener = web::bind(&address).map_err(|error| anyhow!(error))?;
-        listeners.push(listener);
-    }
-    privileges::drop_all_but(&host.bpf, &config.collectors);
+    let guard = guard(flags)?;
+    let listeners = match activated {
+        Some(activated) => {
+            tracing::info!("Listening on systemd activated listeners instead of port listeners.");
+            activated
+        }
+        None => flags.get(&web::LISTEN).iter().map(|a| web::Listener::bind(a)).collect(),
+    };
+    let listeners = listeners.map_err(|error| anyhow!(error))?;
+    privileges::drop_all_but(&host.bpf, &config.collectors, guard.is_some());
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
         scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat())
@@ -77,11 +84,28 @@ fn start(
         max_requests: flags.get(&web::MAX_REQUESTS),
         timeout: flags.get(&web::TIMEOUT),
         offset: flags.get(&web::OFFSET),
+        guard,
     });
     spare_descriptors()?;
     host::bpf::trim(); // memory that reading the command line and the patterns has freed
+    host::bpf::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
+}
+
+/// Reads `--web.config.file`. Where the file holds secrets, no other process sees this one's
+/// memory, and no core is dumped.
+fn guard(flags: &Flags) -> Result<Option<web::Guard>> {
+    let path = flags.get(&web::CONFIG);
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let guard =
+        web::Guard::open(&path).map_err(|error| anyhow!("--web.config.file={path}: {error}"))?;
+    if guard.is_secret() {
+        privileges::hide_memory();
+    }
+    Ok(Some(guard))
 }
 
 const RAISE: &str = "raise the limit (ulimit -n, LimitNOFILE= of a unit)";
@@ -118,7 +142,7 @@ fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
 }
 
 async fn serve(
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<web::Listener>,
     connections: usize,
     site: Arc<web::Site>,
 ) -> Result<()> {
@@ -132,13 +156,19 @@ async fn serve(
         }
     };
     for listener in &listeners {
-        let address = listener.local_addr()?.to_string();
+        let address = listener.address();
         tracing::info!(address, "Listening on");
+        let has_tls = site.guard.as_ref().is_some_and(web::Guard::has_tls);
+        let state = if has_tls { "TLS is enabled." } else { "TLS is disabled." };
+        tracing::info!(http2 = false, address, "{state}");
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    web::feed_watchdog(&site.engine);
     let server = tokio::spawn(web::serve(listeners, connections, site, stopped));
+    web::notify("READY=1");
     asked().await;
     tracing::info!("Stopping");
+    web::notify("STOPPING=1");
     let _ = stop.send(true);
     tokio::select! {
         _ = server => {}

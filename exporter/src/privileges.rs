@@ -9,19 +9,24 @@
 use crate::{collector::Spec, host::bpf::Bpf};
 use rustix::{
     io::Errno,
+    process::{DumpableBehavior, set_dumpable_behavior},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
     },
 };
 
-/// Drops every capability of this thread, save those that `bpf` and these collectors need, and
-/// makes sure that none is gained by running another program.
+/// Drops every capability of this thread, save those that `bpf` and these collectors need, and, if
+/// `are_files`, the one to read certificates and keys of other users again; makes sure that none is
+/// gained by running another program.
 ///
 /// A refusal of the kernel is logged: the exporter works with too many capabilities as well as with
 /// none.
-pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
+pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec], are_files: bool) {
     let mut keep = needed(collectors);
+    if are_files {
+        keep |= CapabilitySet::DAC_READ_SEARCH;
+    }
     if bpf.loaded_tasks().is_some() {
         // Only `processes` has this capability, for tasks that /proc hides.
         keep -= CapabilitySet::SYS_PTRACE;
@@ -41,6 +46,14 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec]) {
 pub fn drop_all() {
     if let Err(errno) = restrict(CapabilitySet::empty()) {
         tracing::debug!("capabilities of the log's thread cannot be dropped: {errno}");
+    }
+}
+
+/// Makes this process's memory that of nobody else: no core is dumped, and only who may read any
+/// process's memory reads this one's.
+pub fn hide_memory() {
+    if let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("cores with keys and hashes in them may be dumped: {errno}");
     }
 }
 

@@ -35,6 +35,7 @@ impl Server {
             max_requests: 40,
             timeout: Duration::from_secs(30),
             offset: Duration::from_millis(500),
+            guard: None,
         };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -49,6 +50,35 @@ impl Server {
         assert!(!answers.starts_with(b"HTTP/1.1 500") && !answers.starts_with(b"HTTP/1.0 500"));
         let good = self.exchange(b"GET /metrics?collect[]=loadavg HTTP/1.0\r\n\r\n");
         assert!(good.starts_with(b"HTTP/1.0 200") && good.ends_with(b"\n"));
+    }
+
+    /// The same for the headers that a scrape is negotiated by: `data` up to its first NUL is
+    /// `Accept`, the rest `Accept-Encoding`.
+    pub fn negotiate(&self, data: &[u8]) {
+        let line = |text: &[u8]| -> Vec<u8> {
+            text.iter().map(|byte| if matches!(byte, 0..b' ' | 0x7f) { b' ' } else { *byte }).collect()
+        };
+        let (accept, encoding) = data.split_at(data.iter().position(|b| *b == 0).unwrap_or(data.len()));
+        let (accept, encoding) = (line(accept), line(encoding));
+        let request = [
+            &b"GET /metrics?collect[]=loadavg HTTP/1.0\r\nAccept: "[..],
+            &accept,
+            b"\r\nAccept-Encoding: ",
+            &encoding,
+            b"\r\n\r\n",
+        ];
+        let answer = self.exchange(&request.concat());
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let (head, body) = answer.split_at(end + 4);
+        let head = String::from_utf8_lossy(head).to_lowercase();
+        assert!(head.starts_with("http/1.0 200") || head.starts_with("http/1.0 431"), "{head}");
+        if head.contains("content-encoding: gzip") {
+            assert!(body.starts_with(b"\x1f\x8b"));
+        } else if head.contains("content-type: text/plain; version=0.0.4;") {
+            assert!(body.starts_with(b"# HELP ") && body.ends_with(b"\n"));
+        } else if head.starts_with("http/1.0 200") {
+            assert!(head.contains("proto=io.prometheus.client.metricfamily; encoding="), "{head}");
+        }
     }
 
     fn exchange(&self, data: &[u8]) -> Vec<u8> {

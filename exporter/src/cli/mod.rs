@@ -215,7 +215,6 @@ mod tests {
         let error = |args: &[&str]| run(args).err().unwrap();
         assert!(error(&["--collector.loadavgs"]).contains("'--collector.loadavgs', did you mean"));
         assert!(error(&["--log.level", "loud"]).starts_with("--log.level: it is one of"));
-        assert!(error(&["--web.config.file=x"]).contains("--web.config.file"));
         assert!(error(&["@/nonexistent"]).contains("/nonexistent"));
         for (args, said) in [
             (&["x"][..], "unexpected 'x': flags begin with two dashes; try --help"),

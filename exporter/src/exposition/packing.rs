@@ -11,7 +11,7 @@ const WINDOW: u8 = 14;
 pub struct Packer {
     compress: Compress,
     /// Small pieces, put together.
-    piece: String,
+    piece: Vec<u8>,
     packed: Vec<u8>,
     /// The compressor's error, after which there is no answer.
     failure: Option<CompressError>,
@@ -20,7 +20,7 @@ pub struct Packer {
 impl Default for Packer {
     fn default() -> Self {
         let compress = Compress::new_gzip(Compression::fast(), WINDOW);
-        Self { compress, piece: String::new(), packed: Vec::new(), failure: None }
+        Self { compress, piece: Vec::new(), packed: Vec::new(), failure: None }
     }
 }
 
@@ -45,13 +45,23 @@ impl Packer {
         }
     }
 
+    /// Packs the piece, where it has no room for so many bytes more.
+    fn make_room(&mut self, len: usize) {
+        if self.piece.len() + len > Self::PIECE {
+            let piece = std::mem::take(&mut self.piece);
+            self.pack(&piece, FlushCompress::None);
+            self.piece = piece;
+            self.piece.clear();
+        }
+    }
+
     /// Ends the answer and returns it; the packer is then ready for another answer.
     ///
     /// # Errors
     /// The compressor failed.
     pub fn finish(&mut self) -> Result<Vec<u8>, CompressError> {
         let piece = std::mem::take(&mut self.piece);
-        self.pack(piece.as_bytes(), FlushCompress::Finish);
+        self.pack(&piece, FlushCompress::Finish);
         self.piece = piece;
         self.piece.clear();
         self.compress.reset();
@@ -64,18 +74,22 @@ impl Packer {
 impl Body for Packer {
     fn append(&mut self, pieces: &[&str]) {
         let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if self.piece.len() + len > Self::PIECE {
-            let piece = std::mem::take(&mut self.piece);
-            self.pack(piece.as_bytes(), FlushCompress::None);
-            self.piece = piece;
-            self.piece.clear();
-        }
+        self.make_room(len);
         for piece in pieces {
             if len > Self::PIECE {
                 self.pack(piece.as_bytes(), FlushCompress::None);
             } else {
-                self.piece.push_str(piece);
+                self.piece.extend_from_slice(piece.as_bytes());
             }
+        }
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) {
+        self.make_room(bytes.len());
+        if bytes.len() > Self::PIECE {
+            self.pack(bytes, FlushCompress::None);
+        } else {
+            self.piece.extend_from_slice(bytes);
         }
     }
 }
@@ -97,8 +111,11 @@ mod tests {
             ("", 1),
             (text.split_at(1000).0, 999),
         ] {
-            for piece in text.as_bytes().chunks(piece) {
-                packer.append(&[std::str::from_utf8(piece).unwrap()]);
+            for (i, piece) in text.as_bytes().chunks(piece).enumerate() {
+                match i % 2 {
+                    0 => packer.append(&[std::str::from_utf8(piece).unwrap()]),
+                    _ => packer.append_bytes(piece),
+                }
             }
             let mut unpacked = String::new();
             let packed = packer.finish().unwrap();

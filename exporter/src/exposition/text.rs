@@ -47,6 +47,20 @@ pub fn append(
     order: &mut Order,
     body: &mut impl Body,
 ) -> Vec<Conflict> {
+    merge(sinks, only, order, |first, same| {
+        append_head(first, body);
+        Family::append_samples(same, body)
+    })
+}
+
+/// Calls `append` for each name: with the family that gives type and help, and with all that agree
+/// with it; it returns how many samples were left out. Returns the conflicts.
+pub(super) fn merge(
+    sinks: &[&Sink],
+    only: Option<&[String]>,
+    order: &mut Order,
+    mut append: impl FnMut(&Family, &[&Family]) -> usize,
+) -> Vec<Conflict> {
     let families: Vec<&Family> = (sinks.iter().flat_map(|sink| sink.families()))
         .filter(|family| only.is_none_or(|names| names.iter().any(|name| name == family.name())))
         .collect();
@@ -54,9 +68,8 @@ pub fn append(
     let mut conflicts = Vec::new();
     for same_name in families.chunk_by(|a, b| a.name() == b.name()) {
         let Some(&first) = same_name.first() else { continue };
-        append_head(first, body);
         let repeated = if same_name.len() == 1 {
-            Family::append_samples(same_name, body)
+            append(first, same_name)
         } else {
             let same: Vec<&Family> = (same_name.iter().copied())
                 .filter(|family| family.kind() == first.kind() && family.help() == first.help())
@@ -64,7 +77,7 @@ pub fn append(
             if same.len() < same_name.len() {
                 conflicts.push(Conflict::Inconsistent { family: first.name().to_owned() });
             }
-            Family::append_samples(&same, body)
+            append(first, &same)
         };
         if repeated > 0 {
             conflicts

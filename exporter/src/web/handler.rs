@@ -1,6 +1,7 @@
 //! The answer of each path.
 
 use super::{
+    guard::{self, Guard},
     query,
     target::{Target, escape_non_ascii, has_good_port, host_error, target, unmet},
 };
@@ -10,14 +11,14 @@ use crate::scrape::{
 };
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use std::{sync::Arc, time::Duration};
 
-const PLAIN: (HeaderName, HeaderValue) =
+pub(super) const PLAIN: (HeaderName, HeaderValue) =
     (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-const NO_SNIFF: (HeaderName, HeaderValue) =
+pub(super) const NO_SNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
 /// The longest time that a client can ask for: ten scrapes at Prometheus' own interval.
@@ -37,22 +38,44 @@ pub struct Site {
     pub timeout: Duration,
     /// `--web.scrape-timeout-offset`.
     pub offset: Duration,
+    /// `--web.config.file`.
+    pub guard: Option<Guard>,
 }
 
 /// Answers a request; as in node_exporter, most answers do not depend on its method.
 pub async fn handle(site: &Site, request: axum::extract::Request) -> Response {
-    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    if !has_good_port(uri) {
+    let (request, _body) = request.into_parts(); // which is there until the answer is
+    if !has_good_port(&request.uri) {
         return bad("400 Bad Request");
     }
-    if let Some(text) = host_error(request.version(), method, headers) {
+    if let Some(text) = host_error(request.version, &request.method, &request.headers) {
         return bad(text);
     }
-    if let Some((status, text)) = unmet(request.version(), headers) {
+    if let Some((status, text)) = unmet(request.version, &request.headers) {
         return refused(status, text);
     }
-    match target(method, uri.path(), &site.path) {
-        Target::Metrics => metrics(site, uri.query().unwrap_or_default(), headers).await,
+    let target = target(&request.method, request.uri.path(), &site.path);
+    match (&target, &site.guard) {
+        // These come before all that is configured.
+        (Target::Server, _) => StatusCode::OK.into_response(),
+        (Target::Bad(text), _) if !text.is_empty() => bad(text),
+        (_, None) => answer(site, target, &request).await,
+        (_, Some(guard)) => match guard.admit(&request).await {
+            Ok(config) => {
+                let mut response = answer(site, target, &request).await;
+                guard::add_headers(&config, &mut response);
+                response
+            }
+            Err(response) => response,
+        },
+    }
+}
+
+/// Answers a request that was let in.
+async fn answer(site: &Site, target: Target, request: &Parts) -> Response {
+    let (method, uri) = (&request.method, &request.uri);
+    match target {
+        Target::Metrics => metrics(site, uri.query().unwrap_or_default(), &request.headers).await,
         Target::Landing => {
             ([(header::CONTENT_TYPE, "text/html; charset=UTF-8")], landing(site)).into_response()
         }
@@ -122,7 +145,8 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         None => Some(site.timeout).filter(|timeout| !timeout.is_zero()),
         given => given,
     };
-    let request = Request { collectors, names, deadline, gzip };
+    let (format, content_type) = query::negotiate(get("accept"));
+    let request = Request { collectors, names, deadline, format, gzip };
     let body = match site.engine.scrape(request).await {
         Ok(body) => body,
         Err(error) => {
@@ -132,10 +156,6 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         }
     };
     drop(ended);
-    let content_type = format!(
-        "text/plain; version=0.0.4; charset=utf-8; escaping={}",
-        query::escaping(get("accept"))
-    );
     let mut response = Body::from(body).into_response();
     if let Ok(value) = HeaderValue::from_str(&content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);

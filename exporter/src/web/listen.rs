@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Connections that wait to be accepted; the kernel allows no more than `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// One `--web.listen-address`, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ fn interface(zone: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// The text is no address, or the address cannot be bound.
-pub fn bind(address: &str) -> Result<TcpListener, String> {
+pub(super) fn bind(address: &str) -> Result<TcpListener, String> {
     let wrong = |error: &dyn fmt::Display| format!("listen tcp {address}: {error}");
     let to = Address::parse(address).and_then(|parsed| parsed.resolve());
     let to = to.map_err(|error| wrong(&error))?;

@@ -2,18 +2,25 @@
 //!
 //! Imports `scrape` and the ground, nothing of the machine.
 
+mod config;
 mod connection;
+mod guard;
 mod handler;
 mod limit;
 mod listen;
+mod notify;
 mod query;
 mod server;
+mod sockets;
 mod target;
+mod tls;
 
+pub use guard::Guard;
 pub use handler::{Site, handle};
 pub use limit::{FEWEST_DESCRIPTORS, connections, raise_descriptors};
-pub use listen::bind;
+pub use notify::{feed_watchdog, notify};
 pub use server::serve;
+pub use sockets::Listener;
 
 use crate::flag::{AnyFlag, Flag, Flags, switch, text};
 use std::time::Duration;
@@ -22,7 +29,7 @@ use std::time::Duration;
 pub const LISTEN: Flag<Vec<String>> = Flag::value(
     "web.listen-address",
     &[":9100"],
-    "Addresses on which to expose metrics and web interface. Repeatable for multiple addresses.",
+    "Addresses on which to expose metrics and web interface. Repeatable for multiple addresses. Examples: `:9100` or `[::1]:9100` for http, `vsock://:9100` for vsock, `unix:///run/node_exporter.sock?mode=660` for a Unix socket.",
 );
 /// `--web.telemetry-path`.
 pub const PATH: Flag<String> =
@@ -51,29 +58,27 @@ pub const OFFSET: Flag<Duration> = Flag::value(
     &["0.5s"],
     "How long before the scrape's timeout collectors are no longer waited for.",
 );
-const CONFIG: Flag<String> = text("web.config.file", "Not supported yet.").hidden();
-const SYSTEMD: Flag<bool> = switch("web.systemd-socket", false, "Not supported yet.").hidden();
+/// `--web.config.file`.
+pub const CONFIG: Flag<String> =
+    text("web.config.file", "Path to configuration file that can enable TLS or authentication.");
+/// `--web.systemd-socket`.
+pub const SYSTEMD: Flag<bool> = switch(
+    "web.systemd-socket",
+    false,
+    "Use systemd socket activation listeners instead of port listeners (Linux only).",
+);
 
 /// The flags of this module.
 pub static FLAGS: &[&dyn AnyFlag] =
     &[&PATH, &DISABLE_OWN, &MAX_REQUESTS, &LISTEN, &TIMEOUT, &OFFSET, &CONFIG, &SYSTEMD];
 
-/// Refuses flags that are not supported yet, and addresses and paths that could not be served.
+/// Refuses addresses and paths that could not be served.
 ///
 /// # Errors
 /// A sentence that names the flag, the mistake and the correction.
 pub fn check(flags: &Flags) -> Result<(), String> {
-    if !flags.get(&CONFIG).is_empty() {
-        return Err("--web.config.file: TLS and authentication are not supported yet".into());
-    }
-    if flags.get(&SYSTEMD) {
-        return Err("--web.systemd-socket: socket activation is not supported yet".into());
-    }
     for address in flags.get(&LISTEN) {
-        if address.starts_with("vsock://") {
-            return Err(format!("--web.listen-address={address}: vsock is not supported yet"));
-        }
-        listen::Address::parse(&address)
+        sockets::check(&address)
             .map_err(|error| format!("--web.listen-address={address}: {error}"))?;
     }
     let path = flags.get(&PATH);

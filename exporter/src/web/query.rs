@@ -1,5 +1,7 @@
 //! Query strings, and the headers that choose the form of an answer, read as Go reads them.
 
+use crate::exposition::{Format, protobuf::Encoding};
+
 /// All values of `key`, percent-decoded; pairs with a bad escape or a `;` are dropped.
 pub(super) fn values(query: &str, key: &str) -> Vec<String> {
     (query.split('&'))
@@ -34,27 +36,31 @@ pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// An item's weight, name and parameters.
-type Item<'a> = (f32, &'a str, Vec<(&'a str, &'a str)>);
+/// A media type's weight, name and parameters.
+type Item<'a> = (f32, String, Vec<(&'a str, &'a str)>);
 
-/// The weight of each item in a header such as `gzip;q=0.5, *`, best first, with the item's
-/// parameters.
+/// The media types of an `Accept` header, best first.
 fn items(header: &str) -> Vec<Item<'_>> {
     let mut items: Vec<_> = (header.split(','))
         .filter_map(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next().filter(|name| !name.is_empty())?;
+            let mut parts = item.split(';');
+            let kind = parts.next()?.trim();
+            let name = match kind.split_once('/') {
+                Some((_, rest)) if rest.contains('/') => return None,
+                Some((kind, rest)) => format!("{}/{}", kind.trim(), rest.trim()),
+                None if kind == "*" => "*/*".into(),
+                None => return None,
+            };
             let parameters: Vec<(&str, &str)> = parts
                 .filter_map(|part| part.split_once('='))
-                .map(|(name, value)| (name.trim(), value.trim().trim_matches('"')))
+                .map(|(name, value)| (name.trim(), value.trim()))
                 .collect();
-            let weight: f32 = (parameters.iter())
-                .find(|(name, _)| *name == "q")
-                .map_or(1.0, |(_, weight)| weight.parse().unwrap_or(0.0));
-            Some((weight, name, parameters))
+            let weight = parameters.iter().rfind(|(name, _)| *name == "q").map(|(_, text)| *text);
+            let weight = weight.filter(|text| !text.is_empty());
+            Some((weight.map_or(1.0, |text| text.parse().unwrap_or(0.0)), name, parameters))
         })
         .collect();
-    items.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable
+    items.sort_by(|a: &Item<'_>, b| b.0.total_cmp(&a.0)); // stable
     items
 }
 
@@ -103,12 +109,21 @@ fn weight(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, tail))
 }
 
-/// The escaping scheme for names that an `Accept` header asks for. This exporter's names need no
-/// escaping, so the scheme only shows in the answer's content type.
-pub(super) fn escaping(header: &str) -> &'static str {
+const PROTOBUF: &str = "application/vnd.google.protobuf";
+const MESSAGE: &str = "io.prometheus.client.MetricFamily";
+const ENCODINGS: [(&str, Encoding); 3] = [
+    ("delimited", Encoding::Delimited),
+    ("text", Encoding::Text),
+    ("compact-text", Encoding::Compact),
+];
+
+/// The form that an `Accept` header asks for, and its `Content-Type`: the best that is known, text
+/// where none is. Our names need no escaping, so that the scheme shows in the content type alone:
+/// it is the last known one of all that come before the form, as in the Go client library.
+pub(super) fn negotiate(header: &str) -> (Format, String) {
     let mut scheme = "underscores";
     for (_, name, parameters) in items(header) {
-        let get = |key: &str| parameters.iter().find(|(name, _)| *name == key).map(|(_, v)| *v);
+        let get = |key: &str| parameters.iter().rfind(|(name, _)| *name == key).map(|(_, v)| *v);
         scheme = match get("escaping") {
             Some("allow-utf-8") => "allow-utf-8",
             Some("underscores") => "underscores",
@@ -116,11 +131,18 @@ pub(super) fn escaping(header: &str) -> &'static str {
             Some("values") => "values",
             _ => scheme,
         };
+        if name == PROTOBUF
+            && get("proto") == Some(MESSAGE)
+            && let Some((word, encoding)) = ENCODINGS.iter().find(|e| get("encoding") == Some(e.0))
+        {
+            let kind = format!("{PROTOBUF}; proto={MESSAGE}; encoding={word}; escaping={scheme}");
+            return (Format::Protobuf(*encoding), kind);
+        }
         if name == "text/plain" && matches!(get("version"), None | Some("" | "0.0.4")) {
             break;
         }
     }
-    scheme
+    (Format::Text, format!("text/plain; version=0.0.4; charset=utf-8; escaping={scheme}"))
 }
 
 #[cfg(test)]
@@ -184,16 +206,72 @@ mod tests {
         }
     }
 
+    /// The choice of node_exporter 1.11.1; `PB` stands for protobuf of the right message.
     #[test]
-    fn the_escaping_is_that_of_the_best_text_asked_for() {
-        assert_eq!(escaping(""), "underscores");
-        assert_eq!(escaping("*/*"), "underscores");
-        assert_eq!(
-            escaping(
-                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3"
+    fn the_form_is_the_best_that_is_known() {
+        let pb =
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=";
+        for (header, form, scheme) in [
+            ("", "text", "underscores"),
+            ("*/*", "text", "underscores"),
+            ("*;escaping=dots", "text", "dots"),
+            ("x;escaping=dots", "text", "underscores"),
+            ("a/b/c;escaping=dots", "text", "underscores"),
+            (";escaping=dots", "text", "underscores"),
+            ("%%%;;;,", "text", "underscores"),
+            ("text/plain;escaping=DOTS", "text", "underscores"),
+            ("text/plain;escaping=bogus", "text", "underscores"),
+            ("text/plain;version=1.0.0;escaping=values", "text", "values"),
+            (" text / plain ; version = 0.0.4 ; escaping=dots", "text", "dots"),
+            ("text/plain;escaping=dots;escaping=values", "text", "values"),
+            ("text/plain, x/y;escaping=dots;q=0.1", "text", "underscores"),
+            ("x/y;escaping=dots;q=0.6,text/plain;q=0.3", "text", "dots"),
+            (
+                "text/plain;version=1;escaping=dots,text/plain;escaping=values;q=0.5",
+                "text",
+                "values",
             ),
-            "allow-utf-8"
+            ("PBdelimited", "delimited", "underscores"),
+            ("PBdelimited;escaping=allow-utf-8", "delimited", "allow-utf-8"),
+            ("PBtext", "text protobuf", "underscores"),
+            ("PBcompact-text", "compact", "underscores"),
+            ("PBother", "text", "underscores"),
+            ("PB\"delimited\"", "text", "underscores"),
+            ("application/vnd.google.protobuf;proto=x;encoding=delimited", "text", "underscores"),
+            ("PBdelimited;q=0", "delimited", "underscores"),
+            ("text/plain;q=0,PBdelimited;q=0.1", "delimited", "underscores"),
+            ("text/plain;q=0,PBdelimited;q=0", "text", "underscores"),
+            ("PBdelimited;q=0.1,text/plain;version=0.0.4;q=0.9", "text", "underscores"),
+            ("PBdelimited;q=0.1,text/plain;version=1.0.0;q=0.9", "delimited", "underscores"),
+            ("PBdelimited;q=.9,text/plain;q=0.2", "delimited", "underscores"),
+            ("PBdelimited;q=1e-1,text/plain;q=0.2", "text", "underscores"),
+            ("PBdelimited;q=x,text/plain;q=0.9", "text", "underscores"),
+            ("PBdelimited;q=,text/plain;q=0.9", "delimited", "underscores"),
+            ("PBdelimited;q,text/plain;q=0.9", "delimited", "underscores"),
+            ("PBdelimited;Q=0.1,text/plain;q=0.2", "delimited", "underscores"),
+            ("PBdelimited;q=0.1;q=0.9,text/plain;q=0.2", "delimited", "underscores"),
+            ("PBdelimited;q=nan,text/plain", "delimited", "underscores"),
+            ("PBdelimited;q= 0.5,text/plain;q=0.7", "text", "underscores"),
+            ("PBdelimited,text/plain;escaping=dots", "delimited", "underscores"),
+        ] {
+            let (format, kind) = negotiate(&header.replace("PB", pb));
+            let got = match format {
+                Format::Text => "text",
+                Format::Protobuf(Encoding::Delimited) => "delimited",
+                Format::Protobuf(Encoding::Text) => "text protobuf",
+                Format::Protobuf(Encoding::Compact) => "compact",
+            };
+            assert_eq!(got, form, "{header}");
+            assert!(kind.ends_with(&format!("; escaping={scheme}")), "{header}: {kind}");
+        }
+        assert_eq!(
+            negotiate(&format!("{pb}compact-text")).1,
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+             encoding=compact-text; escaping=underscores"
         );
-        assert_eq!(escaping("text/plain, x/y;escaping=dots;q=0.1"), "underscores");
+        assert_eq!(
+            negotiate("").1,
+            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+        );
     }
 }

@@ -3,14 +3,19 @@
 use super::{
     connection::{Limits, Places, converse},
     handler::Site,
+    sockets::Listener,
 };
+use rustix::net::{SocketFlags, accept_with};
 use std::{
     io,
-    net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
+    sync::watch,
+};
 
 /// The longest time for running scrapes to end after the exporter was asked to stop.
 const LAST: Duration = Duration::from_secs(10);
@@ -20,7 +25,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(1)]
 /// Serves all `listeners`, at most `connections` at the same time, until `stop` changes. Then
 /// scrapes under way are finished, ten seconds at most.
 pub async fn serve(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     connections: usize,
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
@@ -36,12 +41,12 @@ pub async fn serve(
 
 /// Accepts until `stop` changes.
 async fn listen(
-    listener: TcpListener,
+    listener: Listener,
     places: Arc<Places>,
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
+    let listener = match listener.watched() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
     };
@@ -49,10 +54,10 @@ async fn listen(
     let stops = stop.clone(); // the connections' own receiver: each must see the change
     loop {
         let accepted = async {
-            match listener.accept().await {
-                Ok((stream, _)) => {
+            match accept(&listener).await {
+                Ok(stream) => {
                     trouble.over();
-                    let _ = stream.set_nodelay(true);
+                    let _ = stream.set_nodelay(true); // TCP alone has it
                     let place = places.admit(stream).await;
                     tokio::spawn(converse(place, Arc::clone(&site), stops.clone()));
                 }
@@ -64,6 +69,15 @@ async fn listen(
             () = accepted => {}
         }
     }
+}
+
+/// The next connection. tokio's stream of TCP stands for streams of all families: no call on it is
+/// about TCP alone.
+async fn accept(listener: &AsyncFd<Listener>) -> io::Result<TcpStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let accept = |listener: &Listener| accept_with(listener, flags).map_err(io::Error::from);
+    let socket = listener.async_io(Interest::READABLE, accept).await?;
+    TcpStream::from_std(socket.into())
 }
 
 /// The errors that keep a listener from accepting.

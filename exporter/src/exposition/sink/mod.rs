@@ -27,6 +27,9 @@ const LEAST: Duration = Duration::from_millis(250);
 pub trait Body {
     /// Takes the next pieces.
     fn append(&mut self, pieces: &[&str]);
+
+    /// Takes bytes that are no text.
+    fn append_bytes(&mut self, bytes: &[u8]);
 }
 
 impl Body for Vec<u8> {
@@ -34,6 +37,10 @@ impl Body for Vec<u8> {
         for piece in pieces {
             self.extend_from_slice(piece.as_bytes());
         }
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
 }
 
@@ -327,10 +334,10 @@ impl Family {
     }
 
     /// The lines of each sample, with the label values by which it is sorted.
-    fn each(&self) -> impl Iterator<Item = Line<'_>> {
+    fn each(&self) -> impl Iterator<Item = Lines<'_>> {
         let mut begin = Sample::default();
         self.samples.iter().map(move |&end| {
-            let line = Line {
+            let line = Lines {
                 family: self,
                 labels: end.labels,
                 key: self.keys.get(begin.key_end..end.key_end).unwrap_or_default(),
@@ -362,22 +369,32 @@ impl Family {
             family.append_lines(&family.text, body);
             return 0;
         }
-        let mut lines: Vec<Line<'_>> = same_name.iter().flat_map(|family| family.each()).collect();
+        let (samples, repeated) = Self::merged(same_name);
+        for sample in &samples {
+            sample.family.append_lines(sample.text, body);
+        }
+        repeated
+    }
+
+    /// The samples of families of one name, in the order of their label values, and how many were
+    /// left out because another has the same labels.
+    pub(in crate::exposition) fn merged<'a>(same_name: &[&'a Self]) -> (Vec<Lines<'a>>, usize) {
+        let mut lines: Vec<Lines<'a>> = same_name.iter().flat_map(|family| family.each()).collect();
         lines.sort_by(|a, b| (a.labels, a.key).cmp(&(b.labels, b.key)));
         let all = lines.len();
         lines.dedup_by(|b, a| (a.labels, a.key) == (b.labels, b.key));
-        for line in &lines {
-            line.family.append_lines(line.text, body);
-        }
-        all - lines.len()
+        let repeated = all - lines.len();
+        (lines, repeated)
     }
 }
 
-struct Line<'a> {
+/// A sample: one line, or those of a histogram or summary.
+pub(in crate::exposition) struct Lines<'a> {
     family: &'a Family,
     labels: usize,
     key: &'a str,
-    text: &'a str,
+    /// Without the name before each line.
+    pub(in crate::exposition) text: &'a str,
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 pub use self::{
     error::Error,
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
-    sys::{Runs, trim},
+    sys::{Runs, forget_code, trim},
 };
 
 /// `--bpf`: whether programs are loaded into the kernel.

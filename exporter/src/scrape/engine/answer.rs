@@ -5,8 +5,9 @@ use super::{
     machine::{Part, Scrape, Share},
 };
 use crate::exposition::{
-    Metric, Sink, gauge,
+    Body, Format, Metric, Sink, gauge,
     packing::Packer,
+    protobuf,
     text::{self, Conflict, Order},
 };
 use std::{sync::Arc, time::Duration};
@@ -101,6 +102,19 @@ pub(super) struct Renderer {
     len: usize,
 }
 
+fn append(
+    format: Format,
+    sinks: &[&Sink],
+    only: Option<&[String]>,
+    order: &mut Order,
+    body: &mut impl Body,
+) -> Vec<Conflict> {
+    match format {
+        Format::Text => text::append(sinks, only, order, body),
+        Format::Protobuf(encoding) => protobuf::append(encoding, sinks, only, order, body),
+    }
+}
+
 impl Renderer {
     /// The answer, or the reason why it cannot be rendered.
     pub(super) fn render(
@@ -121,13 +135,13 @@ impl Renderer {
             // Put back only after it has finished: an answer that failed midway must not run into
             // another.
             let mut packer = self.packer.take().unwrap_or_default();
-            let conflicts = text::append(&sinks, names, &mut self.order, &mut packer);
+            let conflicts = append(request.format, &sinks, names, &mut self.order, &mut packer);
             let body = packer.finish().map_err(|error| format!("gzip: {error}"))?;
             self.packer = Some(packer);
             Ok(Rendered { body, conflicts })
         } else {
             let mut body = Vec::with_capacity(self.len + self.len / 8);
-            let conflicts = text::append(&sinks, names, &mut self.order, &mut body);
+            let conflicts = append(request.format, &sinks, names, &mut self.order, &mut body);
             self.len = body.len();
             Ok(Rendered { body, conflicts })
         }

@@ -14,6 +14,7 @@ mod threads;
 
 use crate::{
     collector::Collector,
+    exposition::Format,
     flag::{AnyFlag, Flag},
     scrape::own::{Counts, Own},
 };
@@ -93,6 +94,8 @@ pub struct Request {
     pub names: Option<Vec<String>>,
     /// The time that collectors may take; `None` for no limit.
     pub deadline: Option<Duration>,
+    /// The form of the answer.
+    pub format: Format,
     /// Whether the answer is to be compressed with gzip.
     pub gzip: bool,
 }

@@ -4,8 +4,15 @@
 //! while a request is under way: a connection that is silent, idle or slow in sending costs its
 //! socket, its task and the bytes that the client has sent.
 
-use super::{Place, State, wire::Wire};
-use crate::web::handler::{Site, handle};
+use super::{
+    Place, State,
+    handshake::shake,
+    wire::{Session, Wire, poll_piece, read_piece},
+};
+use crate::web::{
+    guard::Peer,
+    handler::{Site, handle},
+};
 use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -21,12 +28,12 @@ use std::{
     },
     task::{Context, Poll},
 };
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{io::AsyncWrite as _, sync::watch};
 
 /// The longest head that is read.
 const LONGEST: usize = 64 << 10;
-/// The bytes of one read, while a head comes and after the last answer.
-const PIECE: usize = 4 << 10;
+/// The bytes of one read after the last answer.
+const PIECE: usize = 1 << 10;
 
 /// Answers the requests of one connection until it ends. Once `stop` changes, the request under
 /// way is the last.
@@ -35,31 +42,37 @@ pub(in super::super) async fn converse(
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let (mut session, mut is_open) = (None, true);
+    if let Some(guard) = site.guard.as_ref().filter(|guard| guard.has_tls()) {
+        session = tokio::select! {
+            session = Box::pin(shake(&place, guard)) => session,
+            _ = stop.changed() => return,
+        };
+        is_open = session.is_some();
+    }
     let mut read = Vec::new();
-    loop {
+    while is_open {
         let came = tokio::select! {
-            came = head(&place, &mut read) => came,
+            came = head(&place, &mut session, &mut read) => came,
             _ = stop.changed() => return,
         };
         if !came {
             break;
         }
-        let before = Bytes::from(std::mem::take(&mut read));
+        let wire = Wire::new(place.clone(), session.take(), std::mem::take(&mut read));
         // In a box, so that a connection between requests does not hold the room for an answer.
-        match Box::pin(answer(&place, before, &site, &mut stop)).await {
-            Next::Request(rest) => read = rest,
-            Next::Close => break,
+        match Box::pin(answer(&place, wire, &site, &mut stop)).await {
+            Next::Request(next, rest) => (session, read) = (next, rest),
+            Next::Close => is_open = false,
             Next::Gone => return,
         }
-        if *stop.borrow() {
-            break;
-        }
+        is_open &= !*stop.borrow();
     }
-    close(&place).await;
+    Box::pin(close(&place, session)).await;
 }
 
 /// Reads a head; `false` where the connection ends instead.
-async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
+async fn head(place: &Place, session: &mut Session, read: &mut Vec<u8>) -> bool {
     loop {
         let blank = read.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
         read.drain(..blank); // empty lines are allowed before a request
@@ -70,14 +83,14 @@ async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
                 return true;
             }
         }
-        let readable = tokio::select! {
-            readable = place.stream().readable() => readable,
+        let came = tokio::select! {
+            came = poll_fn(|cx| poll_piece(place, session, cx, read)) => came,
             reason = place.overdue(false) => {
                 tracing::debug!(reason, "connection closed");
                 return false;
             }
         };
-        match readable.and_then(|()| read_piece(place.stream(), read)) {
+        match came {
             Ok(false) => {}
             Ok(true) => return false,
             Err(error) => {
@@ -85,19 +98,6 @@ async fn head(place: &Place, read: &mut Vec<u8>) -> bool {
                 return false;
             }
         }
-    }
-}
-
-/// Reads the bytes that have come, if any; returns whether the client will send no more.
-fn read_piece(stream: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
-    let mut piece = [0; PIECE]; // not held across an await, where every connection would keep it
-    match stream.try_read(&mut piece) {
-        Ok(len) => {
-            read.extend_from_slice(piece.get(..len).unwrap_or_default());
-            Ok(len == 0)
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -117,19 +117,19 @@ pub(super) fn is_for_hyper(read: &[u8]) -> bool {
 
 /// The next step after an answer.
 enum Next {
-    /// Read another request, which begins with these bytes.
-    Request(Vec<u8>),
+    /// Read another request, which begins with these bytes, under this encryption.
+    Request(Session, Vec<u8>),
     /// Close the connection: no more requests are answered.
     Close,
     /// Drop the connection: the client is gone, or is cut off.
     Gone,
 }
 
-/// Answers the request that begins with `before`, and further requests until hyper can give the
-/// connection back.
+/// Answers the request that has come, and further requests until hyper can give the connection
+/// back.
 async fn answer(
     place: &Place,
-    before: Bytes,
+    wire: Wire,
     site: &Arc<Site>,
     stop: &mut watch::Receiver<bool>,
 ) -> Next {
@@ -140,12 +140,11 @@ async fn answer(
         }
         respond(place.clone(), Arc::clone(site), request.map(Body::new))
     });
-    let wire = TokioIo::new(Wire::new(place.clone(), before));
     let mut serving = hyper::server::conn::http1::Builder::new()
         .max_buf_size(LONGEST)
         .max_headers(100)
         .half_close(true)
-        .serve_connection(wire, service);
+        .serve_connection(TokioIo::new(wire), service);
     let mut broken = pin!(place.broken());
     let mut overdue = pin!(place.overdue(true));
     let mut stopping = false;
@@ -176,7 +175,8 @@ async fn answer(
         }
         None => {
             let parts = serving.into_parts();
-            Next::Request([parts.read_buf, parts.io.into_inner().before].concat())
+            let (session, rest) = parts.io.into_inner().into_parts(&parts.read_buf);
+            Next::Request(session, rest)
         }
     }
 }
@@ -185,9 +185,13 @@ async fn answer(
 async fn respond(
     place: Place,
     site: Arc<Site>,
-    request: Request,
+    mut request: Request,
 ) -> Result<hyper::Response<Answer>, Infallible> {
     place.note(State::requested);
+    if site.guard.is_some() {
+        let address = place.stream().peer_addr();
+        request.extensions_mut().insert(Peer(address.ok().map(|address| address.ip())));
+    }
     place.spare(site.max_requests).await;
     let response = handle(&site, request).await;
     place.note(State::answered);
@@ -229,14 +233,26 @@ impl hyper::body::Body for Answer {
 /// Waits until the client has taken everything that was sent and closes its side, too. Bytes that
 /// it still sends are read: unread bytes would make the kernel reset the connection, and so lose
 /// the answer.
-async fn close(place: &Place) {
+async fn close(place: &Place, session: Session) {
     place.note(State::closes);
+    if let Some(mut stream) = session {
+        tokio::select! {
+            biased;
+            _ = poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)) => {}
+            _ = place.overdue(true) => return,
+        }
+    }
     let _ = rustix::net::shutdown(place.stream(), rustix::net::Shutdown::Write);
     let end = async {
-        let mut ignored = Vec::new();
-        while !read_piece(place.stream(), &mut ignored)? {
-            ignored.clear();
-            place.stream().readable().await?;
+        loop {
+            match read_piece(place, &mut [0; PIECE]) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    place.stream().readable().await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         place.settled().await;
         io::Result::Ok(())

@@ -4,7 +4,8 @@
 //! | phase       | the connection                               | ends after          | gives way               |
 //! |-------------|----------------------------------------------|---------------------|-------------------------|
 //! | `Quiet`     | has sent nothing, or nothing since an answer | [`Limits::idle`]    | yes                     |
-//! | `Head`      | has sent part of a request's head            | [`Limits::head`]    | yes                     |
+//! | `Head`      | has sent part of a request's head, or of the | [`Limits::head`]    | yes                     |
+//! |             | TLS handshake before all requests            |                     |                         |
 //! | `Answering` | has sent a request; the handler works on it  | the scrape's time   | if it will send no more |
 //! | `Writing`   | has an answer ready; parts of it are written | the debt's time     | no                      |
 //! | `Flushing`  | has an answer whose end is being written     | the debt's time     | no                      |
@@ -18,6 +19,7 @@
 //! | [`State::answered`]              | `Answering`            | `Writing`                   |
 //! | [`State::buffered`], its end     | `Answering`, `Writing` | `Flushing`                  |
 //! | [`State::flushed`]               | `Flushing`             | `Quiet`                     |
+//! | [`State::greeted`], handshake    | `Head`                 | `Quiet`                     |
 //! | [`State::closes`]                | all but `Leaving`      | `Closing`                   |
 //! | [`State::leave`]                 | all                    | `Leaving`, which stays so   |
 //!
@@ -30,6 +32,7 @@
 //! client in debt does not give way before it is behind that pace after [`Limits::patience`].
 
 mod converse;
+mod handshake;
 mod places;
 mod unsent;
 mod wire;
@@ -45,7 +48,7 @@ use tokio::time::Instant;
 pub(super) struct Limits {
     /// Silence before the first request and between requests: longer than any scrape interval.
     idle: Duration,
-    /// A request's line and headers, from the first byte to the last.
+    /// A request's line and headers, or a TLS handshake, from the first byte to the last.
     head: Duration,
     /// Reading bytes that still come after the last answer: unread bytes would make the kernel
     /// reset the connection before the client has that answer.
@@ -147,6 +150,11 @@ impl State {
     /// The kernel has taken the whole answer.
     fn flushed(&mut self, now: Instant) {
         self.enter(&[Phase::Flushing], Phase::Quiet, now);
+    }
+
+    /// The TLS handshake is over.
+    fn greeted(&mut self, now: Instant) {
+        self.enter(&[Phase::Head], Phase::Quiet, now);
     }
 
     /// No more requests are read.

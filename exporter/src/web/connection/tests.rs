@@ -4,7 +4,6 @@ use super::{
     *,
 };
 use crate::web::connection::wire::Wire;
-use bytes::Bytes;
 use std::{
     future::poll_fn,
     io::{Read as _, Write as _},
@@ -23,6 +22,7 @@ enum Event {
     Buffered,
     Wrote,
     Flushed,
+    Greeted,
     /// The client has taken all that was written.
     Took,
     Closes,
@@ -31,13 +31,14 @@ enum Event {
     Time,
 }
 
-const EVENTS: [Event; 10] = [
+const EVENTS: [Event; 11] = [
     Event::Came,
     Event::Requested,
     Event::Answered,
     Event::Buffered,
     Event::Wrote,
     Event::Flushed,
+    Event::Greeted,
     Event::Took,
     Event::Closes,
     Event::Leave,
@@ -53,7 +54,7 @@ const fn next(phase: Phase, event: Event) -> Phase {
         (Event::Requested, Quiet | Head) => Answering,
         (Event::Answered, Answering) => Writing,
         (Event::Buffered, Answering | Writing) => Flushing,
-        (Event::Flushed, Flushing) => Quiet,
+        (Event::Flushed, Flushing) | (Event::Greeted, Head) => Quiet,
         _ => phase,
     }
 }
@@ -84,6 +85,7 @@ impl World {
                 self.unsent += 100_000;
             }
             Event::Flushed => state.flushed(now),
+            Event::Greeted => state.greeted(now),
             Event::Took => {
                 self.unsent = 0;
                 state.settle(0);
@@ -231,6 +233,16 @@ fn hyper_gets_whole_heads_and_bytes_that_are_no_head() {
     assert!(is_for_hyper(&vec![b'x'; 64 << 10]) && !is_for_hyper(&[b'x'; 1 << 10]));
 }
 
+/// Each connection has one such task, idle or not.
+#[test]
+fn the_task_of_a_connection_is_small() {
+    fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = size(converse);
+    assert!(size <= 700, "{size}");
+}
+
 /// A place and the other side of its connection.
 async fn pair(places: &Arc<Places>) -> (Place, std::net::TcpStream) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -324,7 +336,7 @@ fn a_reset_is_noticed_and_a_closed_side_is_no_reset() {
 
 /// Writes an answer of that number of bytes, or the part of it that the kernel takes.
 async fn write(place: &Place, bytes: usize) {
-    let mut wire = Wire::new(place.clone(), Bytes::new());
+    let mut wire = Wire::new(place.clone(), None, Vec::new());
     let text = vec![b'x'; bytes];
     place.note(State::requested);
     place.note(State::answered);

@@ -1,4 +1,4 @@
-//! The connection's bytes for hyper to read and write.
+//! The bytes of a connection: as they are on its socket, and as hyper reads and writes them.
 
 use super::{Place, State};
 use bytes::Bytes;
@@ -8,19 +8,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
-/// A connection that notes every read and write in its state, and gives hyper first the bytes that
-/// were read before.
+/// Read at once while a head comes, and after the last answer.
+const PIECE: usize = 4 << 10;
+
+/// A socket that notes every read and write in its state, and begins with bytes that were read before.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Socket {
     place: Place,
-    /// The bytes that were read before; hyper reads them first.
-    pub(super) before: Bytes,
+    before: Bytes,
+    /// Whether bytes have come since this was last looked at.
+    has_come: bool,
 }
 
-impl Wire {
+impl Socket {
     pub(super) const fn new(place: Place, before: Bytes) -> Self {
-        Self { place, before }
+        Self { place, before, has_come: false }
     }
 
     /// Writes as soon as the kernel takes bytes.
@@ -43,15 +47,20 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+/// Hands out bytes that were read before.
+fn take(before: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+    let len = before.len().min(buffer.remaining());
+    buffer.put_slice(&before.split_to(len));
+}
+
+impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.before.is_empty() {
-            let len = self.before.len().min(buffer.remaining());
-            buffer.put_slice(&self.before.split_to(len));
+            take(&mut self.before, buffer);
             return Poll::Ready(Ok(()));
         }
         let stream = self.place.stream();
@@ -63,6 +72,7 @@ impl AsyncRead for Wire {
                     buffer.advance(bytes);
                     if bytes > 0 {
                         self.place.note(State::came);
+                        self.has_come = true;
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -72,7 +82,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,12 +104,164 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.place.note(State::flushed);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = rustix::net::shutdown(self.place.stream(), rustix::net::Shutdown::Write);
         Poll::Ready(done.map_err(io::Error::from))
+    }
+}
+
+/// The encryption of a connection, if it has one. In a box: it is large, and most are plain.
+pub(super) type Session = Option<Box<TlsStream<Socket>>>;
+
+/// A connection without its encryption, as hyper has it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    line: Line,
+    /// Read before, and to be read first.
+    before: Bytes,
+}
+
+#[derive(Debug)]
+enum Line {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Wire {
+    pub(super) fn new(place: Place, session: Session, before: Vec<u8>) -> Self {
+        let line = match session {
+            Some(stream) => Line::Tls(stream),
+            None => Line::Plain(Socket::new(place, Bytes::new())),
+        };
+        Self { line, before: before.into() }
+    }
+
+    /// The encryption and the unread bytes, where hyper, which has read `read`, does not go on.
+    pub(super) fn into_parts(self, read: &Bytes) -> (Session, Vec<u8>) {
+        let session = match self.line {
+            Line::Plain(_) => None,
+            Line::Tls(stream) => Some(stream),
+        };
+        (session, [&read[..], &self.before].concat())
+    }
+
+    fn place(&self) -> &Place {
+        match &self.line {
+            Line::Plain(socket) => &socket.place,
+            Line::Tls(stream) => &stream.get_ref().0.place,
+        }
+    }
+}
+
+/// Appends the bytes that have come to `read`; returns whether the client will send no more. Now and
+/// then that is nothing: when part of a TLS record has come, the state is another.
+pub(super) fn poll_piece(
+    place: &Place,
+    session: &mut Session,
+    cx: &mut Context<'_>,
+    read: &mut Vec<u8>,
+) -> Poll<io::Result<bool>> {
+    let mut piece = [0; PIECE]; // not across an await: each connection would keep it
+    let Some(stream) = session else {
+        ready!(place.stream().poll_read_ready(cx))?;
+        return match read_piece(place, &mut piece) {
+            Ok(len) => {
+                read.extend_from_slice(piece.get(..len).unwrap_or_default());
+                Poll::Ready(Ok(len == 0))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Ready(Ok(false)),
+            Err(error) => Poll::Ready(Err(error)),
+        };
+    };
+    let mut buffer = ReadBuf::new(&mut piece);
+    match poll_decrypted(stream, cx, &mut buffer) {
+        Poll::Ready(came) => {
+            came?;
+            read.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().is_empty()))
+        }
+        Poll::Pending if std::mem::take(&mut stream.get_mut().0.has_come) => Poll::Ready(Ok(false)),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Reads; a client that says nothing before it closes its side sends no more either.
+fn poll_decrypted(
+    stream: &mut TlsStream<Socket>,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    match ready!(Pin::new(stream).poll_read(cx, buffer)) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+        done => Poll::Ready(done),
+    }
+}
+
+/// Reads the bytes that have come on the socket, as they are.
+pub(super) fn read_piece(place: &Place, piece: &mut [u8]) -> io::Result<usize> {
+    place.stream().try_read(piece)
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            take(&mut self.before, buffer);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Line::Tls(stream) => poll_decrypted(stream, cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Line::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+            Line::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// The bytes of hyper are then with the kernel, encrypted where the connection is.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Line::Tls(stream) = &mut self.line {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+        }
+        self.place().note(State::flushed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.line {
+            Line::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Line::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
