@@ -4,7 +4,7 @@
 //! collector `cpu`. An absent line counts as 0; a malformed line is left out.
 
 use crate::{
-    host::{Shared, bpf::Bpf},
+    host::{SOFTIRQ_VECTORS, Shared, bpf::Bpf},
     parse::{decimal, rows},
     prelude::*,
 };
@@ -35,20 +35,6 @@ static BLOCKED: Metric =
 static SOFTIRQS: Metric<1> =
     counter("node_softirqs_total", "Number of softirq calls.").by(["vector"]);
 
-/// The kernel's order (`include/linux/interrupt.h`).
-const VECTORS: [&str; 10] = [
-    "hi",
-    "timer",
-    "net_tx",
-    "net_rx",
-    "block",
-    "block_iopoll",
-    "tasklet",
-    "sched",
-    "hrtimer",
-    "rcu",
-];
-
 struct Stat {
     file: Shared<SingleFile>,
     /// Programs that copy the processors' times, which the file is held against while it is at hand.
@@ -71,13 +57,13 @@ static KEYWORDS: [(&str, &Metric); 6] = [
 struct Numbers {
     /// In the order of [`KEYWORDS`].
     single: [Option<f64>; KEYWORDS.len()],
-    /// In the order of [`VECTORS`].
-    softirq: [Option<f64>; VECTORS.len()],
+    /// In the order of [`SOFTIRQ_VECTORS`].
+    softirq: [Option<f64>; SOFTIRQ_VECTORS.len()],
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { single: [Some(0.0); KEYWORDS.len()], softirq: [Some(0.0); VECTORS.len()] }
+        Self { single: [Some(0.0); KEYWORDS.len()], softirq: [Some(0.0); SOFTIRQ_VECTORS.len()] }
     }
 }
 
@@ -101,7 +87,7 @@ impl Collector for Stat {
                 out.put(metric, [], value);
             }
         }
-        for (vector, calls) in VECTORS.iter().zip(numbers.softirq).filter(|_| *softirq) {
+        for (vector, calls) in SOFTIRQ_VECTORS.iter().zip(numbers.softirq).filter(|_| *softirq) {
             if let Some(calls) = calls {
                 out.put(&SOFTIRQS, [vector], calls);
             }

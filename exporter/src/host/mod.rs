@@ -42,6 +42,21 @@ const BUS: Flag<String> = Flag::value(
 )
 .variable("DBUS_SYSTEM_BUS_ADDRESS");
 
+/// The names of the softirqs' vectors as node_exporter writes them, in the kernel's order
+/// (`include/linux/interrupt.h`).
+pub const SOFTIRQ_VECTORS: [&str; 10] = [
+    "hi",
+    "timer",
+    "net_tx",
+    "net_rx",
+    "block",
+    "block_iopoll",
+    "tasklet",
+    "sched",
+    "hrtimer",
+    "rcu",
+];
+
 /// The flags with the places at which the machine is seen.
 pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV, &BUS];
 

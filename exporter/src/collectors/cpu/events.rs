@@ -6,7 +6,10 @@
 //! to itself or to another (timer, messages) have no such handler and are left out.
 
 use super::times::Times;
-use crate::{host::bpf::Bpf, prelude::*};
+use crate::{
+    host::{SOFTIRQ_VECTORS, bpf::Bpf},
+    prelude::*,
+};
 use std::sync::PoisonError;
 
 static HARD: Metric<1> = counter(
@@ -28,20 +31,6 @@ static SOFT_SECONDS: Metric<2> = counter(
 .by(["cpu", "vector"]);
 static SWITCHES: Metric<1> =
     counter("node_cpu_context_switches_total", "Context switches by CPU.").by(["cpu"]);
-
-/// The order of `include/linux/interrupt.h`; the names of `node_softirqs_total`.
-const VECTORS: [&str; 10] = [
-    "hi",
-    "timer",
-    "net_tx",
-    "net_rx",
-    "block",
-    "block_iopoll",
-    "tasklet",
-    "sched",
-    "hrtimer",
-    "rcu",
-];
 
 pub(super) struct Events(Option<Bpf>);
 
@@ -66,7 +55,7 @@ impl Events {
                 let Some(of) = interrupts.of(*cpu) else { continue };
                 out.put(&HARD, [cpu], of.hard);
                 out.put(&HARD_SECONDS, [cpu], of.hard_time as f64 / 1e9);
-                for (vector, time) in VECTORS.iter().zip(of.soft_time) {
+                for (vector, time) in SOFTIRQ_VECTORS.iter().zip(of.soft_time) {
                     out.put(&SOFT_SECONDS, [cpu, vector], time as f64 / 1e9);
                 }
             }
@@ -78,7 +67,7 @@ impl Events {
             for (cpu, _) in times.iter() {
                 let Some(copy) = copies.reading(*cpu) else { continue };
                 out.put(&SWITCHES, [cpu], copy.switches);
-                for (vector, n) in VECTORS.iter().zip(copy.softirqs) {
+                for (vector, n) in SOFTIRQ_VECTORS.iter().zip(copy.softirqs) {
                     out.put(&SOFT, [cpu, vector], n);
                 }
             }

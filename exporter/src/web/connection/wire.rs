@@ -47,10 +47,12 @@ impl Socket {
     }
 }
 
-/// Hands out bytes that were read before.
-fn take(before: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+/// Hands out bytes that were read before; `false` where there are none.
+fn take(before: &mut Bytes, buffer: &mut ReadBuf<'_>) -> bool {
+    let is_some = !before.is_empty();
     let len = before.len().min(buffer.remaining());
     buffer.put_slice(&before.split_to(len));
+    is_some
 }
 
 impl AsyncRead for Socket {
@@ -59,8 +61,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.before.is_empty() {
-            take(&mut self.before, buffer);
+        if take(&mut self.before, buffer) {
             return Poll::Ready(Ok(()));
         }
         let stream = self.place.stream();
@@ -211,8 +212,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.before.is_empty() {
-            take(&mut self.before, buffer);
+        if take(&mut self.before, buffer) {
             return Poll::Ready(Ok(()));
         }
         match &mut self.line {
