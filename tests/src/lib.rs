@@ -14,7 +14,7 @@ pub mod thresholds;
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
@@ -284,6 +284,27 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Reads one answer and leaves the connection open.
+///
+/// # Panics
+/// The connection ends before the answer does, or the answer has no length.
+pub fn answer(stream: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let len = stream.read(&mut piece).expect("a piece of the answer");
+        assert!(len > 0, "the connection ended: {}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(piece.split_at(len).0);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.to_lowercase();
+        let length = length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        if body.len() == length.expect("a length").parse::<usize>().expect("a number") {
+            return text;
+        }
     }
 }
 

@@ -1,18 +1,13 @@
 //! Clients that are idle, silent, half-closed, gone or many, and the end of the exporter.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on panics"
-)]
+#![expect(clippy::string_slice, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
 };
-use tests::{Hung, Server};
+use tests::{Hung, Server, answer};
 
 const GET: &[u8] = b"GET /metrics?collect[]=uname HTTP/1.1\r\nHost: x\r\n\r\n";
 const SLOW: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -22,24 +17,6 @@ fn rest(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-/// Reads one answer and leaves the connection open.
-fn answer(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let mut piece = [0; 4096];
-        let len = stream.read(&mut piece).unwrap();
-        assert!(len > 0, "the connection ended: {}", String::from_utf8_lossy(&bytes));
-        bytes.extend_from_slice(&piece[..len]);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.to_lowercase();
-        let length = length.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
-        if body.len() == length.parse::<usize>().unwrap() {
-            return text;
-        }
-    }
 }
 
 /// Waits until a request under way waits for the collector that hangs.

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use tests::{Hung, Server};
+use tests::{Hung, Server, answer};
 
 /// A certificate and its key, in PEM.
 struct Pair {
@@ -146,24 +146,6 @@ fn status(server: &Server, client: &Arc<ClientConfig>) -> String {
         Ok(answer) if answer.is_empty() => "closed".into(),
         Ok(answer) => answer.get(9..12).unwrap_or(&answer).to_owned(),
         Err(error) => error.to_string().replace("received fatal alert: ", ""),
-    }
-}
-
-/// Reads one answer and leaves the connection open.
-fn answer(stream: &mut Stream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let mut piece = [0; 4096];
-        let len = stream.read(&mut piece).unwrap();
-        assert!(len > 0, "the connection ended: {}", String::from_utf8_lossy(&bytes));
-        bytes.extend_from_slice(piece.get(..len).unwrap());
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.to_lowercase();
-        let length = length.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
-        if body.len() == length.parse::<usize>().unwrap() {
-            return text;
-        }
     }
 }
 
