@@ -11,7 +11,7 @@ mod sink;
 pub mod text;
 
 pub use metric::{Kind, Metric, counter, gauge, sanitized, untyped};
-pub use sink::{Body, Family, Label, Sink, Spaced, append_float};
+pub use sink::{Body, Family, Label, Sink, Spaced};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

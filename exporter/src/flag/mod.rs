@@ -47,7 +47,7 @@ impl<T> Flag<T> {
         Self { name, default, help, hidden: false, variable: None, value: PhantomData }
     }
 
-    /// The same flag, left out of `--help`.
+    /// The same flag, left out of docs/collectors.md: upstream hides it from its own `--help`.
     #[must_use]
     pub const fn hidden(mut self) -> Self {
         self.hidden = true;
@@ -106,7 +106,7 @@ pub trait AnyFlag: Sync {
     fn default(&self) -> &'static [&'static str];
     /// The form in which the flag is given.
     fn form(&self) -> Form;
-    /// Whether `--help` leaves it out.
+    /// Whether docs/collectors.md leaves it out; `--help` names every flag.
     fn is_hidden(&self) -> bool;
     /// The environment variable that stands in for the flag.
     fn environment(&self) -> Option<&'static str>;

@@ -203,12 +203,6 @@ impl CpuTimes {
         self.copies.readings.get(cpu as usize).filter(|reading| reading.rq != 0)
     }
 
-    /// Whether softirqs and context switches are copied.
-    #[must_use]
-    pub const fn has_events(&self) -> bool {
-        self.copies.events
-    }
-
     /// How often times were given to a scrape: for [`CpuTimes::audit`].
     #[must_use]
     pub const fn given(&self) -> u64 {
@@ -305,7 +299,6 @@ struct Copies {
     set: Set,
     readings: Mapped<Reading>,
     form: Form,
-    events: bool,
     /// Processors that there can be.
     possible: u32,
     /// Elements of the array: one more than the highest number of a processor.
@@ -332,7 +325,7 @@ impl Copies {
         }
         let located = set.runs(LOCATE)?;
         let possible = u32::try_from(found).unwrap_or(u32::MAX);
-        Ok(Self { set, readings, form, events, possible, room, located, times: Vec::new() })
+        Ok(Self { set, readings, form, possible, room, located, times: Vec::new() })
     }
 
     /// Copies the accounting, until no copy was taken while the kernel changed it.
