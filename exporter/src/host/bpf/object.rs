@@ -13,6 +13,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use aya::maps::{Map, MapData, MapError};
@@ -293,8 +294,9 @@ fn load(
     types: BorrowedFd<'_>,
     fit: &Fit<'_>,
 ) -> Result<OwnedFd, Error> {
-    /// How often to try where the verifier gives up because a signal came.
-    const TIMES: usize = 5;
+    /// Milliseconds before each further try where the verifier gives up because a signal came. A
+    /// burst of signals outlasts tries without a pause.
+    const PAUSES: [u64; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
     const REASONS: usize = 1 << 18;
     let program = hook.name();
     let found = object.programs.get(program);
@@ -317,11 +319,12 @@ fn load(
         kind,
     };
     let mut result = sys::load(&code, &mut []);
-    for _ in 1..TIMES {
+    for pause in PAUSES {
         let interrupted = |error: &io::Error| error.raw_os_error() == Some(libc::EAGAIN);
         if !result.as_ref().is_err_and(interrupted) {
             break;
         }
+        thread::sleep(Duration::from_millis(pause));
         result = sys::load(&code, &mut []);
     }
     result.map_err(|source| {
