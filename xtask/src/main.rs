@@ -6,7 +6,6 @@ mod cgroup;
 mod ebpf;
 mod soak;
 mod sources;
-mod turn;
 mod vm;
 
 use anyhow::{Result, bail};
