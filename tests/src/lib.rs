@@ -9,6 +9,7 @@
 
 pub mod asleep;
 pub mod namespace;
+pub mod source;
 pub mod supervisord;
 pub mod thresholds;
 
