@@ -8,12 +8,14 @@
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
-use crate::cgroup::Cgroup;
+use crate::{
+    cgroup::Cgroup,
+    kept::{Kept, STATISTICS},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use procfs::process::Process;
 use std::{
     fmt::Write as _,
-    fs,
     io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -24,9 +26,6 @@ use std::{
 const USAGE: &str = "\
 usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--entries N,N,…]
   as root, in the initial network namespace; 1000,10000,100000,500000 entries unless told.";
-
-/// The switch of the programs' statistics.
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Set while the measuring goes on in a namespace of its own.
 const INSIDE: &str = "BENCH_NEIGHBOURS_INSIDE";
@@ -44,7 +43,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     }
     let _turn = crate::turn::take()?;
     let most = options.entries.iter().max().copied().unwrap_or_default();
-    let _thresholds = Kept::raise(most + 10_000)?;
+    let mut kept = Kept::thresholds([most + 10_000; 3])?;
+    kept.set(STATISTICS, "1")?;
     let status = Command::new("unshare")
         .args(["--net", "--"])
         .arg(std::env::current_exe()?)
@@ -73,41 +73,6 @@ fn options(arguments: &[&str]) -> Result<Options> {
     }
     let Some(exporter) = exporter else { bail!("{USAGE}") };
     Ok(Options { exporter, peer, entries })
-}
-
-/// Settings of the kernel, put back when dropped.
-struct Kept(Vec<(String, String)>);
-
-impl Kept {
-    fn raise(threshold: u32) -> Result<Self> {
-        let mut kept = Self(Vec::new());
-        for version in ["ipv4", "ipv6"] {
-            // The highest threshold comes first, so that no table is over a threshold in between.
-            for level in [3, 2, 1] {
-                let path = format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
-                kept.set(path, &threshold.to_string())?;
-            }
-        }
-        kept.set(STATS.to_owned(), "1")?;
-        Ok(kept)
-    }
-
-    fn set(&mut self, path: String, value: &str) -> Result<()> {
-        let before = fs::read_to_string(&path).with_context(|| path.clone())?;
-        fs::write(&path, value).with_context(|| path.clone())?;
-        self.0.push((path, before));
-        Ok(())
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        for (path, before) in &self.0 {
-            if let Err(error) = fs::write(path, before) {
-                println!("{path} is not put back to {before}: {error}");
-            }
-        }
-    }
 }
 
 /// In the namespace: fills the table step by step, and measures after each.
