@@ -262,7 +262,12 @@ fn graph(
     }
     for tick in ticks(0.0, (end - start) / 60.0) {
         let (at, bottom) = (x(start + tick * 60.0), height - BOTTOM);
-        let (anchor, tick) = (if tick > 0.0 { "middle" } else { "start" }, format!("{tick:.1}"));
+        let anchor = match at {
+            at if at < LEFT + 20.0 => "start",
+            at if at > width - RIGHT - 20.0 => "end",
+            _ => "middle",
+        };
+        let tick = format!("{tick:.1}");
         let tick = tick.trim_end_matches(".0");
         let _ = write!(
             svg,
