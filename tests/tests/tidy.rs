@@ -1,41 +1,8 @@
 //! Rules for every source file that the compiler does not check.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::string_slice,
-    reason = "reads the project"
-)]
+#![expect(clippy::string_slice, reason = "reads the project")]
 
-use std::path::{Path, PathBuf};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Every Rust file below `folder`, with its text.
-fn sources(folder: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.push((path.display().to_string(), text));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{folder} has sources");
-    found
-}
-
-/// A file without its tests.
-fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or_default()
-}
+use tests::source::{code, files as sources, root};
 
 #[test]
 fn collectors_know_neither_http_nor_the_text_format() {

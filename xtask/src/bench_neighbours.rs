@@ -5,15 +5,16 @@
 //! So is `kernel.bpf_stats_enabled`, which makes the kernel measure the programs. The kernel does
 //! not shrink a hash table that has grown.
 
-#![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
-use crate::cgroup::Cgroup;
+use crate::{
+    cgroup::Cgroup,
+    kept::{Kept, STATISTICS},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::CloneFlags;
 use procfs::process::Process;
 use std::{
-    fs,
     net::TcpListener,
     ops::Range,
     path::{Path, PathBuf},
@@ -30,8 +31,6 @@ const USAGE: &str = "\
 usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--entries N,N,…]
   as root, in the initial network namespace; 1000,10000,100000,500000 entries unless told.";
 
-/// The switch of the programs' statistics.
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 struct Options {
     exporter: PathBuf,
@@ -43,7 +42,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let options = options(arguments)?;
     let _turn = Turn::take();
     let most = options.entries.iter().max().copied().unwrap_or_default();
-    let _thresholds = Kept::raise(most + 10_000)?;
+    let mut kept = Kept::thresholds([most + 10_000; 3])?;
+    kept.set(STATISTICS, "1")?;
     // The thresholds are seen in the initial namespace alone, where this thread stays.
     let measured = thread::spawn(move || {
         enter(CloneFlags::CLONE_NEWNET).map_err(anyhow::Error::msg)?;
@@ -68,41 +68,6 @@ fn options(arguments: &[&str]) -> Result<Options> {
     }
     let Some(exporter) = exporter else { bail!("{USAGE}") };
     Ok(Options { exporter, peer, entries })
-}
-
-/// Settings of the kernel, put back when dropped.
-struct Kept(Vec<(String, String)>);
-
-impl Kept {
-    fn raise(threshold: u32) -> Result<Self> {
-        let mut kept = Self(Vec::new());
-        for version in ["ipv4", "ipv6"] {
-            // The highest threshold comes first, so that no table is over a threshold in between.
-            for level in [3, 2, 1] {
-                let path = format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
-                kept.set(path, &threshold.to_string())?;
-            }
-        }
-        kept.set(STATS.to_owned(), "1")?;
-        Ok(kept)
-    }
-
-    fn set(&mut self, path: String, value: &str) -> Result<()> {
-        let before = fs::read_to_string(&path).with_context(|| path.clone())?;
-        fs::write(&path, value).with_context(|| path.clone())?;
-        self.0.push((path, before));
-        Ok(())
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        for (path, before) in &self.0 {
-            if let Err(error) = fs::write(path, before) {
-                println!("{path} is not put back to {before}: {error}");
-            }
-        }
-    }
 }
 
 /// In the namespace: fills the table step by step, and measures after each.
