@@ -31,7 +31,6 @@ const USAGE: &str = "\
 usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--entries N,N,…]
   as root, in the initial network namespace; 1000,10000,100000,500000 entries unless told.";
 
-
 struct Options {
     exporter: PathBuf,
     peer: Option<PathBuf>,
