@@ -2,14 +2,18 @@
 //! is served in that of a pod. The test makes both, and mounts the host's procfs and sysfs below one
 //! folder, as Kubernetes mounts a host's root into a pod.
 //!
-//! Needs root and `ip`; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails, also
+//! Needs root; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails, also
 //! where eBPF does not serve.
-#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs the program, reads the running kernel's files"
+)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{
     fs,
     net::{TcpListener, TcpStream, UdpSocket},
+    ops::RangeInclusive,
     os::linux::fs::MetadataExt as _,
     path::Path,
     process::Command,
@@ -23,9 +27,10 @@ use nix::{
     sched::CloneFlags,
     unistd::gettid,
 };
+use testbed::network::{Network, State};
 use tests::{
     Hung, Server,
-    namespace::{enter, in_a_thread, ip},
+    namespace::{enter, in_a_thread},
     program,
 };
 
@@ -43,17 +48,11 @@ struct Host {
 impl Host {
     /// Makes the host's network and the pod's, which the calling thread ends in.
     fn new() -> Result<Self, String> {
-        ip("-V")?;
         enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
-        for command in [
-            "link set lo up",
-            "link add va type veth peer name vb",
-            "addr add 10.0.0.1/8 dev va",
-            "link set va up",
-            "link set vb up",
-        ] {
-            ip(command)?;
-        }
+        let network = Network::open()?;
+        network.wire("va", "vb")?;
+        network.address("va", [10, 0, 0, 1], 8)?;
+        network.up(&["lo", "va", "vb"])?;
         let folder = tempfile::tempdir().unwrap();
         let [proc, sys] = ["proc", "sys"].map(|name| folder.path().join(name));
         fs::create_dir(&proc).unwrap();
@@ -72,17 +71,18 @@ impl Host {
         let thread = told.recv().unwrap();
         let netns = proc.join(format!("{}/task/{thread}/ns/net", std::process::id()));
         let root = folder.path().display();
+        let named = format!("--path.netns={}", netns.display());
+        let netns = Namespace::of(&flags(std::slice::from_ref(&named)))?;
         let args = vec![
-            format!("--path.netns={}", netns.display()),
+            named,
             format!("--path.procfs={root}/proc"),
             format!("--path.sysfs={root}/sys"),
             format!("--path.rootfs={root}"),
         ];
-        let netns = Namespace::of(&flags(&args[..1]))?;
         enter(CloneFlags::CLONE_NEWNET)?;
-        for command in ["link set lo up", "link add pa type veth peer name pb", "link set pa up"] {
-            ip(command)?;
-        }
+        let network = Network::open()?;
+        network.wire("pa", "pb")?;
+        network.up(&["lo", "pa"])?;
         Ok(Self { args, netns, folder, _stays: stays })
     }
 
@@ -91,16 +91,18 @@ impl Host {
         self.netns.run(task).unwrap()
     }
 
-    fn ip(&self, words: &'static str) {
-        self.run(|| ip(words)).unwrap();
-    }
-
     /// The exporter with these arguments, in a pod: its processes are the pod's alone, too.
     fn pod(&self, args: &[&str]) -> Server {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
         Server::from(command.arg(program()).args(&self.args).args(args))
     }
+}
+
+/// Makes the neighbours with these last bytes of their address, in this thread's namespace.
+fn neighbours(device: &str, last: RangeInclusive<u8>) {
+    let addresses = last.map(|last| [10, 0, 0, last]);
+    Network::open().unwrap().set_neighbours(device, addresses, State::Permanent).unwrap();
 }
 
 /// The number of a network namespace, by the path of its file.
@@ -114,15 +116,12 @@ fn collectors_see_the_hosts_network_and_http_is_the_pods() {
         let host = Host::new()?;
         // Of all this the pod has nothing.
         let sockets = host.run(|| {
-            for n in 1..=3 {
-                let neighbour = format!("10.0.0.1{n} lladdr 02:00:00:00:00:0{n} dev va");
-                ip(&format!("neigh add {neighbour} nud permanent")).unwrap();
-            }
+            neighbours("va", 11..=13);
             fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
             let listeners = [(); 7].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             // One datagram stays in the queue, and another finds no socket.
-            socket.send_to(&[0; 60_000], socket.local_addr().unwrap()).unwrap();
+            socket.send_to(&vec![0; 60_000], socket.local_addr().unwrap()).unwrap();
             let _ = socket.send_to(&[0], "127.0.0.1:9");
             (listeners, socket)
         });
@@ -183,8 +182,8 @@ fn collectors_see_the_hosts_network_and_http_is_the_pods() {
         let is_ebpf = source("arp", "ebpf") && source("neighbour", "ebpf");
         assert!(is_ebpf || std::env::var_os(REQUIRED).is_none(), "{text}");
 
-        host.ip("neigh add 10.0.0.14 lladdr 02:00:00:00:00:04 dev va nud permanent");
-        ip("neigh add 10.0.0.15 lladdr 02:00:00:00:00:05 dev pa nud permanent")?;
+        host.run(|| neighbours("va", 14..=14));
+        neighbours("pa", 15..=15);
         let (_, text) = server.get("/metrics");
         assert!(text.contains("node_arp_entries{device=\"va\"} 4\n"), "{text}");
         assert!(!text.contains("device=\"pa\""), "the pod's neighbour\n{text}");
