@@ -1,6 +1,8 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
-use crate::{cli, collectors, flag::Flags, host, log, privileges, scrape, web};
+use crate::{
+    cli, collector::Collector, collectors, flag::Flags, host, log, privileges, scrape, web,
+};
 use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
@@ -46,14 +48,11 @@ fn start(
     );
     spare_descriptors()?;
     folders(host, flags)?;
-    let mut collectors = Vec::with_capacity(config.collectors.len());
-    tracing::info!("Enabled collectors");
-    for spec in &config.collectors {
-        tracing::info!("{}", spec.name);
-        let collector =
-            (spec.new)(host, flags).with_context(|| format!("collector {}", spec.name))?;
-        collectors.push((spec.name, collector));
-    }
+    let namespace = host::Namespace::of(flags).map_err(|error| anyhow!(error))?;
+    let collectors = namespace.run({
+        let (host, config) = (host.clone(), config.clone());
+        move || collectors(&host, &config)
+    })??;
     if flags.get(&host::bpf::REQUIRED) {
         host.bpf.complete().map_err(|error| anyhow!("--bpf.required: ebpf: {error}"))?;
     }
@@ -67,14 +66,16 @@ fn start(
         None => flags.get(&web::LISTEN).iter().map(|a| web::Listener::bind(a)).collect(),
     };
     let listeners = listeners.map_err(|error| anyhow!(error))?;
-    privileges::drop_all_but(&host.bpf, &config.collectors, guard.is_some());
+    let keep = privileges::needed(&host.bpf, &config.collectors, guard.is_some());
+    privileges::drop_all_but(keep);
+    namespace.run(move || privileges::drop_all_but(keep))?;
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
         scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat())
             .with_lost_lines(log.lost());
     let enabled = |name: &str| config.collectors.iter().any(|spec| spec.name == name);
     let site = Arc::new(web::Site {
-        engine: scrape::Engine::start(collectors, threads, own),
+        engine: scrape::Engine::start(collectors, threads, own, namespace),
         disabled: collectors::ALL
             .iter()
             .map(|spec| spec.name)
@@ -91,6 +92,22 @@ fn start(
     host::bpf::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, web::connections(descriptors), site))
+}
+
+/// Makes the collectors, with their names.
+fn collectors(
+    host: &host::Host,
+    config: &cli::Config,
+) -> Result<Vec<(&'static str, Box<dyn Collector>)>> {
+    let mut collectors = Vec::with_capacity(config.collectors.len());
+    tracing::info!("Enabled collectors");
+    for spec in &config.collectors {
+        tracing::info!("{}", spec.name);
+        let collector =
+            (spec.new)(host, &config.flags).with_context(|| format!("collector {}", spec.name))?;
+        collectors.push((spec.name, collector));
+    }
+    Ok(collectors)
 }
 
 /// Reads `--web.config.file`. Where the file holds secrets, no other process sees this one's

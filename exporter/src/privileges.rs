@@ -3,8 +3,9 @@
 //! Programs are loaded and attached at the start; reading their counts through descriptors takes no
 //! capability since Linux 5.19. Another process gives them more room later ([`Bpf::keep`]). So all
 //! capabilities are dropped once the collectors are made and the addresses bound. Each thread has a
-//! set of its own: the threads that collect are started later, and the thread that writes the log
-//! begins with dropping its set.
+//! set of its own: the threads that collect are started later, the thread in another network
+//! namespace drops its set like the first thread, and the thread that writes the log begins with
+//! dropping its set.
 
 use crate::{collector::Spec, host::bpf::Bpf};
 use rustix::{
@@ -16,14 +17,10 @@ use rustix::{
     },
 };
 
-/// Drops every capability of this thread, save those that `bpf` and these collectors need, and, if
-/// `are_files`, the one to read certificates and keys of other users again; makes sure that none is
-/// gained by running another program.
-///
-/// A refusal of the kernel is logged: the exporter works with too many capabilities as well as with
-/// none.
-pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec], are_files: bool) {
-    let mut keep = needed(collectors);
+/// The capabilities that `bpf` and these collectors need, and, if `are_files`, the one to read
+/// certificates and keys of other users again.
+pub fn needed(bpf: &Bpf, collectors: &[&Spec], are_files: bool) -> CapabilitySet {
+    let mut keep = of_collectors(collectors);
     if are_files {
         keep |= CapabilitySet::DAC_READ_SEARCH;
     }
@@ -36,6 +33,15 @@ pub fn drop_all_but(bpf: &Bpf, collectors: &[&Spec], are_files: bool) {
         let finer = has.contains(CapabilitySet::BPF);
         keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
     }
+    keep
+}
+
+/// Drops every capability of this thread but these, and makes sure that none is gained by running
+/// another program.
+///
+/// A refusal of the kernel is logged: the exporter works with too many capabilities as well as with
+/// none.
+pub fn drop_all_but(keep: CapabilitySet) {
     match restrict(keep) {
         Ok(kept) => tracing::debug!("capabilities left: {kept:?}"),
         Err(errno) => tracing::warn!("capabilities cannot be dropped: {errno}"),
@@ -57,7 +63,7 @@ pub fn hide_memory() {
     }
 }
 
-fn needed(collectors: &[&Spec]) -> CapabilitySet {
+fn of_collectors(collectors: &[&Spec]) -> CapabilitySet {
     collectors.iter().fold(CapabilitySet::empty(), |keep, spec| keep | spec.capabilities)
 }
 
@@ -106,7 +112,7 @@ mod tests {
         ] {
             let specs = named(names);
             assert_eq!(specs.len(), names.len());
-            assert_eq!(needed(&specs), want, "{names:?}");
+            assert_eq!(of_collectors(&specs), want, "{names:?}");
         }
     }
 }

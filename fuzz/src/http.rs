@@ -2,7 +2,7 @@
 
 use exporter::{
     collectors::ALL,
-    host::Host,
+    host::{Host, Namespace},
     scrape::{Engine, own::Own},
     testing::{fixture, flags, paths},
     web::{Site, handle},
@@ -29,7 +29,7 @@ impl Server {
             .collect();
         let own = Own::new(false, host.bpf.clone(), host.own_netstat());
         let site = Site {
-            engine: Engine::start(collectors, 1, own),
+            engine: Engine::start(collectors, 1, own, Namespace::own()),
             disabled: vec!["arp"],
             path: "/metrics".into(),
             max_requests: 40,

@@ -30,7 +30,7 @@ type OfCpu = (u32, Times);
 const TICK: u64 = 10_000_000;
 
 fn programs() -> Bpf {
-    Bpf::new(&Tree::new("/proc"), &Tree::new("/sys"), Sizes::default())
+    Bpf::new(&Tree::new("/proc"), &Tree::new("/proc/net"), &Tree::new("/sys"), Sizes::default())
 }
 
 fn loaded(bpf: &Bpf) -> Option<MutexGuard<'_, CpuTimes>> {

@@ -32,7 +32,12 @@ const REQUIRED: &str = "BPF_REQUIRED";
 fn both_sources_tell_the_same() {
     program();
     in_a_thread(REQUIRED, || {
-        let bpf = Bpf::new(&Tree::new("/proc"), &Tree::new("/sys"), Sizes::default());
+        let bpf = Bpf::new(
+            &Tree::new("/proc"),
+            &Tree::new("/proc/net"),
+            &Tree::new("/sys"),
+            Sizes::default(),
+        );
         bpf.tasks(|_| Ok(())).map(drop).map_err(ToString::to_string)?;
         enter(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)?;
         // The next process is the first of the namespace, and ends it.

@@ -49,7 +49,12 @@ fn wait(tasks: &mut Tasks, when: &str, wanted: impl Fn(&Counts) -> bool) {
 #[test]
 fn tasks_are_counted_in_their_states() {
     in_a_thread(REQUIRED, || {
-        let bpf = Bpf::new(&Tree::new("/proc"), &Tree::new("/sys"), Sizes::default());
+        let bpf = Bpf::new(
+            &Tree::new("/proc"),
+            &Tree::new("/proc/net"),
+            &Tree::new("/sys"),
+            Sizes::default(),
+        );
         let tasks = bpf.tasks(|_| Ok(())).map_err(ToString::to_string)?;
         let mut tasks = tasks.lock().unwrap();
         let states = |counts: &Counts, state| counts.0.get(&state).copied().unwrap_or_default();

@@ -30,6 +30,7 @@ pub enum Ask {
 }
 
 /// The configuration of the server.
+#[derive(Clone)]
 pub struct Config {
     /// The values of all flags.
     pub flags: Flags,

@@ -21,7 +21,7 @@ pub const SPEC: Spec = Spec {
         Ok(Box::new(Conntrack {
             count: host.proc.single_file("sys/net/netfilter/nf_conntrack_count"),
             max: host.proc.single_file("sys/net/netfilter/nf_conntrack_max"),
-            stat: host.proc.file("net/stat/nf_conntrack"),
+            stat: host.net.file("stat/nf_conntrack"),
             running: host.is_running(),
             socket: Socket::new(Protocol::Netfilter),
         }))

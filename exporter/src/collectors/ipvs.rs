@@ -23,8 +23,8 @@ pub const SPEC: Spec = Spec {
     flags: &[&LABELS],
     new: |host, flags| {
         Ok(Box::new(Ipvs {
-            stats: host.proc.file("net/ip_vs_stats"),
-            table: host.proc.file("net/ip_vs"),
+            stats: host.net.file("ip_vs_stats"),
+            table: host.net.file("ip_vs"),
             wanted: wanted(&flags.get(&LABELS))?,
             key: String::new(),
             sums: BTreeMap::new(),

@@ -17,8 +17,8 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(LnStat {
-            folder: host.proc.folder("net/stat"),
-            proc: host.proc.clone(),
+            folder: host.net.folder("stat"),
+            net: host.net.clone(),
             tables: Vec::new(),
         }))
     },
@@ -26,7 +26,7 @@ pub const SPEC: Spec = Spec {
 
 struct LnStat {
     folder: Folder,
-    proc: Tree,
+    net: Tree,
     /// A table for each file, in the order of their names.
     tables: Vec<Table>,
 }
@@ -54,7 +54,7 @@ impl Collector for LnStat {
 impl LnStat {
     /// Adds tables for new files, and drops the tables of files that are gone.
     fn refresh(&mut self) -> Result {
-        let Self { folder, proc, tables } = self;
+        let Self { folder, net, tables } = self;
         let Some(entries) = folder.list().unless_absent()? else {
             tables.clear();
             return Ok(());
@@ -66,7 +66,7 @@ impl LnStat {
                 tables.remove(place);
             }
             if tables.get(place).is_none_or(|table| *table.name != *name) {
-                tables.insert(place, Table::new(proc, &name));
+                tables.insert(place, Table::new(net, &name));
             }
             place += 1;
         }
@@ -76,8 +76,8 @@ impl LnStat {
 }
 
 impl Table {
-    fn new(proc: &Tree, name: &str) -> Self {
-        let file = proc.file(&format!("net/stat/{name}"));
+    fn new(net: &Tree, name: &str) -> Self {
+        let file = net.file(&format!("stat/{name}"));
         Self { name: name.into(), file, head: Box::default(), metrics: Vec::new() }
     }
 
@@ -165,8 +165,8 @@ mod tests {
     fn files_come_and_go() {
         let machine = Machine::new().with("proc/net/stat/b", "");
         let host = Host::new(&flags(&paths(machine.path())));
-        let folder = host.proc.folder("net/stat");
-        let mut lnstat = LnStat { folder, proc: host.proc.clone(), tables: Vec::new() };
+        let folder = host.net.folder("stat");
+        let mut lnstat = LnStat { folder, net: host.net.clone(), tables: Vec::new() };
         let mut names = || {
             lnstat.refresh().unwrap();
             lnstat.tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>()

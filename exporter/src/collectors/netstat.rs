@@ -22,9 +22,9 @@ pub const SPEC: Spec = Spec {
     flags: &[&FIELDS],
     new: |host, flags| {
         Ok(Box::new(NetStat {
-            tables: [host.netstat.clone(), Shared::new(host.proc.single_file("net/snmp"))]
+            tables: [host.netstat.clone(), Shared::new(host.net.single_file("snmp"))]
                 .map(|file| (file, Vec::new())),
-            list: host.proc.single_file("net/snmp6"),
+            list: host.net.single_file("snmp6"),
             listed: HashMap::new(),
             wanted: flags.get(&FIELDS),
         }))

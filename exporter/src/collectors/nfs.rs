@@ -16,7 +16,7 @@ pub const SPEC: Spec = Spec {
     enabled: true,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(Nfs(host.proc.file("net/rpc/nfs")))),
+    new: |host, _| Ok(Box::new(Nfs(host.net.file("rpc/nfs")))),
 };
 
 static PACKETS: Metric<1> = counter(

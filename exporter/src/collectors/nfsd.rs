@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     enabled: true,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(Nfsd(host.proc.file("net/rpc/nfsd")))),
+    new: |host, _| Ok(Box::new(Nfsd(host.net.file("rpc/nfsd")))),
 };
 
 static CACHE_HITS: Metric = counter(

@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(SockStat {
-            files: [host.proc.single_file("net/sockstat"), host.proc.single_file("net/sockstat6")],
+            files: [host.net.single_file("sockstat"), host.net.single_file("sockstat6")],
             page_size: rustix::param::page_size() as f64,
             known: HashMap::new(),
         }))

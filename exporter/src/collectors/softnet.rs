@@ -15,7 +15,7 @@ pub const SPEC: Spec = Spec {
     enabled: true,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(SoftNet(host.proc.file("net/softnet_stat")))),
+    new: |host, _| Ok(Box::new(SoftNet(host.net.file("softnet_stat")))),
 };
 
 static PROCESSED: Metric<1> =

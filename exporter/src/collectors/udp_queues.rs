@@ -25,7 +25,7 @@ pub const SPEC: Spec = Spec {
         }
         sources.push(("procfs", Box::new(Procfs)));
         Ok(Box::new(UdpQueues {
-            families: FAMILIES.map(|(ip, family, path)| (ip, family, host.proc.file(path))),
+            families: FAMILIES.map(|(ip, family, path)| (ip, family, host.net.file(path))),
             sources: Sources::new(SPEC.name, sources),
         }))
     },
@@ -39,7 +39,7 @@ static QUEUES: Metric<2> = gauge(
 
 /// The value of the label `ip`; `AF_INET` or `AF_INET6`; the file, which is absent where the kernel
 /// does not have the family.
-const FAMILIES: [(&str, u8, &str); 2] = [("v4", 2, "net/udp"), ("v6", 10, "net/udp6")];
+const FAMILIES: [(&str, u8, &str); 2] = [("v4", 2, "udp"), ("v6", 10, "udp6")];
 
 /// The most bytes of a line: lines of `net/udp6` (`__ip6_dgram_sock_seq_show()` in
 /// `net/ipv6/datagram.c`) have some 190 bytes, and every field has a bounded length.

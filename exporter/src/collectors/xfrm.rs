@@ -11,7 +11,7 @@ pub const SPEC: Spec = Spec {
     enabled: false,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(Xfrm(host.proc.file("net/xfrm_stat")))),
+    new: |host, _| Ok(Box::new(Xfrm(host.net.file("xfrm_stat")))),
 };
 
 macro_rules! counters {

@@ -13,6 +13,7 @@ pub mod ethtool;
 mod limit;
 pub mod mounts;
 pub mod netlink;
+mod netns;
 pub mod ntp;
 pub mod perf;
 mod shared;
@@ -21,6 +22,7 @@ pub mod tree;
 pub mod xmlrpc;
 pub mod zone;
 
+pub use netns::Namespace;
 pub use shared::Shared;
 
 use crate::flag::{AnyFlag, Flag, Flags};
@@ -58,13 +60,15 @@ pub const SOFTIRQ_VECTORS: [&str; 10] = [
 ];
 
 /// The flags with the places at which the machine is seen.
-pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV, &BUS];
+pub static FLAGS: &[&dyn AnyFlag] = &[&PROC, &SYS, &ROOT, &UDEV, &netns::PATH, &BUS];
 
 /// The machine.
 #[derive(Clone)]
 pub struct Host {
     /// `--path.procfs`.
     pub proc: Tree,
+    /// The files about the network in `--path.procfs`.
+    pub net: Tree,
     /// `--path.sysfs`.
     pub sys: Tree,
     /// `--path.rootfs`.
@@ -73,11 +77,11 @@ pub struct Host {
     pub udev: Tree,
     /// `/proc/stat`, which costs the kernel a walk over all interrupts of all processors.
     pub stat: Shared<SingleFile>,
-    /// `net/netstat` below `--path.procfs`.
+    /// `netstat` in [`Host::net`].
     pub netstat: Shared<SingleFile>,
     /// The mounted file systems.
     pub mounts: Shared<Mounts>,
-    /// The interfaces of this process's network namespace and their counters.
+    /// The interfaces of the [`Namespace`] and their counters.
     pub links: Shared<LinkDump>,
     /// Dumps of the tables of IPv4 and IPv6 neighbours, each of which costs the kernel a walk over
     /// the neighbours of all network namespaces.
@@ -94,8 +98,9 @@ impl Host {
     pub fn new(flags: &Flags) -> Self {
         let proc = Tree::new(flags.get(&PROC));
         let sys = Tree::new(flags.get(&SYS));
+        let net = netns::files(&proc, flags, is(&proc, PROC_SUPER_MAGIC));
         let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
-            Bpf::new(&proc, &sys, sizes(&proc, flags))
+            Bpf::new(&proc, &net, &sys, sizes(&proc, flags))
         } else {
             Bpf::off()
         };
@@ -103,11 +108,12 @@ impl Host {
             bpf,
             bus: Bus::new(bus::Address::Bus(flags.get(&BUS))),
             stat: Shared::new(proc.single_file("stat")),
-            netstat: Shared::new(proc.single_file("net/netstat")),
+            netstat: Shared::new(net.single_file("netstat")),
             mounts: Shared::new(Mounts::new(&proc)),
             links: Shared::new(LinkDump::default()),
             neighbours: FAMILIES.map(|family| Shared::new(NeighbourDump::new(family))),
             proc,
+            net,
             sys,
             root: Tree::new(flags.get(&ROOT)),
             udev: Tree::new(flags.get(&UDEV)),
@@ -127,11 +133,11 @@ impl Host {
         is(&self.proc, PROC_SUPER_MAGIC)
     }
 
-    /// `net/netstat` of this process, wherever `--path.procfs` leads: every procfs shows its
-    /// readers their own network.
+    /// `net/netstat` of this process, wherever `--path.procfs` leads (every procfs shows its readers
+    /// their own network) and whatever `--path.netns` names.
     #[must_use]
     pub fn own_netstat(&self) -> Shared<SingleFile> {
-        if self.is_running() {
+        if self.is_running() && self.net.root() == self.proc.path("net") {
             self.netstat.clone()
         } else {
             Shared::new(Tree::new("/proc").single_file("net/netstat"))
@@ -139,21 +145,20 @@ impl Host {
     }
 
     /// Whether `--path.sysfs` is a sysfs. It may show the interfaces of another network namespace
-    /// than this process's: a sysfs shows that of the process that mounted it.
+    /// than [`Host::links`]: a sysfs shows that of the process that mounted it.
     #[must_use]
     pub fn has_sysfs(&self) -> bool {
         is(&self.sys, SYSFS_MAGIC)
     }
 
-    /// Whether `--path.sysfs` is a sysfs and shows the interfaces of this process's network
-    /// namespace, as [`Host::links`] does.
+    /// Whether `--path.sysfs` is a sysfs and shows the same interfaces as [`Host::links`].
     #[must_use]
     pub fn has_own_sysfs(&self) -> bool {
         self.has_sysfs() && sysfs::shows(&self.sys, &self.links)
     }
 }
 
-/// The room in the eBPF maps: as the flags say, else as much as a fifth of the limit on memory
+/// The most room in the eBPF maps: as the flags say, else as much as a fifth of the limit on memory
 /// allows, if there is a limit.
 fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
     /// Bytes that an entry takes in the maps, as the kernel accounts for them.
@@ -168,24 +173,10 @@ fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
         Some(u32::try_from(entries).map_or(default.entries, |n| n.min(default.entries)))
     };
     Sizes {
-        expected: expected(proc),
+        expected: default.expected,
         entries: given(&bpf::NEIGHBOUR_MAP_ENTRIES).or_else(allowed).unwrap_or(default.entries),
         interfaces: given(&bpf::INTERFACE_MAP_ENTRIES).unwrap_or(default.interfaces),
     }
-}
-
-/// Twice the entries of the neighbour tables. Only the initial network namespace shows their
-/// number; elsewhere the programs find it out.
-fn expected(proc: &Tree) -> u32 {
-    let entries = |path| -> Option<u32> {
-        let mut file = proc.file(path);
-        let text = file.read().ok()?;
-        u32::from_str_radix(text.lines().nth(1)?.split_ascii_whitespace().next()?, 16).ok()
-    };
-    ["net/stat/arp_cache", "net/stat/ndisc_cache"]
-        .into_iter()
-        .filter_map(entries)
-        .fold(0_u32, |sum, n| sum.saturating_add(n.saturating_mul(2)))
 }
 
 /// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.

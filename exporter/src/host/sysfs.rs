@@ -1,7 +1,7 @@
 //! Whether a sysfs shows the links that netlink tells of.
 //!
 //! A sysfs shows the interfaces of the network namespace of the process that mounted it, which may
-//! be another than the exporter's: the host's, seen from a container.
+//! be another than the collectors': the host's, seen from a container.
 
 use std::collections::HashSet;
 

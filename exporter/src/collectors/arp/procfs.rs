@@ -17,7 +17,7 @@ pub(in crate::collectors) struct Procfs {
 
 impl Procfs {
     pub(in crate::collectors) fn new(host: &Host) -> Self {
-        Self { arp: host.proc.file("net/arp"), counts: BTreeMap::new() }
+        Self { arp: host.net.file("arp"), counts: BTreeMap::new() }
     }
 }
 

@@ -44,15 +44,12 @@ impl Tables {
     pub(super) fn new(host: &Host) -> Self {
         let table = |family, stat, version| Table {
             family,
-            stat: host.proc.file(stat),
+            stat: host.net.file(stat),
             thresholds: LEVELS.map(|level| {
                 host.proc.single_file(&format!("sys/net/{version}/neigh/default/gc_thresh{level}"))
             }),
         };
-        Self([
-            table("ipv4", "net/stat/arp_cache", "ipv4"),
-            table("ipv6", "net/stat/ndisc_cache", "ipv6"),
-        ])
+        Self([table("ipv4", "stat/arp_cache", "ipv4"), table("ipv6", "stat/ndisc_cache", "ipv6")])
     }
 
     /// Puts the tables; `sizes` stand in for the file where the file does not exist.

@@ -98,7 +98,7 @@ impl NetDev {
         Ok(Self {
             filter: PAIR.read(flags)?,
             detailed: flags.get(&DETAILED),
-            file: (!flags.get(&NETLINK)).then(|| host.proc.file("net/dev")),
+            file: (!flags.get(&NETLINK)).then(|| host.net.file("dev")),
             links: host.links.clone(),
             aliases,
             addresses: flags.get(&ADDRESS_INFO).then(Addresses::default),

@@ -112,20 +112,27 @@ struct Shared {
 #[derive(Debug)]
 struct Places {
     proc: Tree,
+    net: Tree,
     sys: Tree,
     /// The kernel's types.
     btf: PathBuf,
-    /// This process's network namespace.
+    /// The network namespace of the thread that looks.
     netns: PathBuf,
 }
 
 impl Bpf {
     /// Programs for the kernel that shows itself in these folders, which must be of this process's
-    /// namespaces. Nothing is loaded yet.
+    /// namespaces; `net` has the files about the network that collectors see. Nothing is loaded yet.
     #[must_use]
-    pub fn new(proc: &Tree, sys: &Tree, sizes: Sizes) -> Self {
-        let (btf, netns) = (sys.path("kernel/btf/vmlinux"), proc.path("self/ns/net"));
-        Self::with(Some(Places { proc: proc.clone(), sys: sys.clone(), btf, netns }), sizes)
+    pub fn new(proc: &Tree, net: &Tree, sys: &Tree, sizes: Sizes) -> Self {
+        let places = Places {
+            proc: proc.clone(),
+            net: net.clone(),
+            sys: sys.clone(),
+            btf: sys.path("kernel/btf/vmlinux"),
+            netns: proc.path("thread-self/ns/net"),
+        };
+        Self::with(Some(places), sizes)
     }
 
     /// No programs: a question for them is answered with [`Error::Off`].
@@ -212,19 +219,22 @@ impl Bpf {
         self.0.tasks.get()?.as_ref().ok()
     }
 
-    /// The counts of neighbours; loads and attaches the programs at the first call.
+    /// The counts of neighbours; loads and attaches the programs at the first call, whose thread is
+    /// in the network namespace of interest.
     ///
     /// # Errors
     ///
     /// The reason why they cannot be loaded; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
         let start = || {
-            let (Places { btf, netns: path, .. }, loader) = self.wanted()?;
+            let (places, loader) = self.wanted()?;
+            let Places { btf, netns: path, .. } = places;
             let netns = rustix::fs::stat(path)
                 .map_err(|errno| Error::NoNamespace { path: path.clone(), source: errno.into() })?;
             // The number of a namespace has 32 bits.
             let netns = u32::try_from(netns.st_ino).unwrap_or_default();
-            Neighbours::through(loader, &Options { btf, netns, sizes: self.0.sizes })
+            let sizes = Sizes { expected: places.neighbours(), ..self.0.sizes };
+            Neighbours::through(loader, &Options { btf, netns, sizes })
         };
         self.0.neighbours.get_or_init(|| start().map(Mutex::new)).as_ref()
     }
@@ -373,6 +383,20 @@ impl Places {
             Ok(all)
         });
         numbers.map_err(|error| Error::File(Box::new(error)))
+    }
+
+    /// Twice the entries of the neighbour tables. Only the initial network namespace shows their
+    /// number; elsewhere the programs find it out.
+    fn neighbours(&self) -> u32 {
+        let entries = |path| -> Option<u32> {
+            let mut file = self.net.file(path);
+            let text = file.read().ok()?;
+            u32::from_str_radix(text.lines().nth(1)?.split_ascii_whitespace().next()?, 16).ok()
+        };
+        ["stat/arp_cache", "stat/ndisc_cache"]
+            .into_iter()
+            .filter_map(entries)
+            .fold(0_u32, |sum, n| sum.saturating_add(n.saturating_mul(2)))
     }
 
     /// Whether `--path.procfs` is of this process's pid namespace: then this process has one number

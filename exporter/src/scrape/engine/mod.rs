@@ -16,6 +16,7 @@ use crate::{
     collector::Collector,
     exposition::Format,
     flag::{AnyFlag, Flag},
+    host::Namespace,
     scrape::own::{Counts, Own},
 };
 use answer::{Kept, Reading, Rendered, Renderer};
@@ -53,6 +54,8 @@ pub struct Engine {
     work: Condvar,
     counts: Counts,
     render: Render,
+    /// The network namespace in which the threads are started.
+    namespace: Namespace,
     /// Whether the last thread could not be started.
     lacks_threads: AtomicBool,
 }
@@ -105,21 +108,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
-    /// Takes the collectors and starts `threads` threads for them: one at least, and no more than
-    /// can ever run at once.
+    /// Takes the collectors and starts `threads` threads for them in `namespace`: one at least, and
+    /// no more than can ever run at once.
     #[must_use]
     pub fn start(
         collectors: Vec<(&'static str, Box<dyn Collector>)>,
         threads: usize,
         own: Own,
+        namespace: Namespace,
     ) -> Arc<Self> {
-        Self::start_with(collectors, threads, own, Renderer::render)
+        Self::start_with(collectors, threads, own, namespace, Renderer::render)
     }
 
     fn start_with(
         collectors: Vec<(&'static str, Box<dyn Collector>)>,
         threads: usize,
         own: Own,
+        namespace: Namespace,
         render: Render,
     ) -> Arc<Self> {
         let Own { counts, collectors: own } = own;
@@ -136,6 +141,7 @@ impl Engine {
             work: Condvar::new(),
             counts,
             render,
+            namespace,
             lacks_threads: AtomicBool::new(false),
         });
         engine.staff();

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     error::{Error, Result},
     exposition::{Metric, Sink, gauge},
-    host::{Shared, bpf::Bpf, tree::Tree},
+    host::{Namespace, Shared, bpf::Bpf, tree::Tree},
     testing::Machine,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -69,7 +69,7 @@ fn own(exposed: bool) -> Own {
 }
 
 fn engine<const N: usize>(collectors: [Named; N]) -> Arc<Engine> {
-    Engine::start(collectors.into(), 1, own(false))
+    Engine::start(collectors.into(), 1, own(false), Namespace::own())
 }
 
 fn within(deadline: Option<Duration>) -> Request {
@@ -252,7 +252,7 @@ fn own_metrics_that_hang_or_fail_cost_themselves_alone() {
     let (panics, _) = does("exporter's panic", |_, _| panic!("on purpose"));
     let mut own = own(true);
     own.collectors.extend([hangs, panics]);
-    let engine = Engine::start(vec![steady().0], 1, own);
+    let engine = Engine::start(vec![steady().0], 1, own, Namespace::own());
     wait_until(|| {
         let text = scrape(&engine, Some(Duration::from_millis(500)));
         assert!(!is_late(&text, "hangs"), "it is no collector: {text}");
@@ -270,7 +270,7 @@ fn a_network_that_does_not_answer_costs_the_process_figures_alone() {
     mknodat(CWD, &netstat, FileType::Fifo, Mode::RUSR, 0).unwrap();
     let netstat = Shared::new(Tree::new(machine.path().join("proc")).single_file("net/netstat"));
     let own = Own::new(true, Bpf::off(), netstat);
-    let engine = Engine::start(vec![steady().0], 1, own);
+    let engine = Engine::start(vec![steady().0], 1, own, Namespace::own());
     wait_until(|| {
         let text = scrape(&engine, Some(Duration::from_millis(500)));
         assert!(!text.contains("\nprocess_cpu_"), "{text}");
@@ -292,7 +292,7 @@ fn panicking(
 
 #[test]
 fn an_answer_that_cannot_be_rendered_is_an_error() {
-    let engine = Engine::start_with(vec![steady().0], 1, own(true), panicking);
+    let engine = Engine::start_with(vec![steady().0], 1, own(true), Namespace::own(), panicking);
     scrape(&engine, LONG);
     assert_eq!(block_on(engine.scrape(within(LONG))), Err(Failed));
     let text = scrape(&engine, LONG);
@@ -324,7 +324,7 @@ fn a_thread_that_unwinds_is_replaced() {
 
 #[test]
 fn no_more_threads_start_than_can_run() {
-    let engine = Engine::start(vec![steady().0], usize::MAX, own(false));
+    let engine = Engine::start(vec![steady().0], usize::MAX, own(false), Namespace::own());
     let state = lock(&engine.state);
     assert_eq!(state.machine.threads(), state.seats.len());
 }

@@ -23,10 +23,9 @@ impl Engine {
     pub(super) fn staff(self: &Arc<Self>) {
         while let Some(id) = self.hire() {
             let place = Place { engine: Arc::clone(self), id };
-            let started = thread::Builder::new()
-                .name("collectors".into())
-                .stack_size(512 << 10)
-                .spawn(move || place.work());
+            let thread = thread::Builder::new().name("collectors".into()).stack_size(512 << 10);
+            let started = self.namespace.run(move || thread.spawn(move || place.work()).map(drop));
+            let started = started.flatten();
             let lacks = started.is_err();
             let before = self.lacks_threads.swap(lacks, Relaxed);
             if let Err(error) = started {
