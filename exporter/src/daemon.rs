@@ -14,6 +14,8 @@ use std::{
 /// refused. Every error has been logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    host::names::look_up_without_libraries();
     let taken_up = privileges::take_up();
     let host = host::Host::new(flags);
     // Takes variables out of the environment, and so precedes all threads.
