@@ -4,6 +4,7 @@ mod bench;
 mod bench_neighbours;
 mod cgroup;
 mod ebpf;
+mod package;
 mod soak;
 mod sources;
 mod turn;
@@ -18,6 +19,7 @@ fn main() -> Result<()> {
         ["bench", "neighbours", options @ ..] => bench_neighbours::run(options),
         ["bench", options @ ..] => bench::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),
+        ["package", options @ ..] => package::run(options),
         ["soak", options @ ..] => soak::run(options),
         ["vm", options @ ..] => vm::run(options),
         _ => bail!(
@@ -25,6 +27,7 @@ fn main() -> Result<()> {
              bench           measure the exporter beside node_exporter\n  \
              bench neighbours  the cost of counting neighbours, by their number\n  \
              ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
+             package         make archives, packages and images of a release\n  \
              soak            scrape while interfaces, mounts and neighbours change\n  \
              vm [KERNEL]…    test the exporter on other kernels, in QEMU"
         ),
