@@ -147,8 +147,14 @@ fn collectors_see_the_machine_only_through_host() {
 
 #[test]
 fn every_file_begins_with_its_purpose() {
-    for folder in ["exporter/src", "exporter-common/src", "exporter-ebpf/src", "tests", "xtask/src"]
-    {
+    for folder in [
+        "exporter/src",
+        "exporter-common/src",
+        "exporter-ebpf/src",
+        "testbed/src",
+        "tests",
+        "xtask/src",
+    ] {
         for (path, text) in sources(folder) {
             let is_part = path.ends_with("/tests.rs") && folder == "exporter/src";
             assert!(is_part || text.starts_with("//! "), "{path} begins without `//!`");
@@ -158,7 +164,7 @@ fn every_file_begins_with_its_purpose() {
 
 #[test]
 fn no_file_has_more_than_500_lines() {
-    for folder in ["exporter/src", "exporter-ebpf/src", "tests", "xtask/src"] {
+    for folder in ["exporter/src", "exporter-ebpf/src", "testbed/src", "tests", "xtask/src"] {
         for (path, text) in sources(folder) {
             assert!(text.lines().count() <= 500, "{path} has more than 500 lines");
         }
@@ -178,8 +184,15 @@ fn comment(line: &str) -> Option<&str> {
 #[test]
 fn comments_name_things_by_nouns() {
     let mut found = Vec::new();
-    for folder in ["exporter", "exporter-common", "exporter-ebpf", "tests", "xtask/src", "fuzz/src"]
-    {
+    for folder in [
+        "exporter",
+        "exporter-common",
+        "exporter-ebpf",
+        "testbed",
+        "tests",
+        "xtask/src",
+        "fuzz/src",
+    ] {
         for (path, text) in sources(folder) {
             for (line, number) in text.lines().zip(1..) {
                 let Some(comment) = comment(line) else { continue };

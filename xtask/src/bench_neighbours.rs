@@ -10,15 +10,20 @@
 
 use crate::cgroup::Cgroup;
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::CloneFlags;
 use procfs::process::Process;
 use std::{
-    fmt::Write as _,
     fs,
-    io::Write as _,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
+    thread,
     time::{Duration, Instant},
+};
+use testbed::{
+    namespace::{Turn, enter},
+    network::{Network, State},
 };
 
 const USAGE: &str = "\
@@ -28,9 +33,6 @@ usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--en
 /// The switch of the programs' statistics.
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// Set while the measuring goes on in a namespace of its own.
-const INSIDE: &str = "BENCH_NEIGHBOURS_INSIDE";
-
 struct Options {
     exporter: PathBuf,
     peer: Option<PathBuf>,
@@ -39,22 +41,15 @@ struct Options {
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let options = options(arguments)?;
-    if std::env::var_os(INSIDE).is_some() {
-        return measure(&options);
-    }
-    let _turn = crate::turn::take()?;
+    let _turn = Turn::take();
     let most = options.entries.iter().max().copied().unwrap_or_default();
     let _thresholds = Kept::raise(most + 10_000)?;
-    let status = Command::new("unshare")
-        .args(["--net", "--"])
-        .arg(std::env::current_exe()?)
-        .args(["bench", "neighbours"])
-        .args(arguments)
-        .env(INSIDE, "1")
-        .status()
-        .context("unshare")?;
-    ensure!(status.success(), "the measuring ended: {status}");
-    Ok(())
+    // The thresholds are seen in the initial namespace alone, where this thread stays.
+    let measured = thread::spawn(move || {
+        enter(CloneFlags::CLONE_NEWNET).map_err(anyhow::Error::msg)?;
+        measure(&options)
+    });
+    measured.join().map_err(|_| anyhow::anyhow!("the measuring panicked"))?
 }
 
 fn options(arguments: &[&str]) -> Result<Options> {
@@ -112,11 +107,10 @@ impl Drop for Kept {
 
 /// In the namespace: fills the table step by step, and measures after each.
 fn measure(options: &Options) -> Result<()> {
-    ip(&["link", "set", "lo", "up"])?;
-    ip(&["link", "add", "n0", "type", "veth", "peer", "name", "n1"])?;
-    ip(&["addr", "add", "10.0.0.1/8", "dev", "n0"])?;
-    ip(&["link", "set", "n0", "up"])?;
-    ip(&["link", "set", "n1", "up"])?;
+    let network = Network::open()?;
+    network.wire("n0", "n1")?;
+    network.address("n0", [10, 0, 0, 1], 8)?;
+    network.up(&["lo", "n0", "n1"])?;
     // The room that the exporter would choose by itself if this namespace showed the thresholds.
     let most = options.entries.iter().max().copied().unwrap_or_default();
     let room = format!("--bpf.neighbour-map-entries={}", most + (1 << 15));
@@ -138,7 +132,7 @@ fn measure(options: &Options) -> Result<()> {
         let before = ebpf.programs()?;
         // Room grows with scrapes: entries that find none cost more, and are counted later.
         for begin in (there..wanted).step_by(TURN as usize) {
-            fill(begin..wanted.min(begin + TURN))?;
+            fill(&network, begin..wanted.min(begin + TURN))?;
             ebpf.scrape()?;
         }
         there = wanted;
@@ -156,13 +150,13 @@ fn measure(options: &Options) -> Result<()> {
         }
         let rested = subjects.first_mut().context("no subject")?.programs()?;
         for _ in 0..TURNS {
-            fill(SPARE..SPARE + TURN)?;
-            empty(SPARE..SPARE + TURN)?;
+            fill(&network, SPARE..SPARE + TURN)?;
+            empty(&network, SPARE..SPARE + TURN)?;
         }
         let turned = subjects.first_mut().context("no subject")?.programs()?;
         costs.push((wanted, mean(&before, &filled), mean(&rested, &turned)));
     }
-    empty(0..there)?;
+    empty(&network, 0..there)?;
     println!("\n| neighbours | an event while as many come, ns | while {TURN} come and go, ns |");
     println!("|---:|---:|---:|");
     for (wanted, filling, turning) in costs {
@@ -198,30 +192,19 @@ fn samples<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = (&'a str,
     })
 }
 
-fn fill(numbers: std::ops::Range<u32>) -> Result<()> {
-    batch(numbers, "add", " lladdr 02:00:00:00:00:01 nud permanent")
+fn fill(network: &Network, numbers: Range<u32>) -> Result<()> {
+    Ok(network.set_neighbours("n0", addresses(numbers), State::Permanent)?)
 }
 
-fn empty(numbers: std::ops::Range<u32>) -> Result<()> {
-    batch(numbers, "del", "")
+fn empty(network: &Network, numbers: Range<u32>) -> Result<()> {
+    Ok(network.remove_neighbours("n0", addresses(numbers))?)
 }
 
-fn batch(numbers: std::ops::Range<u32>, what: &str, rest: &str) -> Result<()> {
-    let mut child =
-        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("ip")?;
-    let mut lines = String::new();
-    for n in numbers {
+fn addresses(numbers: Range<u32>) -> impl Iterator<Item = [u8; 4]> {
+    numbers.map(|n| {
         let [_, a, b, c] = (n + 256).to_be_bytes();
-        writeln!(lines, "neigh {what} 10.{a}.{b}.{c} dev n0{rest}")?;
-    }
-    child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
-    ensure!(child.wait()?.success(), "ip -batch fails");
-    Ok(())
-}
-
-fn ip(words: &[&str]) -> Result<()> {
-    ensure!(Command::new("ip").args(words).status()?.success(), "ip {} fails", words.join(" "));
-    Ok(())
+        [10, a, b, c]
+    })
 }
 
 /// A program that is measured; ended when dropped.
@@ -270,7 +253,7 @@ impl Subject {
             if started.elapsed() > Duration::from_secs(20) {
                 return Err(error.context(program.display().to_string()));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(subject)
     }

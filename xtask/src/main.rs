@@ -7,7 +7,6 @@ mod ebpf;
 mod package;
 mod soak;
 mod sources;
-mod turn;
 mod vm;
 
 use anyhow::{Result, bail};
