@@ -16,6 +16,9 @@ use std::{
 /// refused. Every error has been logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
     let flags = &config.flags;
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    host::names::look_up_without_libraries();
+    let taken_up = privileges::take_up();
     let host = host::Host::new(flags);
     // Takes variables out of the environment, and so precedes all threads.
     let activated = flags.get(&web::SYSTEMD).then(web::Listener::activated);
@@ -25,6 +28,9 @@ pub fn run(config: &cli::Config) -> Result<()> {
     let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
         let _ = writeln!(io::stderr(), "bpf_node_exporter: error: no thread for the log: {error}");
     })?;
+    if let Err(errno) = taken_up {
+        tracing::warn!("Capabilities of the program's file are not in effect: {errno}");
+    }
     start(config, &host, kept, activated, &log).inspect_err(|error| tracing::error!("{error:#}"))
 }
 

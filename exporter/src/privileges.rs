@@ -17,6 +17,19 @@ use rustix::{
     },
 };
 
+/// Makes the capabilities that this thread may have effective. A file may permit capabilities without
+/// making them effective: only so can it be run where a container does not grant them.
+///
+/// # Errors
+/// The kernel refused a step.
+pub fn take_up() -> Result<(), Errno> {
+    let has = capabilities(None)?;
+    if has.effective == has.permitted {
+        return Ok(());
+    }
+    set_capabilities(None, CapabilitySets { effective: has.permitted, ..has })
+}
+
 /// The capabilities that `bpf` and these collectors need, and, if `are_files`, the one to read
 /// certificates and keys of other users again.
 pub fn needed(bpf: &Bpf, collectors: &[&Spec], are_files: bool) -> CapabilitySet {
@@ -98,6 +111,16 @@ pub fn restrict(keep: CapabilitySet) -> Result<CapabilitySet, Errno> {
 mod tests {
     use super::*;
     use crate::collectors::ALL;
+
+    #[test]
+    fn permitted_capabilities_are_taken_up() {
+        let has = capabilities(None).unwrap();
+        let sleeping = CapabilitySets { effective: CapabilitySet::empty(), ..has };
+        set_capabilities(None, sleeping).unwrap();
+        take_up().unwrap();
+        let taken = CapabilitySets { effective: has.permitted, ..has };
+        assert_eq!(capabilities(None).unwrap(), taken);
+    }
 
     #[test]
     fn the_capabilities_of_the_collectors_add_up() {

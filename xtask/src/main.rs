@@ -6,6 +6,7 @@ mod cgroup;
 mod dashboards;
 mod ebpf;
 mod kept;
+mod package;
 mod soak;
 mod sources;
 mod vm;
@@ -20,6 +21,7 @@ fn main() -> Result<()> {
         ["bench", options @ ..] => bench::run(options),
         ["dashboards", options @ ..] => dashboards::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),
+        ["package", options @ ..] => package::run(options),
         ["soak", options @ ..] => soak::run(options),
         ["vm", options @ ..] => vm::run(options),
         _ => bail!(
@@ -28,6 +30,7 @@ fn main() -> Result<()> {
              bench neighbours  the cost of counting neighbours, by their number\n  \
              dashboards      hold the dashboards and alerts against a real Prometheus\n  \
              ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
+             package         make archives, packages and images of a release\n  \
              soak            scrape while interfaces, mounts and neighbours change\n  \
              vm [KERNEL]…    test the exporter on other kernels, in QEMU"
         ),

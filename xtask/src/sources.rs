@@ -52,7 +52,12 @@ fn is_ours(package: &str) -> bool {
 
 /// The hash of a file.
 pub(crate) fn hash_file(file: &Path) -> io::Result<String> {
-    Ok(hexadecimal(&Sha256::digest(fs::read(file)?)))
+    fs::read(file).map(|bytes| hash_bytes(&bytes))
+}
+
+/// The hash of bytes.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 /// The built programs in a folder, sorted.
@@ -72,7 +77,7 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -12,6 +12,8 @@ pub mod crew;
 pub mod ethtool;
 mod limit;
 pub mod mounts;
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+pub mod names;
 pub mod netlink;
 mod netns;
 pub mod ntp;

@@ -17,7 +17,8 @@ use std::{cmp::Ordering, collections::BTreeMap, path::Path};
 static DIRECTORY: Flag<Vec<String>> = texts(
     "collector.textfile.directory",
     "Directory to read text files with metrics from, supports glob matching. (repeatable)",
-);
+)
+.variable("NODE_EXPORTER_TEXTFILE_DIRECTORY"); // a package's default, which ARGS replace
 static MAX_SIZE: Flag<u64> = Flag::value(
     "collector.textfile.max-size",
     &["67108864"],
