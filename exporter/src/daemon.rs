@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
     sync::Arc,
+    time::SystemTime,
 };
 
 /// Serves with this configuration until SIGTERM or SIGINT.
@@ -13,6 +14,7 @@ use std::{
 /// A collector's flags contradict each other, an address cannot be bound, or eBPF is required and
 /// refused. Every error has been logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
+    let started = SystemTime::now();
     let flags = &config.flags;
     let host = host::Host::new(flags);
     // Takes variables out of the environment, and so precedes all threads.
@@ -23,12 +25,14 @@ pub fn run(config: &cli::Config) -> Result<()> {
     let log = log::start(level, format, privileges::drop_all).inspect_err(|error| {
         let _ = writeln!(io::stderr(), "bpf_node_exporter: error: no thread for the log: {error}");
     })?;
-    start(config, &host, kept, activated, &log).inspect_err(|error| tracing::error!("{error:#}"))
+    start(config, &host, started, kept, activated, &log)
+        .inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 fn start(
     config: &cli::Config,
     host: &host::Host,
+    started: SystemTime,
     kept: io::Result<()>,
     activated: Option<Result<Vec<web::Listener>, String>>,
     log: &log::Log,
@@ -67,7 +71,7 @@ fn start(
         None => flags.get(&web::LISTEN).iter().map(|a| web::Listener::bind(a)).collect(),
     };
     let listeners = listeners.map_err(|error| anyhow!(error))?;
-    privileges::drop_all_but(&host.bpf, &config.collectors, guard.is_some());
+    let privileges = privileges::drop_all_but(&host.bpf, &config.collectors, guard.is_some());
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
         scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat())
@@ -85,12 +89,15 @@ fn start(
         timeout: flags.get(&web::TIMEOUT),
         offset: flags.get(&web::OFFSET),
         guard,
+        places: web::places(descriptors),
+        started,
+        privileges,
     });
     spare_descriptors()?;
     host::bpf::trim(); // memory that reading the command line and the patterns has freed
     host::bpf::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(listeners, web::connections(descriptors), site))
+    runtime.block_on(serve(listeners, site))
 }
 
 /// Reads `--web.config.file`. Where the file holds secrets, no other process sees this one's
@@ -141,11 +148,7 @@ fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     Ok(())
 }
 
-async fn serve(
-    listeners: Vec<web::Listener>,
-    connections: usize,
-    site: Arc<web::Site>,
-) -> Result<()> {
+async fn serve(listeners: Vec<web::Listener>, site: Arc<web::Site>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -164,7 +167,7 @@ async fn serve(
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     web::feed_watchdog(&site.engine);
-    let server = tokio::spawn(web::serve(listeners, connections, site, stopped));
+    let server = tokio::spawn(web::serve(listeners, site, stopped));
     web::notify("READY=1");
     asked().await;
     tracing::info!("Stopping");
