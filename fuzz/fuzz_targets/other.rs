@@ -9,6 +9,7 @@ thread_local! {
 
 fuzz_target!(|data: &[u8]| {
     MACHINE.with(|machine| {
-        machine.get_or_init(|| fuzz::Machine::new(&["udev", "root", "textfile", "bus"])).feed(data)
+        let folders = ["udev", "root", "textfile", "bus", "service", "qdisc", "ethtool", "wifi"];
+        machine.get_or_init(|| fuzz::Machine::new(&folders)).feed(data)
     });
 });

@@ -72,36 +72,40 @@ impl Machine {
         (String::from_utf8(body).expect("the text is UTF-8"), good)
     }
 
-    /// The first byte chooses the file, the rest says how its text is spoiled (see [`edit`]). Its
-    /// readers must expose whole lines of UTF-8, and a collector that has read the spoiled text
-    /// must read the good one again as if it had never read the other.
+    /// The first byte chooses the file, the rest says how its text is spoiled (see [`edit`]).
     pub fn feed(&self, data: &[u8]) {
         let Some((&choice, edits)) = data.split_first() else { return };
         let target = &self.files[usize::from(choice) % self.files.len()];
         let text = &edit(&target.good, edits);
         for spec in &target.readers {
-            let mut collector = self.make(spec);
-            let mut sink = Sink::default();
-            for (scrape, text) in [text, &target.good].into_iter().enumerate() {
+            spoil(spec, &mut *self.make(spec), |is_spoiled| {
+                let text = if is_spoiled { text } else { &target.good };
                 fs::write(&target.path, text).expect("a writable file");
-                sink.begin(scrape as u64 + 1);
-                let result = collector.collect(&mut sink);
-                let mut body = Vec::new();
-                exporter::exposition::text::append(&[&sink], None, &mut Default::default(), &mut body);
-                let body = String::from_utf8(body).expect("the text is UTF-8");
-                assert!(body.is_empty() || body.ends_with('\n'));
-                if scrape == 1 {
-                    assert!(result.is_ok(), "{}: {:?} stays", spec.name, result.err());
-                }
-            }
+            });
         }
+    }
+}
+
+/// Runs a collector on a machine that `set` makes, spoiled (`true`) and then good. The collector must
+/// expose whole lines of UTF-8, and read the good machine as if it had never read the other.
+pub fn spoil(spec: &Spec, collector: &mut dyn Collector, mut set: impl FnMut(bool)) {
+    let mut sink = Sink::default();
+    for (scrape, is_spoiled) in [(1, true), (2, false)] {
+        set(is_spoiled);
+        sink.begin(scrape);
+        let result = collector.collect(&mut sink);
+        let mut body = Vec::new();
+        exporter::exposition::text::append(&[&sink], None, &mut Default::default(), &mut body);
+        let body = String::from_utf8(body).expect("the text is UTF-8");
+        assert!(body.is_empty() || body.ends_with('\n'));
+        assert!(is_spoiled || result.is_ok(), "{}: {:?} stays", spec.name, result.err());
     }
 }
 
 /// Edits `good`. Each edit has a position (two bytes), the number of bytes that are cut there, the
 /// number of bytes that are put in their place, and these bytes. An edit that begins past the end
 /// replaces the whole text.
-fn edit(good: &[u8], mut edits: &[u8]) -> Vec<u8> {
+pub fn edit(good: &[u8], mut edits: &[u8]) -> Vec<u8> {
     let mut text = good.to_vec();
     while let [high, low, cut, put, rest @ ..] = edits {
         let at = usize::from(u16::from_be_bytes([*high, *low]));

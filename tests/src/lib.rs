@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests run the program")]
 
 pub mod asleep;
-pub mod namespace;
+pub mod source;
 pub mod supervisord;
 pub mod thresholds;
 
@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+pub use testbed::{namespace, network};
 
 /// The program, built by cargo in the profile of the tests.
 ///

@@ -1,9 +1,9 @@
-//! Counts of neighbours on the running kernel: the programs, netlink, `/proc/net/arp` and
-//! `ip neigh` must agree, in network namespaces that the test makes.
+//! Counts of neighbours on the running kernel: the programs, the exporter's netlink, the crate
+//! rtnetlink and `/proc/net/arp` must agree, in network namespaces that the test makes.
 //!
-//! Needs root, `ip` and a kernel that takes the programs; does nothing elsewhere, unless
-//! `BPF_REQUIRED` is set: then it fails.
-#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+//! Needs root and a kernel that takes the programs; does nothing elsewhere, unless `BPF_REQUIRED`
+//! is set: then it fails.
+#![expect(clippy::disallowed_methods, reason = "reads the running kernel's files")]
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -16,7 +16,6 @@ use std::{
     net::UdpSocket,
     os::linux::fs::MetadataExt as _,
     path::Path,
-    process::Command,
     sync::mpsc::{Sender, channel},
     thread,
     time::{Duration, Instant},
@@ -27,7 +26,11 @@ use exporter::host::{
     netlink::{Links, Neighbour, Socket, Step},
 };
 use nix::sched::CloneFlags;
-use tests::namespace::{self, batch, enter, in_a_thread, skip};
+use rtnetlink::LinkVeth;
+use tests::{
+    namespace::{enter, in_a_thread, skip},
+    network::{Family, Network, State},
+};
 
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
@@ -54,19 +57,18 @@ fn in_a_namespace(test: fn(Namespace)) {
 
 fn agree(mut at: Namespace) {
     // Older than the programs: counted by the dump.
-    ip("neigh add 10.1.0.1 lladdr 02:00:00:00:00:01 dev va nud permanent");
-    ip("neigh add 10.1.0.2 lladdr 02:00:00:00:00:02 dev va nud noarp");
+    at.set([[10, 1, 0, 1]], State::Permanent);
+    at.set([[10, 1, 0, 2]], State::Noarp);
     let older = another();
     let Some(mut neighbours) = start(1 << 16) else { return };
     at.expect(&mut neighbours, &[(("va", IPV4), 1)], "older than the programs");
     follow(&mut neighbours, older, 3);
 
-    ip("neigh change 10.1.0.2 lladdr 02:00:00:00:00:02 dev va nud permanent");
+    at.set([[10, 1, 0, 2]], State::Permanent);
     at.expect(&mut neighbours, &[(("va", IPV4), 2)], "NUD_NOARP taken away");
-    ip("neigh change 10.1.0.1 lladdr 02:00:00:00:00:01 dev va nud noarp");
+    at.set([[10, 1, 0, 1]], State::Noarp);
     at.expect(&mut neighbours, &[(("va", IPV4), 1)], "NUD_NOARP given");
-    ip("neigh del 10.1.0.1 dev va");
-    ip("neigh del 10.1.0.2 dev va");
+    at.network.remove_neighbours("va", [[10, 1, 0, 1], [10, 1, 0, 2]]).unwrap();
     at.expect(&mut neighbours, &[], "none");
 
     // Resolved, or not; multicast and broadcast are no neighbours.
@@ -76,30 +78,32 @@ fn agree(mut at: Namespace) {
     }
     let one = [(("va", IPV4), 1), (("va", IPV6), 1)];
     at.expect(&mut neighbours, &one, "one, not resolved");
-    ip("neigh flush dev va nud all");
-    ip("-6 neigh flush dev va nud all");
+    for family in [Family::Inet, Family::Inet6] {
+        // The kernel may be quicker with an entry that has failed.
+        let _ = at.network.flush("va", family, &[]);
+    }
 
-    batch(&many("replace", 1000));
+    at.set(many(1000), State::Permanent);
     at.expect(&mut neighbours, &[(("va", IPV4), 1000)], "1,000");
-    batch(&many("del", 400));
+    at.network.remove_neighbours("va", many(400)).unwrap();
     at.expect(&mut neighbours, &[(("va", IPV4), 600)], "400 removed");
     let counts = at.counts(&mut neighbours)[&("va".to_owned(), IPV4)];
     assert!(counts.created >= 1000 && counts.removed >= 400, "{counts:?}");
 
     // Held by a socket while the interface goes down: a stray.
     let socket = send("10.1.1.240:9");
-    ip("link set va down");
+    at.network.down("va").unwrap();
     at.expect(&mut neighbours, &[], "the link is down");
     drop(socket);
-    ip("link set va up");
-    batch(&many("replace", 10));
+    at.network.up(&["va"]).unwrap();
+    at.set(many(10), State::Permanent);
     // Before Linux 6.2 an interface can be renamed only while it is down, which takes its
     // neighbours.
-    let name = if namespace::ip("link set va name vc").is_ok() { "vc" } else { "va" };
+    let name = if at.network.rename("va", "vc").is_ok() { "vc" } else { "va" };
     at.expect(&mut neighbours, &[((name, IPV4), 10)], "renamed");
 
     follow(&mut neighbours, another(), 3);
-    ip(&format!("link del {name}"));
+    at.network.remove(name).unwrap();
     at.expect(&mut neighbours, &[], "the link is gone");
 }
 
@@ -110,35 +114,36 @@ fn interfaces_change_move_and_leave_their_index_to_others() {
 
 fn rearrange(mut at: Namespace) {
     let Some(mut neighbours) = start(1 << 16) else { return };
-    let add = |n: u32, device: &str| {
-        ip(&format!("neigh add 10.2.0.{n} lladdr 02:00:00:00:00:01 dev {device} nud permanent"));
+    let add = |at: &Namespace, n: u8, device: &str| {
+        at.network.set_neighbours(device, [[10, 2, 0, n]], State::Permanent).unwrap();
     };
+    let arp = |at: &Namespace, on| at.network.change("du", |link| link.arp(on)).unwrap();
     // While the interface is down, a change of its flags flushes nothing.
-    ip("link add du index 4321 type veth peer name dv");
-    add(1, "du");
-    ip("link set du arp on");
-    add(2, "du");
+    at.network.add(LinkVeth::new("du", "dv").index(4321).build()).unwrap();
+    add(&at, 1, "du");
+    arp(&at, true);
+    add(&at, 2, "du");
     at.expect(&mut neighbours, &[(("du", IPV4), 2)], "down");
-    ip("link set du arp off");
-    add(3, "du");
-    ip("link set du up");
-    ip("link set du arp on");
-    add(4, "du");
-    ip("link set du arp off");
+    arp(&at, false);
+    add(&at, 3, "du");
+    at.network.up(&["du"]).unwrap();
+    arp(&at, true);
+    add(&at, 4, "du");
+    arp(&at, false);
     let remaining = at.dump();
     let remaining: Vec<_> =
         remaining.iter().map(|((name, family), n)| ((name.as_str(), *family), *n)).collect();
     at.expect(&mut neighbours, &remaining, "with and without ARP");
-    ip("link del du");
-    ip("link add ea index 4321 type veth peer name eb");
+    at.network.remove("du").unwrap();
+    at.network.add(LinkVeth::new("ea", "eb").index(4321).build()).unwrap();
     at.expect(&mut neighbours, &[], "another interface has the index");
-    ip("link set ea up");
-    add(1, "ea");
-    add(2, "ea");
+    at.network.up(&["ea"]).unwrap();
+    add(&at, 1, "ea");
+    add(&at, 2, "ea");
     at.expect(&mut neighbours, &[(("ea", IPV4), 2)], "another interface has the index");
 
     let there = another();
-    ip(&format!("link set ea netns {}", there.thread));
+    at.network.move_to("ea", there.thread).unwrap();
     at.expect(&mut neighbours, &[], "moved away");
     follow(&mut neighbours, there, 3);
 }
@@ -160,23 +165,20 @@ fn overfill(mut at: Namespace) {
     drop(neighbours);
     let room = 1000 + u32::try_from(there).unwrap();
     let Some(mut neighbours) = start(room) else { return };
-    batch(&many("replace", 2000));
+    at.set(many(2000), State::Permanent);
     let error = neighbours.counts(0, |_, _| {}).unwrap_err().to_string();
     let reason = format!("entries, room for {room}: see --bpf.neighbour-map-entries");
     assert!(error.contains(&reason), "{error}");
     assert!(neighbours.counts(0, |_, _| {}).is_err(), "still full");
-    batch(&many("del", 1900));
+    at.network.remove_neighbours("va", many(1900)).unwrap();
     at.expect(&mut neighbours, &[(("va", IPV4), 100)], "there is room again");
 }
 
-/// Lines for `ip -batch` about the first `n` neighbours.
-fn many(what: &str, n: u32) -> String {
-    (0..n).fold(String::new(), |lines, n| {
-        let (high, low) = (n / 250 + 1, n % 250 + 1);
-        lines
-            + &format!(
-                "neigh {what} 10.1.{high}.{low} lladdr 02:00:00:00:00:01 dev va nud permanent\n"
-            )
+/// The addresses of the first `n` neighbours.
+fn many(n: u16) -> impl Iterator<Item = [u8; 4]> {
+    (0..n).map(|n| {
+        let ([_, high], [_, low]) = ((n / 250 + 1).to_be_bytes(), (n % 250 + 1).to_be_bytes());
+        [10, 1, high, low]
     })
 }
 
@@ -193,6 +195,7 @@ fn send(address: &str) -> Option<UdpSocket> {
 
 /// A network namespace, the thread's own from here on: it ends with the thread.
 struct Namespace {
+    network: Network,
     socket: Socket,
     links: Links,
 }
@@ -201,19 +204,17 @@ impl Namespace {
     /// Enters a new namespace, with the interfaces `va` and `vb` as the ends of one wire.
     fn new() -> Result<Self, String> {
         enter(CloneFlags::CLONE_NEWNET)?;
-        let namespace = Self { socket: Socket::open().unwrap(), links: Links::new() };
-        namespace::ip("-V")?;
-        for command in [
-            "link set lo up",
-            "link add va type veth peer name vb",
-            "addr add 10.1.0.254/16 dev va",
-            "addr add fd00:1::1/64 dev va nodad",
-            "link set va up",
-            "link set vb up",
-        ] {
-            ip(command);
-        }
-        Ok(namespace)
+        let network = Network::open()?;
+        network.wire("va", "vb")?;
+        network.address("va", [10, 1, 0, 254], 16)?;
+        network.address("va", [0xfd00, 1, 0, 0, 0, 0, 0, 1], 64)?;
+        network.up(&["lo", "va", "vb"])?;
+        Ok(Self { network, socket: Socket::open().unwrap(), links: Links::new() })
+    }
+
+    /// Makes neighbours of `va`, or sets their state.
+    fn set(&self, addresses: impl IntoIterator<Item = [u8; 4]>, state: State) {
+        self.network.set_neighbours("va", addresses, state).unwrap();
     }
 
     fn name(&mut self, ifindex: u32) -> String {
@@ -254,6 +255,22 @@ impl Namespace {
         entries
     }
 
+    /// The entries in a dump that the crate rtnetlink takes and reads.
+    fn shown(&self) -> Entries {
+        let names = self.network.names().unwrap();
+        let mut entries = Entries::new();
+        for (family, number) in [(Family::Inet, IPV4), (Family::Inet6, IPV6)] {
+            for neighbour in self.network.neighbours(family).unwrap() {
+                if neighbour.header.state != State::Noarp {
+                    // An interface may be gone by now.
+                    let name = names.get(&neighbour.header.ifindex).cloned().unwrap_or_default();
+                    *entries.entry((name, number)).or_default() += 1;
+                }
+            }
+        }
+        entries
+    }
+
     /// Waits until the programs tell `want`, and then asks all other sources.
     #[track_caller]
     fn expect(&mut self, neighbours: &mut Neighbours, want: &[((&str, u8), u64)], when: &str) {
@@ -267,7 +284,7 @@ impl Namespace {
                 .map(|(key, counts)| (key, counts.entries.unsigned_abs()))
                 .collect();
             counted.retain(|_, n| *n > 0);
-            let seen = [counted, self.dump(), shown()];
+            let seen = [counted, self.dump(), self.shown()];
             let mut ipv4 = want.clone();
             ipv4.retain(|(_, family), _| *family == IPV4);
             let file = file();
@@ -277,7 +294,7 @@ impl Namespace {
             // The kernel removes entries in its own time.
             assert!(
                 start.elapsed() < Duration::from_secs(10),
-                "{when}: want {want:?}, programs, netlink, ip: {seen:?}, file {file:?}"
+                "{when}: want {want:?}, programs, netlink, rtnetlink: {seen:?}, file {file:?}"
             );
             thread::yield_now();
         }
@@ -291,12 +308,6 @@ struct Other {
     end: Sender<()>,
 }
 
-/// Runs `ip` with these words; some flushes fail where no entry is left to flush.
-fn ip(words: &str) {
-    let run = namespace::ip(words);
-    assert!(run.is_ok() || words.contains("flush"), "{run:?}");
-}
-
 /// The entries in `/proc/net/arp`.
 fn file() -> Entries {
     let text = fs::read_to_string("/proc/thread-self/net/arp").unwrap();
@@ -308,29 +319,13 @@ fn file() -> Entries {
     entries
 }
 
-/// The entries that `ip neigh` shows.
-fn shown() -> Entries {
-    let mut entries = Entries::new();
-    for (option, family) in [("-4", IPV4), ("-6", IPV6)] {
-        let output = Command::new("ip").args([option, "neigh"]).output().unwrap();
-        // Without a state given, `ip` leaves out entries of state NUD_NOARP, as the exporter does.
-        for line in String::from_utf8(output.stdout).unwrap().lines() {
-            let device = line.split(" dev ").nth(1).unwrap().split(' ').next().unwrap();
-            *entries.entry((device.to_owned(), family)).or_default() += 1;
-        }
-    }
-    entries
-}
-
 /// Another namespace with three neighbours, in a thread that ends when [`Other`] says so.
 fn another() -> Other {
     let (number, here) = channel();
     let (end, told) = channel::<()>();
     thread::spawn(move || {
-        let _there = Namespace::new().unwrap();
-        for n in 1..=3 {
-            ip(&format!("neigh add 10.1.0.{n} lladdr 02:00:00:00:00:01 dev va nud permanent"));
-        }
+        let there = Namespace::new().unwrap();
+        there.set((1..=3).map(|n| [10, 1, 0, n]), State::Permanent);
         let netns = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
         number.send((netns, nix::unistd::gettid())).unwrap();
         let _ = told.recv();

@@ -1,10 +1,9 @@
 //! Interfaces that come and go on the running kernel: their counts go with them.
 //!
-//! Needs root and `ip`, as tests/live.rs does.
+//! Needs root, as tests/live.rs does.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{
-    fmt::Write as _,
     fs,
     os::linux::fs::MetadataExt as _,
     path::Path,
@@ -13,28 +12,26 @@ use std::{
 
 use exporter::host::bpf::{Counts, Health, Neighbours, Options, Runs, Sizes};
 use nix::sched::CloneFlags;
-use tests::namespace::{batch, enter, in_a_thread, ip, skip};
+use rtnetlink::LinkVeth;
+use tests::{
+    namespace::{enter, in_a_thread, skip},
+    network::{Network, State},
+};
 
 /// The variable of the environment that makes it a failure if the machine cannot be tested on.
 const REQUIRED: &str = "BPF_REQUIRED";
 
 #[test]
 fn interfaces_that_go_free_their_room_and_others_keep_their_counts() {
-    in_a_namespace(|| {
+    in_a_namespace(|network| {
         let Some(mut neighbours) = start(Sizes::default()) else { return };
-        let mut lines = String::new();
-        for what in ["add", "del"] {
-            for n in 1..=10 {
-                let rest =
-                    if what == "add" { " lladdr 02:00:00:00:00:01 nud permanent" } else { "" };
-                writeln!(lines, "neigh {what} 10.0.0.{n} dev va{rest}").unwrap();
-            }
-        }
-        batch(&lines);
+        let ten = || (1..=10).map(|n| [10, 0, 0, n]);
+        network.set_neighbours("va", ten(), State::Permanent).unwrap();
+        network.remove_neighbours("va", ten()).unwrap();
         for _ in 0..6 {
-            batch(&pairs("add", 100));
+            plug(network, 100);
             neighbours.counts(0, |_, _| {}).unwrap();
-            batch(&pairs("del", 100));
+            unplug(network, 100);
         }
         let own = fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino();
         let mut of_va = None::<Counts>;
@@ -54,10 +51,10 @@ fn interfaces_that_go_free_their_room_and_others_keep_their_counts() {
 
 #[test]
 fn a_map_without_room_for_the_interfaces_is_not_trusted_until_it_has_room() {
-    in_a_namespace(|| {
+    in_a_namespace(|network| {
         let sizes = Sizes { interfaces: 64, ..Sizes::default() };
         let Some(mut neighbours) = start(sizes) else { return };
-        batch(&pairs("add", 100));
+        plug(network, 100);
         let error = neighbours.counts(0, |_, _| {}).unwrap_err().to_string();
         let (_, room) = elements(&neighbours);
         let reason = format!(
@@ -65,7 +62,7 @@ fn a_map_without_room_for_the_interfaces_is_not_trusted_until_it_has_room() {
         );
         assert_eq!(error, reason);
         assert_eq!(neighbours.counts(0, |_, _| {}).unwrap_err().to_string(), reason, "still full");
-        batch(&pairs("del", 100));
+        unplug(network, 100);
         let start = Instant::now();
         while let Err(error) = neighbours.counts(0, |_, _| {}) {
             assert!(start.elapsed() < Duration::from_secs(60), "{error}");
@@ -73,17 +70,20 @@ fn a_map_without_room_for_the_interfaces_is_not_trusted_until_it_has_room() {
     });
 }
 
-/// Lines for `ip -batch` that make `n` wires and set them up, or remove them.
-fn pairs(what: &str, n: u32) -> String {
-    (0..n).fold(String::new(), |mut lines, n| {
-        if what == "add" {
-            writeln!(lines, "link add c{n} up type veth peer name d{n}").unwrap();
-            writeln!(lines, "link set d{n} up").unwrap();
-        } else {
-            writeln!(lines, "link del c{n}").unwrap();
-        }
-        lines
-    })
+/// Makes `n` wires and sets them up.
+fn plug(network: &Network, n: u32) {
+    for n in 0..n {
+        let (name, peer) = (format!("c{n}"), format!("d{n}"));
+        network.add(LinkVeth::new(&name, &peer).up().build()).unwrap();
+        network.up(&[&peer]).unwrap();
+    }
+}
+
+/// Removes them.
+fn unplug(network: &Network, n: u32) {
+    for n in 0..n {
+        network.remove(&format!("c{n}")).unwrap();
+    }
 }
 
 /// The number of elements of the map of interfaces that are in use, and the number of all.
@@ -106,18 +106,14 @@ fn elements(neighbours: &Neighbours) -> (u64, u64) {
 }
 
 /// A network namespace with the interface `va`.
-fn in_a_namespace(test: fn()) {
+fn in_a_namespace(test: fn(&Network)) {
     in_a_thread(REQUIRED, move || {
         enter(CloneFlags::CLONE_NEWNET)?;
-        for command in [
-            "link add va type veth peer name vb",
-            "addr add 10.0.0.254/24 dev va",
-            "link set va up",
-            "link set vb up",
-        ] {
-            ip(command)?;
-        }
-        test();
+        let network = Network::open()?;
+        network.wire("va", "vb")?;
+        network.address("va", [10, 0, 0, 254], 24)?;
+        network.up(&["va", "vb"])?;
+        test(&network);
         Ok(())
     });
 }

@@ -1,7 +1,7 @@
 //! Drivers and events of the running kernel: `ethtool` asks interfaces that the test makes, while it
 //! plugs and unplugs others, and `perf` counts work that the test does.
 //!
-//! Needs root, `ip`, tracefs and events of the kernel's; does nothing elsewhere, unless
+//! Needs root, tracefs and events of the kernel's; does nothing elsewhere, unless
 //! `BPF_REQUIRED` is set: then it fails.
 #![expect(clippy::disallowed_methods, reason = "runs a program, reads the running kernel's files")]
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on panics")]
@@ -21,7 +21,8 @@ use nix::{
 };
 use tests::{
     Server,
-    namespace::{batch, enter, in_a_thread, ip},
+    namespace::{enter, in_a_thread},
+    network::Network,
 };
 
 const REQUIRED: &str = "BPF_REQUIRED";
@@ -48,8 +49,9 @@ fn descriptors(server: &Server) -> usize {
 fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
     in_a_thread(REQUIRED, || {
         enter(CloneFlags::CLONE_NEWNET)?;
-        ip("link set lo up")?;
-        ip("link add va type veth peer name vb")?;
+        let network = Network::open()?;
+        network.up(&["lo"])?;
+        network.wire("va", "vb")?;
         let server = Server::start(&[
             "--no-bpf",
             "--collector.disable-defaults",
@@ -76,15 +78,18 @@ fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
         };
         scrape();
         let before = descriptors(&server);
-        // A thread is in the namespace of the one that starts it.
-        let churn = thread::spawn(|| {
-            let pair = "link add xa type veth peer name xb\nlink set xa up\nlink del xa\n";
-            batch(&pair.repeat(100));
+        thread::scope(|scope| {
+            let churn = scope.spawn(|| {
+                for _ in 0..100 {
+                    network.wire("xa", "xb").unwrap();
+                    network.up(&["xa"]).unwrap();
+                    network.remove("xa").unwrap();
+                }
+            });
+            while !churn.is_finished() {
+                scrape();
+            }
         });
-        while !churn.is_finished() {
-            scrape();
-        }
-        churn.join().unwrap();
         // Connections are closed in the server's own time.
         assert!(
             (0..100).any(|_| {
@@ -93,7 +98,7 @@ fn interfaces_tell_of_themselves_while_others_are_plugged_and_unplugged() {
             }),
             "descriptors are lost"
         );
-        ip("link add xa type veth peer name xb")?;
+        network.wire("xa", "xb")?;
         assert!(scrape().contains("device=\"xa\",driver=\"veth\""), "plugged in again");
         Ok(())
     });

@@ -1,12 +1,11 @@
 //! Room that grows with the number of neighbours, the process that keeps the capabilities for that,
 //! and limits on memory: tests of the program on the running kernel.
 //!
-//! Needs root and `ip`, as tests/live.rs does, and for the limit a control group of its own.
-#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+//! Needs root, as tests/live.rs does, and for the limit a control group of its own.
+#![expect(clippy::disallowed_methods, reason = "runs programs, reads the running kernel's files")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{
-    fmt::Write as _,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -18,7 +17,8 @@ use std::{
 use nix::sched::CloneFlags;
 use tests::{
     Server,
-    namespace::{batch, enter, in_a_thread, ip, skip},
+    namespace::{enter, in_a_thread, skip},
+    network::{Family, Network, State},
     program,
     thresholds::Thresholds,
 };
@@ -30,19 +30,14 @@ const ARGS: [&str; 4] =
     ["--collector.disable-defaults", "--collector.arp", "--collector.neighbour", "--bpf.required"];
 
 /// Runs `test` in a network namespace with the interface `va`.
-fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+fn in_a_namespace(test: impl FnOnce(&Network) + Send + 'static) {
     in_a_thread(REQUIRED, || {
         enter(CloneFlags::CLONE_NEWNET)?;
-        for command in [
-            "link set lo up",
-            "link add va type veth peer name vb",
-            "addr add 10.0.0.1/8 dev va",
-            "link set va up",
-            "link set vb up",
-        ] {
-            ip(command)?;
-        }
-        test();
+        let network = Network::open()?;
+        network.wire("va", "vb")?;
+        network.address("va", [10, 0, 0, 1], 8)?;
+        network.up(&["lo", "va", "vb"])?;
+        test(&network);
         Ok(())
     });
 }
@@ -83,17 +78,17 @@ impl Scrape {
     }
 }
 
-/// Lines for `ip -batch` about neighbours of these numbers.
-fn neighbours(what: &str, numbers: std::ops::Range<u32>) -> String {
-    numbers.fold(String::new(), |mut lines, n| {
+/// The addresses of neighbours of these numbers.
+fn numbered(numbers: std::ops::Range<u32>) -> impl Iterator<Item = [u8; 4]> {
+    numbers.map(|n| {
         let [_, a, b, c] = (n + 2).to_be_bytes();
-        writeln!(
-            lines,
-            "neigh {what} 10.{a}.{b}.{c} lladdr 02:00:00:00:00:01 dev va nud permanent"
-        )
-        .unwrap();
-        lines
+        [10, a, b, c]
     })
+}
+
+/// Makes neighbours of these numbers.
+fn add(network: &Network, numbers: std::ops::Range<u32>) {
+    network.set_neighbours("va", numbered(numbers), State::Permanent).unwrap();
 }
 
 /// Scrapes until `is_so` says yes, for at most `long`.
@@ -115,22 +110,18 @@ fn room_follows_the_neighbours() {
     let Some(_raised) = Thresholds::raise() else {
         return skip(REQUIRED, "the thresholds cannot be set");
     };
-    in_a_namespace(|| {
+    in_a_namespace(|network| {
         let server = Server::start(&ARGS);
         let first = Scrape::of(&server);
         assert_eq!(first.source(), "ebpf");
         assert!(first.room() < u64::from(MANY) / 4, "maps start small");
         let server = &server;
         // Entries that are older than every set but the first, and events of the past.
-        batch(&neighbours("add", 0..100));
-        batch(&neighbours("del", 0..50));
+        add(network, 0..100);
+        network.remove_neighbours("va", numbered(0..50)).unwrap();
         until(server, Duration::from_secs(10), |scrape| scrape.of_va("removed_total") == Some(50));
         thread::scope(|scope| {
-            let adding = scope.spawn(|| {
-                for begin in (100..MANY).step_by(10_000) {
-                    batch(&neighbours("add", begin..MANY.min(begin + 10_000)));
-                }
-            });
+            let adding = scope.spawn(|| add(network, 100..MANY));
             let mut before = 0;
             while !adding.is_finished() {
                 let scrape = Scrape::of(server);
@@ -152,8 +143,8 @@ fn room_follows_the_neighbours() {
         assert!(full.room() > u64::from(MANY));
         let grown = full.value("node_bpf_resyncs_total{reason=\"grow\",subject=\"neighbour\"}");
         assert!(grown.unwrap() > 0);
-        ip("link set va down").unwrap();
-        ip("neigh flush dev va nud all").unwrap();
+        network.down("va").unwrap();
+        network.flush("va", Family::Inet, &[]).unwrap();
         let none =
             until(server, Duration::from_secs(60), |scrape| scrape.of_va("entries").is_none());
         assert_eq!(none.source(), "ebpf");
@@ -163,7 +154,7 @@ fn room_follows_the_neighbours() {
 
 #[test]
 fn room_follows_the_interfaces_too() {
-    in_a_namespace(|| {
+    in_a_namespace(|network| {
         let server = Server::start(&ARGS);
         // A scrape during which another set takes stock does not tell the room.
         let room = |scrape: &Scrape| {
@@ -171,20 +162,15 @@ fn room_follows_the_interfaces_too() {
         };
         let first = room(&Scrape::of(&server)).unwrap();
         let many = u32::try_from(first).unwrap();
-        let lines = (0..many).step_by(2).fold(String::new(), |mut lines, n| {
-            writeln!(lines, "link add d{n} type veth peer name d{}", n + 1).unwrap();
-            for n in [n, n + 1] {
+        for n in (0..many).step_by(2) {
+            let [name, peer] = [n, n + 1].map(|n| format!("d{n}"));
+            network.wire(&name, &peer).unwrap();
+            network.up(&[&name, &peer]).unwrap();
+            for (n, name) in [(n, name), (n + 1, peer)] {
                 let [.., a, b] = n.to_be_bytes();
-                writeln!(lines, "link set d{n} up").unwrap();
-                writeln!(
-                    lines,
-                    "neigh add 172.16.{a}.{b} lladdr 02:00:00:00:00:01 dev d{n} nud permanent"
-                )
-                .unwrap();
+                network.set_neighbours(&name, [[172, 16, a, b]], State::Permanent).unwrap();
             }
-            lines
-        });
-        batch(&lines);
+        }
         let all = |scrape: &Scrape| {
             (0..many).all(|n| {
                 let series = format!("node_neighbour_entries{{device=\"d{n}\",family=\"ipv4\"}}");
@@ -200,7 +186,7 @@ fn room_follows_the_interfaces_too() {
 
 #[test]
 fn the_keeper_alone_keeps_capabilities_and_counting_goes_on_without_it() {
-    in_a_namespace(|| {
+    in_a_namespace(|network| {
         let server = Server::start(&ARGS);
         let line = |pid: &str, name: &str| {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -230,7 +216,7 @@ fn the_keeper_alone_keeps_capabilities_and_counting_goes_on_without_it() {
         until(&server, Duration::from_secs(10), |scrape| {
             scrape.value("node_bpf_keeper_up") == Some(0)
         });
-        batch(&neighbours("add", 0..100));
+        add(network, 0..100);
         until(&server, Duration::from_secs(10), |scrape| scrape.of_va("entries") == Some(100));
 
         let server = Server::start(&ARGS);
@@ -284,7 +270,7 @@ impl Drop for Group {
 
 #[test]
 fn a_limit_of_16_megabytes_is_enough_for_all() {
-    in_a_namespace(|| {
+    in_a_namespace(|network| {
         let Some(group) = Group::new(16_000_000) else {
             return skip(REQUIRED, "no control group limits memory");
         };
@@ -299,7 +285,7 @@ fn a_limit_of_16_megabytes_is_enough_for_all() {
             assert_eq!(Scrape::of(&server).source(), "ebpf");
         }
         // A fifth of the limit.
-        batch(&neighbours("add", 0..5000));
+        add(network, 0..5000);
         let grown = until(&server, Duration::from_secs(20), |scrape| {
             scrape.source() == "ebpf" && scrape.of_va("entries") == Some(5000)
         });

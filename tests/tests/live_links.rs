@@ -2,12 +2,16 @@
 //! `netclass` derives from netlink must be those in `/sys/class/net`, and no interface may be
 //! missed while others come and go.
 //!
-//! Needs root and `ip`; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
+//! Needs root; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
 //! of interfaces that the kernel does not know are left out, and named.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(unsafe_code, reason = "interfaces without a driver are made by ioctl")]
 
 use std::{
     collections::HashSet,
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -21,15 +25,24 @@ use exporter::{
     testing::{flags, paths},
 };
 use nix::{
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::CloneFlags,
 };
-use tests::namespace::{batch, enter, in_a_thread, ip};
+use rtnetlink::{
+    LinkBond, LinkBridge, LinkDummy, LinkGre, LinkIfb, LinkMacVlan, LinkSit, LinkVlan, LinkVxlan,
+    LinkWireguard,
+    packet_route::link::{BondMode, LinkAttribute, LinkMode, MacVlanMode},
+};
+use tests::{
+    namespace::{enter, in_a_thread},
+    network::{self, Network},
+};
 
 #[test]
 fn netlink_and_sysfs_agree() {
-    in_namespace(|machine| {
-        make_one_of_each_kind();
+    in_namespace(|machine, network| {
+        let _held = make_one_of_each_kind(network);
         let mut fast = Running::new("netclass", machine, &[]);
         assert_eq!(fast.scrape().1, Some("netlink"), "sysfs is this namespace's");
         let compare = |fast: &mut Running, when: &str| {
@@ -56,40 +69,46 @@ fn netlink_and_sysfs_agree() {
         };
         compare(&mut fast, "at first");
         compare(&mut fast, "with the kept state");
-        for change in [
-            "link set va name vz;link set vz name va",
-            "link set va name vz",
-            "link set vz name va",
-            "link set va address 02:00:00:00:00:01",
-            "link set va address 02:00:00:00:00:01",
-            "link set va down",
-            "link set vb mtu 1400 txqueuelen 7 group 9",
-            "link set va up",
-            "link set va promisc on",
-            "link set va allmulticast on",
-            "link set va promisc off",
-            "link set va mode dormant",
-            "link set va alias none",
-            "link del va",
-            "link add va type veth peer name vb",
-            "link set va up",
-            "link set vb up",
-            "link set lo down",
-        ] {
-            for command in change.split(';') {
-                ip(command).unwrap();
-            }
-            compare(&mut fast, change);
+        for (change, when) in CHANGES {
+            change(network).unwrap();
+            compare(&mut fast, when);
         }
     });
 }
 
+/// Changes of the interfaces `va` and `vb`, one after the other.
+const CHANGES: [(fn(&Network) -> network::Result, &str); 18] = [
+    (|it| it.rename("va", "vz").and_then(|()| it.rename("vz", "va")), "renamed twice"),
+    (|it| it.rename("va", "vz"), "renamed"),
+    (|it| it.rename("vz", "va"), "renamed back"),
+    (|it| it.change("va", |va| va.address(vec![2, 0, 0, 0, 0, 1])), "another address"),
+    (|it| it.change("va", |va| va.address(vec![2, 0, 0, 0, 0, 1])), "the same address"),
+    (|it| it.down("va"), "down"),
+    (|it| it.change("vb", |vb| vb.mtu(1400).txqueuelen(7).link_group(9)), "numbers"),
+    (|it| it.up(&["va"]), "up"),
+    (|it| it.change("va", |va| va.promiscuous(true)), "promiscuous"),
+    (|it| it.change("va", |va| va.allmulticast(true)), "all multicast"),
+    (|it| it.change("va", |va| va.promiscuous(false)), "not promiscuous"),
+    (
+        |it| {
+            it.change("va", |va| va.append_extra_attribute(LinkAttribute::Mode(LinkMode::Dormant)))
+        },
+        "dormant",
+    ),
+    (|it| it.change("va", |va| va.alias("none")), "another alias"),
+    (|it| it.remove("va"), "removed"),
+    (|it| it.wire("va", "vb"), "made again"),
+    (|it| it.up(&["va"]), "one end up"),
+    (|it| it.up(&["vb"]), "both ends up"),
+    (|it| it.down("lo"), "lo down"),
+];
+
 #[test]
 fn alternative_names_are_told_over_netlink() {
-    in_namespace(|machine| {
-        ip("link add va type veth peer name vb").unwrap();
-        ip("link property add dev va altname uplink").unwrap();
-        ip("link set va alias core").unwrap();
+    in_namespace(|machine, network| {
+        network.wire("va", "vb").unwrap();
+        network.add_name("va", "uplink").unwrap();
+        network.change("va", |va| va.alias("core")).unwrap();
         let args = ["--collector.netclass.netlink", "--collector.netclass_rtnl.with-stats"];
         let (text, _) = Running::new("netclass", machine, &args).scrape();
         for line in [
@@ -106,9 +125,9 @@ fn alternative_names_are_told_over_netlink() {
 
 #[test]
 fn another_namespaces_sysfs_is_read_as_it_is() {
-    in_namespace(|machine| {
-        ip("link add va type veth peer name vb").unwrap();
-        ip("link set va alias core").unwrap();
+    in_namespace(|machine, network| {
+        network.wire("va", "vb").unwrap();
+        network.change("va", |va| va.alias("core")).unwrap();
         let aliases = ["--collector.netdev.label-ifalias"];
         let received = |machine: &Path, labels: &str| {
             let (text, _) = Running::new("netdev", machine, &aliases).scrape();
@@ -129,21 +148,27 @@ fn another_namespaces_sysfs_is_read_as_it_is() {
 #[test]
 fn interfaces_that_come_and_go_hide_no_others() {
     const SCRAPES: usize = 200;
-    in_namespace(|machine| {
+    in_namespace(|machine, network| {
         let stable: Vec<String> = (0..100).map(|n| format!("stay{n}")).collect();
         for pair in stable.chunks(2) {
             if let [a, b] = pair {
-                ip(&format!("link add {a} type veth peer name {b}")).unwrap();
+                network.wire(a, b).unwrap();
             }
         }
         let host = Host::new(&flags(&paths(machine)));
         let mut running = ["netdev", "netclass"].map(|name| Running::on(&host, name, machine, &[]));
-        let churn = [
-            lines(20, |n| format!("link add come{n} type veth peer name go{n}")),
-            lines(20, |n| format!("link set come{n} name coming{n}")),
-            lines(20, |n| format!("link del coming{n}")),
-        ];
-        while_running(&churn, || {
+        let churn = || {
+            for n in 0..20 {
+                network.wire(&format!("come{n}"), &format!("go{n}")).unwrap();
+            }
+            for n in 0..20 {
+                network.rename(&format!("come{n}"), &format!("coming{n}")).unwrap();
+            }
+            for n in 0..20 {
+                network.remove(&format!("coming{n}")).unwrap();
+            }
+        };
+        while_running(churn, || {
             for scrape in 1..=SCRAPES {
                 for running in &mut running {
                     let (text, _) = running.scrape();
@@ -164,25 +189,25 @@ fn interfaces_that_come_and_go_hide_no_others() {
 #[test]
 fn routes_and_addresses_that_come_and_go_belong_to_interfaces() {
     const SCRAPES: usize = 200;
-    in_namespace(|machine| {
+    in_namespace(|machine, network| {
         let host = Host::new(&flags(&paths(machine)));
         let addresses = ["--collector.netdev.address-info"];
         let mut running = [("network_route", &[][..]), ("netdev", &addresses)]
             .map(|(name, args)| Running::on(&host, name, machine, args));
-        let churn = [
-            lines(10, |n| {
-                format!(
-                    "link add come{n} type veth peer name go{n}\n\
-                     addr add 10.1.{n}.1/24 dev come{n}\n\
-                     link set come{n} up\n\
-                     link set go{n} up\n\
-                     route add 10.2.{n}.0/24 via 10.1.{n}.2 dev come{n}"
-                )
-            }),
-            lines(10, |n| format!("link del come{n}")),
-        ];
+        let churn = || {
+            for n in 0..10 {
+                let (come, go) = (format!("come{n}"), format!("go{n}"));
+                network.wire(&come, &go).unwrap();
+                network.address(&come, [10, 1, n, 1], 24).unwrap();
+                network.up(&[&come, &go]).unwrap();
+                network.route([10, 2, n, 0], 24, [10, 1, n, 2]).unwrap();
+            }
+            for n in 0..10 {
+                network.remove(&format!("come{n}")).unwrap();
+            }
+        };
         let mut seen = HashSet::new();
-        while_running(&churn, || {
+        while_running(churn, || {
             // A repeated series fails in `scrape`.
             for _ in 0..SCRAPES {
                 for running in &mut running {
@@ -200,20 +225,13 @@ fn routes_and_addresses_that_come_and_go_belong_to_interfaces() {
     });
 }
 
-/// A line for each of the first numbers.
-fn lines(numbers: usize, line: impl Fn(usize) -> String) -> String {
-    (0..numbers).fold(String::new(), |lines, n| lines + &line(n) + "\n")
-}
-
-/// Calls `check` while `ip` runs with the batches of `churn`, one after the other, over and over.
-fn while_running(churn: &[String], check: impl FnOnce()) {
+/// Calls `check` while another thread calls `churn` over and over.
+fn while_running(churn: impl Fn() + Sync, check: impl FnOnce()) {
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !end.load(Relaxed) {
-                for lines in churn {
-                    batch(lines);
-                }
+                churn();
             }
         });
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
@@ -275,55 +293,81 @@ impl Running {
     }
 }
 
-fn make_one_of_each_kind() {
-    for command in [
-        "link set lo up",
-        "link add va type veth peer name vb",
-        "link add vc type veth peer name vd",
-        "link set va alias \u{fc}plink",
-        "link property add dev va altname another-name",
-        "link set va group 7",
-        "link set va up",
-        "link set vb up",
-        "link add br0 type bridge",
-        "link set br0 up",
-        "link add br1 type bridge",
-        "link set br1 up",
-        "link set vc master br0",
-        "link set vc up",
-        "link add du0 type dummy",
-        "link set du0 up",
-        "link add link va name va.7 type vlan id 7",
-        "link set va.7 up",
-        "link add bo0 type bond mode active-backup",
-        "link set vd master bo0",
-        "link set bo0 up",
-        "link add bo1 type bond",
-        "link set bo1 up",
-        "tuntap add tu0 mode tun",
-        "link set tu0 up",
-        "tuntap add ta0 mode tap",
-        "link add gre9 type gre local 10.0.0.1 remote 10.0.0.2",
-        "link add si9 type sit local 10.0.0.1 remote 10.0.0.2",
-        "link add vx0 type vxlan id 5 dstport 4789 local 10.0.0.1",
-        "link add link va name mv0 type macvlan mode bridge",
-        "link set mv0 up",
-        "link add wg0 type wireguard",
-        "link set wg0 up",
-        "link add ifb9 type ifb",
-        "link set ifb9 up",
-    ] {
-        if let Err(error) = ip(command) {
-            println!("not tested: {error}");
-        }
+/// Makes interfaces of many kinds; some last no longer than the files.
+fn make_one_of_each_kind(network: &Network) -> Vec<File> {
+    let [here, there] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
+    let vxlan = LinkVxlan::new("vx0", 5).port(4789).local(here);
+    let bond = LinkBond::new("bo0").mode(BondMode::ActiveBackup);
+    let below = |name| network.index(name).unwrap();
+    network.up(&["lo"]).unwrap();
+    network.wire("va", "vb").unwrap();
+    network.wire("vc", "vd").unwrap();
+    network.change("va", |va| va.alias("\u{fc}plink").link_group(7)).unwrap();
+    network.up(&["va", "vb"]).unwrap();
+    let (vlan, macvlan) = (
+        LinkVlan::new("va.7", below("va"), 7),
+        LinkMacVlan::new("mv0", below("va"), MacVlanMode::Bridge),
+    );
+    let enslave = |port: &str, controller: &str| {
+        let controller = network.index(controller)?;
+        network.change(port, |port| port.controller(controller))
+    };
+    let tried = [
+        network.add_name("va", "another-name"),
+        network.add(LinkBridge::new("br0").up().build()),
+        network.add(LinkBridge::new("br1").up().build()),
+        enslave("vc", "br0").and_then(|()| network.up(&["vc"])),
+        network.add(LinkDummy::new("du0").up().build()),
+        network.add(vlan.up().build()),
+        network.add(bond.build()),
+        enslave("vd", "bo0").and_then(|()| network.up(&["bo0"])),
+        network.add(LinkBond::new("bo1").up().build()),
+        network.add(LinkGre::new("gre9").local(here).remote(there).build()),
+        network.add(LinkSit::new("si9").local(here).remote(there).build()),
+        network.add(vxlan.build()),
+        network.add(macvlan.up().build()),
+        network.add(LinkWireguard::new("wg0").up().build()),
+        network.add(LinkIfb::new("ifb9").up().build()),
+    ];
+    let files = [("tu0", libc::IFF_TUN), ("ta0", libc::IFF_TAP)].map(|(name, kind)| {
+        let file = tun(name, kind).map_err(|error| format!("{name}: {error}"))?;
+        network.up(&[name])?;
+        Ok(file)
+    });
+    let files = files.into_iter().filter_map(|file: Result<_, String>| {
+        file.inspect_err(|error| println!("not tested: {error}")).ok()
+    });
+    for error in tried.into_iter().filter_map(Result::err) {
+        println!("not tested: {error}");
+    }
+    files.collect()
+}
+
+/// Makes an interface whose packets the program has: it lasts as long as the file is open.
+fn tun(name: &str, kind: libc::c_int) -> io::Result<File> {
+    /// `struct ifreq` of include/uapi/linux/if.h.
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        flags: libc::c_short,
+        rest: [u8; 22],
+    }
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+    let flags = (kind | libc::IFF_NO_PI).try_into().unwrap();
+    let mut request = Request { name: [0; libc::IFNAMSIZ], flags, rest: [0; 22] };
+    request.name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    // SAFETY: the kernel reads and writes the `struct ifreq`, which lives until the call returns.
+    match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } {
+        0 => Ok(file),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// Runs `test` in a network namespace of its own, with a folder that has its sysfs.
-fn in_namespace(test: impl FnOnce(&Path) + Send + 'static) {
+fn in_namespace(test: impl FnOnce(&Path, &Network) + Send + 'static) {
     in_a_thread("BPF_REQUIRED", || {
         let machine = Mounted::new()?;
-        test(machine.folder.path());
+        test(machine.folder.path(), &Network::open()?);
         Ok(())
     });
 }
@@ -336,7 +380,6 @@ struct Mounted {
 
 impl Mounted {
     fn new() -> Result<Self, String> {
-        ip("-V")?;
         enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
         let folder = tempfile::tempdir().unwrap();
         let sys = folder.path().join("sys");

@@ -1,41 +1,8 @@
 //! Rules for every source file that the compiler does not check.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::string_slice,
-    reason = "reads the project"
-)]
+#![expect(clippy::string_slice, reason = "reads the project")]
 
-use std::path::{Path, PathBuf};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Every Rust file below `folder`, with its text.
-fn sources(folder: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.push((path.display().to_string(), text));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{folder} has sources");
-    found
-}
-
-/// A file without its tests.
-fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or_default()
-}
+use tests::source::{code, files as sources, root};
 
 #[test]
 fn collectors_know_neither_http_nor_the_text_format() {
@@ -147,8 +114,14 @@ fn collectors_see_the_machine_only_through_host() {
 
 #[test]
 fn every_file_begins_with_its_purpose() {
-    for folder in ["exporter/src", "exporter-common/src", "exporter-ebpf/src", "tests", "xtask/src"]
-    {
+    for folder in [
+        "exporter/src",
+        "exporter-common/src",
+        "exporter-ebpf/src",
+        "testbed/src",
+        "tests",
+        "xtask/src",
+    ] {
         for (path, text) in sources(folder) {
             let is_part = path.ends_with("/tests.rs") && folder == "exporter/src";
             assert!(is_part || text.starts_with("//! "), "{path} begins without `//!`");
@@ -158,7 +131,7 @@ fn every_file_begins_with_its_purpose() {
 
 #[test]
 fn no_file_has_more_than_500_lines() {
-    for folder in ["exporter/src", "exporter-ebpf/src", "tests", "xtask/src"] {
+    for folder in ["exporter/src", "exporter-ebpf/src", "testbed/src", "tests", "xtask/src"] {
         for (path, text) in sources(folder) {
             assert!(text.lines().count() <= 500, "{path} has more than 500 lines");
         }
@@ -178,8 +151,15 @@ fn comment(line: &str) -> Option<&str> {
 #[test]
 fn comments_name_things_by_nouns() {
     let mut found = Vec::new();
-    for folder in ["exporter", "exporter-common", "exporter-ebpf", "tests", "xtask/src", "fuzz/src"]
-    {
+    for folder in [
+        "exporter",
+        "exporter-common",
+        "exporter-ebpf",
+        "testbed",
+        "tests",
+        "xtask/src",
+        "fuzz/src",
+    ] {
         for (path, text) in sources(folder) {
             for (line, number) in text.lines().zip(1..) {
                 let Some(comment) = comment(line) else { continue };

@@ -5,31 +5,31 @@
 //! So is `kernel.bpf_stats_enabled`, which makes the kernel measure the programs. The kernel does
 //! not shrink a hash table that has grown.
 
-#![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
-use crate::cgroup::Cgroup;
+use crate::{
+    cgroup::Cgroup,
+    kept::{Kept, STATISTICS},
+};
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::CloneFlags;
 use procfs::process::Process;
 use std::{
-    fmt::Write as _,
-    fs,
-    io::Write as _,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
+    thread,
     time::{Duration, Instant},
+};
+use testbed::{
+    namespace::{Turn, enter},
+    network::{Network, State},
 };
 
 const USAGE: &str = "\
 usage: cargo xtask bench neighbours --exporter PATH [--peer NODE_EXPORTER] [--entries N,N,…]
   as root, in the initial network namespace; 1000,10000,100000,500000 entries unless told.";
-
-/// The switch of the programs' statistics.
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// Set while the measuring goes on in a namespace of its own.
-const INSIDE: &str = "BENCH_NEIGHBOURS_INSIDE";
 
 struct Options {
     exporter: PathBuf,
@@ -39,22 +39,16 @@ struct Options {
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let options = options(arguments)?;
-    if std::env::var_os(INSIDE).is_some() {
-        return measure(&options);
-    }
-    let _turn = crate::turn::take()?;
+    let _turn = Turn::take();
     let most = options.entries.iter().max().copied().unwrap_or_default();
-    let _thresholds = Kept::raise(most + 10_000)?;
-    let status = Command::new("unshare")
-        .args(["--net", "--"])
-        .arg(std::env::current_exe()?)
-        .args(["bench", "neighbours"])
-        .args(arguments)
-        .env(INSIDE, "1")
-        .status()
-        .context("unshare")?;
-    ensure!(status.success(), "the measuring ended: {status}");
-    Ok(())
+    let mut kept = Kept::thresholds([most + 10_000; 3])?;
+    kept.set(STATISTICS, "1")?;
+    // The thresholds are seen in the initial namespace alone, where this thread stays.
+    let measured = thread::spawn(move || {
+        enter(CloneFlags::CLONE_NEWNET).map_err(anyhow::Error::msg)?;
+        measure(&options)
+    });
+    measured.join().map_err(|_| anyhow::anyhow!("the measuring panicked"))?
 }
 
 fn options(arguments: &[&str]) -> Result<Options> {
@@ -75,48 +69,12 @@ fn options(arguments: &[&str]) -> Result<Options> {
     Ok(Options { exporter, peer, entries })
 }
 
-/// Settings of the kernel, put back when dropped.
-struct Kept(Vec<(String, String)>);
-
-impl Kept {
-    fn raise(threshold: u32) -> Result<Self> {
-        let mut kept = Self(Vec::new());
-        for version in ["ipv4", "ipv6"] {
-            // The highest threshold comes first, so that no table is over a threshold in between.
-            for level in [3, 2, 1] {
-                let path = format!("/proc/sys/net/{version}/neigh/default/gc_thresh{level}");
-                kept.set(path, &threshold.to_string())?;
-            }
-        }
-        kept.set(STATS.to_owned(), "1")?;
-        Ok(kept)
-    }
-
-    fn set(&mut self, path: String, value: &str) -> Result<()> {
-        let before = fs::read_to_string(&path).with_context(|| path.clone())?;
-        fs::write(&path, value).with_context(|| path.clone())?;
-        self.0.push((path, before));
-        Ok(())
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        for (path, before) in &self.0 {
-            if let Err(error) = fs::write(path, before) {
-                println!("{path} is not put back to {before}: {error}");
-            }
-        }
-    }
-}
-
 /// In the namespace: fills the table step by step, and measures after each.
 fn measure(options: &Options) -> Result<()> {
-    ip(&["link", "set", "lo", "up"])?;
-    ip(&["link", "add", "n0", "type", "veth", "peer", "name", "n1"])?;
-    ip(&["addr", "add", "10.0.0.1/8", "dev", "n0"])?;
-    ip(&["link", "set", "n0", "up"])?;
-    ip(&["link", "set", "n1", "up"])?;
+    let network = Network::open()?;
+    network.wire("n0", "n1")?;
+    network.address("n0", [10, 0, 0, 1], 8)?;
+    network.up(&["lo", "n0", "n1"])?;
     // The room that the exporter would choose by itself if this namespace showed the thresholds.
     let most = options.entries.iter().max().copied().unwrap_or_default();
     let room = format!("--bpf.neighbour-map-entries={}", most + (1 << 15));
@@ -138,7 +96,7 @@ fn measure(options: &Options) -> Result<()> {
         let before = ebpf.programs()?;
         // Room grows with scrapes: entries that find none cost more, and are counted later.
         for begin in (there..wanted).step_by(TURN as usize) {
-            fill(begin..wanted.min(begin + TURN))?;
+            fill(&network, begin..wanted.min(begin + TURN))?;
             ebpf.scrape()?;
         }
         there = wanted;
@@ -156,13 +114,13 @@ fn measure(options: &Options) -> Result<()> {
         }
         let rested = subjects.first_mut().context("no subject")?.programs()?;
         for _ in 0..TURNS {
-            fill(SPARE..SPARE + TURN)?;
-            empty(SPARE..SPARE + TURN)?;
+            fill(&network, SPARE..SPARE + TURN)?;
+            empty(&network, SPARE..SPARE + TURN)?;
         }
         let turned = subjects.first_mut().context("no subject")?.programs()?;
         costs.push((wanted, mean(&before, &filled), mean(&rested, &turned)));
     }
-    empty(0..there)?;
+    empty(&network, 0..there)?;
     println!("\n| neighbours | an event while as many come, ns | while {TURN} come and go, ns |");
     println!("|---:|---:|---:|");
     for (wanted, filling, turning) in costs {
@@ -198,30 +156,19 @@ fn samples<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = (&'a str,
     })
 }
 
-fn fill(numbers: std::ops::Range<u32>) -> Result<()> {
-    batch(numbers, "add", " lladdr 02:00:00:00:00:01 nud permanent")
+fn fill(network: &Network, numbers: Range<u32>) -> Result<()> {
+    Ok(network.set_neighbours("n0", addresses(numbers), State::Permanent)?)
 }
 
-fn empty(numbers: std::ops::Range<u32>) -> Result<()> {
-    batch(numbers, "del", "")
+fn empty(network: &Network, numbers: Range<u32>) -> Result<()> {
+    Ok(network.remove_neighbours("n0", addresses(numbers))?)
 }
 
-fn batch(numbers: std::ops::Range<u32>, what: &str, rest: &str) -> Result<()> {
-    let mut child =
-        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("ip")?;
-    let mut lines = String::new();
-    for n in numbers {
+fn addresses(numbers: Range<u32>) -> impl Iterator<Item = [u8; 4]> {
+    numbers.map(|n| {
         let [_, a, b, c] = (n + 256).to_be_bytes();
-        writeln!(lines, "neigh {what} 10.{a}.{b}.{c} dev n0{rest}")?;
-    }
-    child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
-    ensure!(child.wait()?.success(), "ip -batch fails");
-    Ok(())
-}
-
-fn ip(words: &[&str]) -> Result<()> {
-    ensure!(Command::new("ip").args(words).status()?.success(), "ip {} fails", words.join(" "));
-    Ok(())
+        [10, a, b, c]
+    })
 }
 
 /// A program that is measured; ended when dropped.
@@ -270,7 +217,7 @@ impl Subject {
             if started.elapsed() > Duration::from_secs(20) {
                 return Err(error.context(program.display().to_string()));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(subject)
     }

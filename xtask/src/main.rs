@@ -3,10 +3,11 @@
 mod bench;
 mod bench_neighbours;
 mod cgroup;
+mod dashboards;
 mod ebpf;
+mod kept;
 mod soak;
 mod sources;
-mod turn;
 mod vm;
 
 use anyhow::{Result, bail};
@@ -17,6 +18,7 @@ fn main() -> Result<()> {
     match arguments.as_slice() {
         ["bench", "neighbours", options @ ..] => bench_neighbours::run(options),
         ["bench", options @ ..] => bench::run(options),
+        ["dashboards", options @ ..] => dashboards::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),
         ["soak", options @ ..] => soak::run(options),
         ["vm", options @ ..] => vm::run(options),
@@ -24,6 +26,7 @@ fn main() -> Result<()> {
             "tasks:\n  \
              bench           measure the exporter beside node_exporter\n  \
              bench neighbours  the cost of counting neighbours, by their number\n  \
+             dashboards      hold the dashboards and alerts against a real Prometheus\n  \
              ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
              soak            scrape while interfaces, mounts and neighbours change\n  \
              vm [KERNEL]…    test the exporter on other kernels, in QEMU"

@@ -11,10 +11,10 @@
 
 use crate::cgroup::Cgroup;
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::CloneFlags;
 use procfs::process::Process;
 use std::{
-    fmt::Write as _,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -25,13 +25,14 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use testbed::{
+    namespace::{Turn, enter},
+    network::{Network, State},
+};
 
 const USAGE: &str = "\
 usage: cargo xtask soak --exporter PATH [--minutes N] [--flag FLAG]…
   as root; ten minutes unless told.";
-
-/// Set while the soak goes on in namespaces of its own.
-const INSIDE: &str = "SOAK_INSIDE";
 
 /// Collectors that are off by default and ask for links, mounts or neighbours.
 const FLAGS: [&str; 4] = [
@@ -51,20 +52,9 @@ struct Options {
 
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let options = options(arguments)?;
-    if std::env::var_os(INSIDE).is_some() {
-        return soak(&options);
-    }
-    let _turn = crate::turn::take()?;
-    let status = Command::new("unshare")
-        .args(["--net", "--mount", "--propagation=private", "--"])
-        .arg(std::env::current_exe()?)
-        .arg("soak")
-        .args(arguments)
-        .env(INSIDE, "1")
-        .status()
-        .context("unshare")?;
-    ensure!(status.success(), "the soak ended: {status}");
-    Ok(())
+    let _turn = Turn::take();
+    enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).map_err(anyhow::Error::msg)?;
+    soak(&options)
 }
 
 fn options(arguments: &[&str]) -> Result<Options> {
@@ -86,14 +76,11 @@ fn options(arguments: &[&str]) -> Result<Options> {
 /// Soaks the exporter; called in the namespaces.
 fn soak(options: &Options) -> Result<()> {
     // An interface that stays all the time.
-    batch(
-        "link set lo up\n\
-         link add s0 type veth peer name s1\n\
-         addr add 10.0.0.1/16 dev s0\n\
-         addr add fd00:1::1/64 dev s0 nodad\n\
-         link set s0 up\n\
-         link set s1 up\n",
-    )?;
+    let network = Network::open()?;
+    network.wire("s0", "s1")?;
+    network.address("s0", [10, 0, 0, 1], 16)?;
+    network.address("s0", [0xfd00, 1, 0, 0, 0, 0, 0, 1], 64)?;
+    network.up(&["lo", "s0", "s1"])?;
     // The sysfs of this namespace, for netclass; the cgroups are in the sysfs of the machine.
     let sysfs = tempfile::tempdir()?;
     let path = sysfs.path().to_str().context("a path that is no text")?;
@@ -256,11 +243,12 @@ impl Churn {
         for turn in [links, neighbours, namespaces, mounts] {
             let (stop, turns) = (Arc::clone(&churn.stop), Arc::clone(&churn.turns));
             churn.threads.push(thread::spawn(move || {
+                let network = Network::open()?;
                 for n in 0_u32.. {
                     if stop.load(Relaxed) {
                         break;
                     }
-                    turn(n)?;
+                    turn(n, &network)?;
                     turns.fetch_add(1, Relaxed);
                     // Half of the time is left to the exporter.
                     thread::sleep(Duration::from_millis(20));
@@ -281,64 +269,49 @@ impl Churn {
 }
 
 /// Interfaces with addresses, routes and neighbours, made and removed.
-fn links(turn: u32) -> Result<()> {
-    let mut lines = String::new();
+fn links(turn: u32, network: &Network) -> Result<()> {
+    let name = |n: u8| format!("a{turn}x{n}");
     for n in 0..8 {
-        let (a, b) = (format!("a{turn}x{n}"), format!("b{turn}x{n}"));
-        write!(
-            lines,
-            "link add {a} type veth peer name {b}\n\
-             addr add 10.1.{n}.1/24 dev {a}\n\
-             link set {a} up\n\
-             link set {b} up\n\
-             route add 10.2.{n}.0/24 via 10.1.{n}.2\n\
-             neigh add 10.1.{n}.2 lladdr 02:00:00:00:00:02 dev {a}\n"
-        )?;
+        let (a, b) = (name(n), format!("b{turn}x{n}"));
+        network.wire(&a, &b)?;
+        network.address(&a, [10, 1, n, 1], 24)?;
+        network.up(&[&a, &b])?;
+        network.route([10, 2, n, 0], 24, [10, 1, n, 2])?;
+        network.set_neighbours(&a, [[10, 1, n, 2]], State::Permanent)?;
     }
-    batch(&lines)?;
-    batch(&(0..8).fold(String::new(), |lines, n| format!("{lines}link del a{turn}x{n}\n")))
-}
-
-/// Neighbours on an interface that stays.
-fn neighbours(turn: u32) -> Result<()> {
-    let first = turn % 4 * 100;
-    for (what, rest) in [("replace", " lladdr 02:00:00:00:00:01 nud permanent"), ("del", "")] {
-        let lines = (first..first + 100).fold(String::new(), |lines, n| {
-            format!("{lines}neigh {what} 10.0.{}.{} dev s0{rest}\n", n / 250 + 1, n % 250)
-        });
-        batch(&lines)?;
+    for n in 0..8 {
+        network.remove(&name(n))?;
     }
     Ok(())
 }
 
-/// A namespace with an interface and a neighbour, which ends with its process.
-fn namespaces(_: u32) -> Result<()> {
-    let lines = "link add x type veth peer name y\n\
-                 link set x up\n\
-                 link set y up\n\
-                 neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev x nud permanent\n";
-    feed(Command::new("unshare").args(["--net", "--", "ip", "-batch", "-"]), lines)
+/// Neighbours on an interface that stays.
+fn neighbours(turn: u32, network: &Network) -> Result<()> {
+    let [.., part] = (turn % 4 + 1).to_be_bytes();
+    let addresses = || (0..100).map(|n| [10, 0, part, n]);
+    network.set_neighbours("s0", addresses(), State::Permanent)?;
+    network.remove_neighbours("s0", addresses())?;
+    Ok(())
 }
 
-fn mounts(turn: u32) -> Result<()> {
+/// A namespace with an interface and a neighbour, which ends with its thread.
+fn namespaces(_: u32, _: &Network) -> Result<()> {
+    let brief = thread::spawn(|| {
+        enter(CloneFlags::CLONE_NEWNET).map_err(anyhow::Error::msg)?;
+        let network = Network::open()?;
+        network.wire("x", "y")?;
+        network.up(&["x", "y"])?;
+        network.set_neighbours("x", [[10, 9, 0, 1]], State::Permanent)?;
+        Ok(())
+    });
+    brief.join().map_err(|_| anyhow::anyhow!("a namespace panicked"))?
+}
+
+fn mounts(turn: u32, _: &Network) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_str().context("a path that is no text")?;
     command("mount", &["-t", "tmpfs", "-o", "size=1m", &format!("soak{turn}"), path])?;
     command("umount", &[path])
-}
-
-fn batch(lines: &str) -> Result<()> {
-    feed(Command::new("ip").args(["-batch", "-"]), lines)
-}
-
-fn feed(command: &mut Command, lines: &str) -> Result<()> {
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
-    let output = child.wait_with_output()?;
-    // Where interfaces come and go, `ip` also says that a dump of its own was interrupted.
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} fails: {said}");
-    Ok(())
 }
 
 fn command(program: &str, words: &[&str]) -> Result<()> {

@@ -1,9 +1,9 @@
 //! `cargo xtask vm`: boots real kernels in QEMU and tests the exporter on each.
 //!
 //! A machine consists of a kernel and an archive with `tests/src/bin/vm_init.rs` as its first
-//! process, the exporter and the live tests, all linked statically, and `ip`. Emulated, not
-//! virtualized, so that it runs anywhere; a boot takes some ten seconds. A kernel that complains in
-//! its log has failed, even where the tests pass.
+//! process, the exporter and the live tests, all linked statically. Emulated, not virtualized, so
+//! that it runs anywhere; a boot takes some ten seconds. A kernel that complains in its log has
+//! failed, even where the tests pass.
 
 #![expect(clippy::disallowed_methods, reason = "runs cargo and QEMU, reads the project")]
 #![expect(clippy::print_stdout, reason = "the task's output")]
@@ -163,14 +163,6 @@ fn programs(root: &Path) -> Result<Archive> {
         .concat(),
         &["live", "live_cpu", "live_tasks", "stress"].map(|name| (name, name)),
     )?;
-    let which = output("sh", &["-c", "command -v ip"]).context("ip is missing (iproute2)")?;
-    archive.file("bin/ip", &fs::read(which.trim())?);
-    // The libraries of `ip`, at the paths where its loader looks for them.
-    for word in output("ldd", &[which.trim()])?.split_whitespace() {
-        if word.starts_with('/') {
-            archive.file(word.trim_start_matches('/'), &fs::read(word)?);
-        }
-    }
     Ok(archive)
 }
 
@@ -294,12 +286,6 @@ fn modules(kernel: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output()?;
-    ensure!(output.status.success(), "{program} {} fails", arguments.join(" "));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// An archive in the form "newc" of cpio, which the kernel unpacks at boot:

@@ -17,6 +17,7 @@ use nix::{
     mount::{MsFlags, mount},
     sys::reboot::{RebootMode, reboot},
 };
+use tests::network::{Network, State};
 
 /// The first version of the kernel that has everything which the programs need.
 const PROGRAMS_SINCE: (u32, u32) = (5, 13);
@@ -89,19 +90,12 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     let (version, programs) = (version(release), has_programs(release));
     let best = if programs { "ebpf" } else { "netlink" };
 
-    for words in [
-        "link set lo up",
-        "link add va type veth peer name vb",
-        "addr add 10.1.0.254/16 dev va",
-        "link set va up",
-        "link set vb up",
-        "neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev va nud noarp",
-    ] {
-        ip(words)?;
-    }
-    for n in 1..=5 {
-        ip(&format!("neigh add 10.1.0.{n} lladdr 02:00:00:00:00:01 dev va nud permanent"))?;
-    }
+    let network = Network::open()?;
+    network.wire("va", "vb")?;
+    network.address("va", [10, 1, 0, 254], 16)?;
+    network.up(&["lo", "va", "vb"])?;
+    network.set_neighbours("va", [[10, 1, 0, 9]], State::Noarp)?;
+    network.set_neighbours("va", (1..=5).map(|n| [10, 1, 0, n]), State::Permanent)?;
     let mut server = Server::start(&[])?;
     server.expect("arp", best)?;
     server.expect("neighbour", best)?;
@@ -109,10 +103,10 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     if !programs && !server.log.contains("eBPF does not count neighbours, another source serves:") {
         return Err(format!("the log does not give the reason: {}", server.log));
     }
-    ip("neigh del 10.1.0.5 dev va")?;
+    network.remove_neighbours("va", [[10, 1, 0, 5]])?;
     server.entries = 4;
     server.expect("arp", best)?;
-    ip("neigh add 10.1.0.5 lladdr 02:00:00:00:00:01 dev va nud permanent")?;
+    network.set_neighbours("va", [[10, 1, 0, 5]], State::Permanent)?;
     done.push(format!("source {best}"));
     drop(server);
 
@@ -120,7 +114,7 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     done.push("netlink".to_owned());
     Server::start(&["--no-bpf", "--no-collector.arp.netlink"])?.expect("arp", "procfs")?;
     done.push("procfs".to_owned());
-    ip("link del va")?;
+    network.remove("va")?;
 
     test("/live", "live tests", programs, done)?;
     processors(release, done)
@@ -172,7 +166,7 @@ fn contexts(release: &str, done: &mut Vec<String>) -> Checked {
     if tracked.trim() != "1" {
         return Err("the kernel is not built for nohz_full".to_owned());
     }
-    ip("link set lo up")?;
+    Network::open()?.up(&["lo"])?;
     let server = Server::start(&["--collector.cpu"])?;
     server.served("cpu", "procfs")?;
     let reason = "the kernel tracks contexts on processor 1 (nohz_full)";
@@ -196,13 +190,6 @@ fn test(path: &str, name: &str, programs: bool, done: &mut Vec<String>) -> Check
     }
     done.push(if programs { name.to_owned() } else { format!("{name} (without eBPF)") });
     Ok(())
-}
-
-fn ip(words: &str) -> Checked {
-    let output = Command::new("/bin/ip").args(words.split(' ')).output();
-    let output = output.map_err(|error| format!("ip: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("ip {words}: {said}")) }
 }
 
 /// The exporter, serving.

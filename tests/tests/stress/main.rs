@@ -3,10 +3,10 @@
 //! kernel's life: meanwhile neither the programs nor the netlink source may tell more entries than
 //! there are.
 //!
-//! Needs root and `ip`, as tests/live.rs does. Four rests, and more until `STRESS_EVENTS` entries
+//! Needs root, as tests/live.rs does. Four rests, and more until `STRESS_EVENTS` entries
 //! have come or gone. The thresholds of the tables are those of the whole machine: they are
 //! raised, lowered for a second to make the tables overflow, and put back.
-#![expect(clippy::disallowed_methods, reason = "runs ip, reads the running kernel's files")]
+#![expect(clippy::disallowed_methods, reason = "opens the running kernel's files")]
 #![expect(
     clippy::indexing_slicing,
     clippy::print_stdout,
@@ -17,11 +17,8 @@
 mod place;
 
 use std::{
-    fmt::Write as _,
-    io::Write as _,
-    net::UdpSocket,
+    net::{IpAddr, UdpSocket},
     path::Path,
-    process::{Command, Stdio},
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -31,10 +28,12 @@ use std::{
 };
 
 use exporter::host::bpf::{FAMILIES, Health, Neighbours, Options, Runs, Sizes};
-use nix::sched::CloneFlags;
-use place::{Ask, Entries, Place, ends, hash, netns};
+use nix::{sched::CloneFlags, unistd::Pid};
+use place::{Ask, Entries, OWN, Place, ends, hash, netns};
+use rtnetlink::LinkVeth;
 use tests::{
     namespace::{self, enter, skip},
+    network::{Family, Network, State},
     thresholds::Thresholds,
 };
 
@@ -145,10 +144,8 @@ fn compare(neighbours: &mut Neighbours, places: &[Place], when: &str) {
 fn grow(mut neighbours: Option<&mut Neighbours>, place: &Place) {
     let buckets = || FAMILIES.map(|family| hash(family).0 + 1);
     let before = buckets();
-    let adding = place.spawn(|| {
-        for part in 0..100 {
-            batch(&lines("replace", part * 200..(part + 1) * 200, "permanent"));
-        }
+    let adding = place.spawn(|network| {
+        network.set_neighbours("va", addresses(0..20_000), State::Permanent).unwrap();
     });
     let sum = |entries: &Entries| entries.values().sum::<u64>();
     let (mut looks, places) = (0, std::slice::from_ref(place));
@@ -170,9 +167,10 @@ fn grow(mut neighbours: Option<&mut Neighbours>, place: &Place) {
 
 /// Makes a table overflow: the refusals of all interfaces must add up to the kernel's own count.
 fn overflow(neighbours: &mut Neighbours, place: &Place, thresholds: &Thresholds) {
-    place.run(|| {
-        ip("neigh flush dev va nud all");
-        ip("-6 neigh flush dev va nud all");
+    place.run(|network| {
+        for family in [Family::Inet, Family::Inet6] {
+            let _ = network.flush("va", family, &[]);
+        }
     });
     let mut refused = |family: u32| {
         let mut sum = 0;
@@ -186,7 +184,7 @@ fn overflow(neighbours: &mut Neighbours, place: &Place, thresholds: &Thresholds)
     };
     let (before, kernel) = (refused(2), thresholds.table_fulls());
     thresholds.set([100, 150, 200]);
-    place.run(|| send(0..2000));
+    place.run(|_| send(0..2000));
     thresholds.set(Thresholds::HIGH);
     let (counted, wanted) = (refused(2) - before, thresholds.table_fulls() - kernel);
     assert!(wanted > 0, "the table has not overflown");
@@ -234,68 +232,67 @@ struct Churn {
 impl Churn {
     fn start(places: &[Place]) -> Self {
         let mut churn = Self { lock: Arc::default(), stop: Arc::default(), threads: Vec::new() };
-        let other = places[1].tid.load(Relaxed);
+        let other = Pid::from_raw(places[1].tid.load(Relaxed).cast_signed());
+        // A request may fail on account of another thread: the entry was removed, the interface is
+        // down or gone.
         for place in &places[..2] {
-            churn.add(place, |turn| {
-                let state = ["permanent", "stale", "noarp", "reachable"][turn as usize % 4];
+            churn.add(place, |turn, network| {
+                let states = [State::Permanent, State::Stale, State::Noarp, State::Reachable];
                 let first = turn * 500 % 6000;
-                batch(&lines("replace", first..first + 4000, state));
-                batch(&lines("del", first + 500..first + 4000, ""));
+                let state = states[turn as usize % 4];
+                let _ = network.set_neighbours("va", addresses(first..first + 4000), state);
+                let _ = network.remove_neighbours("va", addresses(first + 500..first + 4000));
             });
-            churn.add(place, |turn| {
-                ip(&format!("-{} neigh flush dev va", [4, 6][turn as usize % 2]));
+            churn.add(place, |turn, network| {
+                let family = [Family::Inet, Family::Inet6][turn as usize % 2];
+                let _ = network.flush("va", family, &[State::Permanent, State::Noarp]);
                 thread::sleep(Duration::from_millis(50));
                 if turn % 4 == 0 {
-                    ip("link set va down");
-                    ip("link set va arp off");
-                    ip("link set va up");
-                    ip("link set va arp on");
-                    ip("addr replace fd00:1::1/64 dev va nodad");
+                    network.down("va").unwrap();
+                    network.change("va", |va| va.arp(false)).unwrap();
+                    network.up(&["va"]).unwrap();
+                    network.change("va", |va| va.arp(true)).unwrap();
+                    network.address("va", OWN, 64).unwrap();
                 }
             });
         }
         // Real resolution: the other end answers for some of the addresses.
-        churn.add(&places[2], |turn| send(turn * 300 % 5000..turn * 300 % 5000 + 300));
-        churn.add(&places[0], move |turn| {
-            let (name, index) = (format!("m{turn}"), 5000 + turn % 3);
-            ip(&format!("link add {name} index {index} type veth peer name p{turn}"));
-            ip(&format!("link set {name} up"));
-            let add = format!("neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev {name}");
-            ip(&add);
-            ip(&format!("link set {name} netns {other}"));
+        churn.add(&places[2], |turn, _| send(turn * 300 % 5000..turn * 300 % 5000 + 300));
+        churn.add(&places[0], move |turn, network| {
+            let (name, peer, index) = (format!("m{turn}"), format!("p{turn}"), 5000 + turn % 3);
+            let _ = network.add(LinkVeth::new(&name, &peer).index(index).up().build());
+            let _ = network.set_neighbours(&name, [[10, 9, 0, 1]], State::Permanent);
+            let _ = network.move_to(&name, other);
             // There the interface is down, and may have another index.
         });
-        churn.add(&places[1], |_| {
-            let links = Command::new("ip").args(["-o", "link"]).output().unwrap().stdout;
-            for line in String::from_utf8_lossy(&links).lines() {
-                let name = line.split([' ', '@', ':']).nth(2).unwrap_or_default();
-                if name.starts_with('m') {
-                    ip(&format!("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev {name}"));
-                    ip(&format!("link del {name}"));
-                }
+        churn.add(&places[1], |_, network| {
+            for name in network.names().unwrap().values().filter(|name| name.starts_with('m')) {
+                let _ = network.set_neighbours(name, [[10, 9, 0, 2]], State::Permanent);
+                let _ = network.remove(name);
             }
         });
-        churn.add(&places[2], |_| {
+        churn.add(&places[2], |_, _| {
             // A namespace ends with its thread.
             let brief = thread::spawn(|| {
                 enter(CloneFlags::CLONE_NEWNET).unwrap();
-                let _wire = ends();
-                batch(&lines("add", 0..100, "stale"));
+                let network = Network::open().unwrap();
+                let _wire = ends(&network);
+                network.set_neighbours("va", addresses(0..100), State::Stale).unwrap();
             });
             brief.join().unwrap();
         });
         churn
     }
 
-    fn add(&mut self, place: &Place, turn: impl Fn(u32) + Send + 'static) {
+    fn add(&mut self, place: &Place, turn: impl Fn(u32, &Network) + Send + 'static) {
         let (lock, stop) = (Arc::clone(&self.lock), Arc::clone(&self.stop));
-        self.threads.push(place.spawn(move || {
+        self.threads.push(place.spawn(move |network| {
             for n in 0.. {
                 if stop.load(Relaxed) {
                     return;
                 }
                 let _running = lock.read().unwrap();
-                turn(n);
+                turn(n, network);
             }
         }));
     }
@@ -316,39 +313,14 @@ fn send(numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Lines for `ip -batch` about neighbours of both families.
-fn lines(what: &str, numbers: std::ops::Range<u32>, state: &str) -> String {
-    let rest = if state.is_empty() {
-        String::new()
-    } else {
-        format!(" lladdr 02:00:00:00:00:01 nud {state}")
-    };
-    let address = |n: u32| match n % 3 {
-        0 => format!("fd00:1::{n:x}"),
-        _ => format!("10.1.{}.{}", n / 250 + 1, n % 250),
-    };
-    numbers.fold(String::new(), |mut lines, n| {
-        writeln!(lines, "neigh {what} {} dev va{rest}", address(n + 2)).unwrap();
-        lines
+/// The addresses of neighbours of these numbers, of both families.
+fn addresses(numbers: std::ops::Range<u32>) -> impl Iterator<Item = IpAddr> {
+    numbers.map(|n| {
+        let n = n + 2;
+        let ([.., high], [.., low]) = ((n / 250 + 1).to_be_bytes(), (n % 250).to_be_bytes());
+        match (n % 3, n.to_be_bytes()) {
+            (0, [.., a, b]) => [0xfd00, 1, 0, 0, 0, 0, 0, u16::from_be_bytes([a, b])].into(),
+            _ => [10, 1, high, low].into(),
+        }
     })
-}
-
-/// Runs `ip -batch`: a line that fails (the entry was removed by another thread, the link is down)
-/// does not end it.
-fn batch(lines: &str) {
-    let mut child = Command::new("ip")
-        .args(["-force", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // Some errors end `ip` all the same, such as an interface that has gone.
-    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
-    child.wait().unwrap();
-}
-
-/// Runs `ip`, which may fail on account of another thread.
-fn ip(words: &str) {
-    let _ = namespace::ip(words);
 }

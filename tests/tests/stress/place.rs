@@ -18,9 +18,10 @@ use exporter::host::{
     netlink::{Links, Neighbour, NeighbourDump, Socket, Step},
 };
 use nix::sched::{CloneFlags, setns};
-use tests::namespace::enter;
+use tests::{namespace::enter, network::Network};
 
-use crate::ip;
+/// The address of `va`; it goes when the interface goes down.
+pub(crate) const OWN: [u16; 8] = [0xfd00, 1, 0, 0, 0, 0, 0, 1];
 
 /// Entries by namespace, interface and family; those without are left out.
 pub(crate) type Entries = BTreeMap<(u32, u32, u32), u64>;
@@ -58,7 +59,7 @@ impl Place {
         thread::spawn(move || {
             enter(CloneFlags::CLONE_NEWNET).unwrap();
             own.store(nix::unistd::gettid().as_raw().cast_unsigned(), Relaxed);
-            let _wire = ends();
+            let _wire = ends(&Network::open().unwrap());
             say.send(netns()).unwrap();
             let mut socket = Socket::open().unwrap();
             let dumps = FAMILIES.map(|family| Shared::new(NeighbourDump::new(family)));
@@ -81,42 +82,40 @@ impl Place {
     }
 
     /// A thread in the namespace.
-    pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn spawn(&self, work: impl FnOnce(&Network) + Send + 'static) -> JoinHandle<()> {
         let path = format!("/proc/self/task/{}/ns/net", self.tid.load(Relaxed));
         thread::spawn(move || {
             setns(fs::File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-            work();
+            work(&Network::open().unwrap());
         })
     }
 
-    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) {
+    pub(crate) fn run(&self, work: impl FnOnce(&Network) + Send + 'static) {
         self.spawn(work).join().unwrap();
     }
 }
 
 /// Makes both ends of a wire; it stays while the result is held. The other end answers for some
 /// addresses.
-pub(crate) fn ends() -> Sender<()> {
-    ip("link set lo up");
-    ip("link add va type veth peer name vb");
-    for command in ["addr add 10.1.255.254/16 dev va", "addr add fd00:1::1/64 dev va nodad"] {
-        ip(command);
-    }
+pub(crate) fn ends(network: &Network) -> Sender<()> {
+    network.wire("va", "vb").unwrap();
+    network.address("va", [10, 1, 255, 254], 16).unwrap();
+    network.address("va", OWN, 64).unwrap();
     let (tell, told) = channel();
     let (end, ended) = channel::<()>();
     thread::spawn(move || {
         enter(CloneFlags::CLONE_NEWNET).unwrap();
         tell.send(nix::unistd::gettid()).unwrap();
         ended.recv().unwrap(); // the interface has come
-        ip("link set lo up");
-        ip("link set vb up");
+        let network = Network::open().unwrap();
+        network.up(&["lo", "vb"]).unwrap();
         for last in (0..250).step_by(2) {
-            ip(&format!("route add local 10.1.1.{last} dev lo"));
+            network.accept([10, 1, 1, last]).unwrap();
         }
         let _ = ended.recv();
     });
-    ip(&format!("link set vb netns {}", told.recv().unwrap()));
-    ip("link set va up");
+    network.move_to("vb", told.recv().unwrap()).unwrap();
+    network.up(&["lo", "va"]).unwrap();
     end.send(()).unwrap();
     end
 }

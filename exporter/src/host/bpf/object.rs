@@ -4,6 +4,7 @@
 //! used: it reads all types of the kernel, tries a dozen features out, and needs 20 MB for both.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     io,
     num::NonZero,
@@ -121,9 +122,14 @@ impl Set {
             let (_, fd) = maps.remove(*name).ok_or_else(|| broken(format!("no map {name}")))?;
             descriptors.push(fd);
         }
+        let size = |hook: Hook| {
+            let program = object.programs.get(hook.name());
+            let function = program.and_then(|it| object.functions.get(&it.function_key()));
+            function.map_or(0, |function| function.instructions.len())
+        };
         let load = |hook| load(plan, hook, &object, types.as_fd(), fit);
         let mut links = Vec::new();
-        each_loaded(plan.hooks, load, |hook, fd: OwnedFd| {
+        each_loaded(plan.hooks, size, load, |hook, fd: OwnedFd| {
             let link = match hook {
                 Hook::Tracepoint(_) => Some(sys::attach(fd.as_fd())),
                 Hook::Iterator(_) => Some(sys::link_iterator(fd.as_fd())),
@@ -243,21 +249,24 @@ fn create_map(name: &str, map: &mut aya_obj::Map, fit: &Fit<'_>) -> Result<Owned
 /// Calls `load` with each hook, on a thread for each processor, and `take` on this thread with each
 /// result, in the order of the hooks. The first error in that order ends it.
 ///
-/// Most of the time is the verifier's, which works on the processor of the thread that loads. A
-/// thread that attaches waits now and then until all processors have passed a quiet state.
+/// Most of the time is the verifier's, which works on the processor of the thread that loads. The
+/// largest program by `size` is loaded first, so that no thread is left with it at the end. A thread
+/// that attaches waits now and then until all processors have passed a quiet state.
 fn each_loaded<T: Send>(
     hooks: &[Hook],
+    size: impl Fn(Hook) -> usize,
     load: impl Fn(Hook) -> Result<T, Error> + Sync,
     mut take: impl FnMut(Hook, T) -> Result<(), Error>,
 ) -> Result<(), Error> {
     /// Each verification takes up to a megabyte of the kernel's memory.
     const MOST: usize = 4;
     const STACK: usize = 1 << 18;
+    let mut queue: Vec<_> = hooks.iter().copied().enumerate().collect();
+    queue.sort_by_key(|(_, hook)| Reverse(size(*hook)));
     let next = AtomicUsize::new(0);
     let work = |loaded: Sender<_>| {
-        while let place = next.fetch_add(1, Relaxed)
-            && let Some(hook) = hooks.get(place)
-            && loaded.send((place, load(*hook))).is_ok()
+        while let Some((place, hook)) = queue.get(next.fetch_add(1, Relaxed))
+            && loaded.send((*place, load(*hook))).is_ok()
         {}
     };
     thread::scope(|scope| {
@@ -369,14 +378,17 @@ mod tests {
     fn programs_are_taken_in_order_up_to_the_first_that_is_refused() {
         const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
         let hooks = NAMES.map(Hook::OnDemand);
+        let place = |hook: Hook| NAMES.iter().position(|name| *name == hook.name());
+        // Sizes in another order than the hooks.
+        let size = |hook| place(hook).map_or(0, |place| place * 5 % NAMES.len());
         for refused in 0..=NAMES.len() {
             // The later ones are refused as well, and may be so before it is.
-            let load = |hook: Hook| match NAMES.iter().position(|name| *name == hook.name()) {
+            let load = |hook: Hook| match place(hook) {
                 Some(place) if place < refused => Ok(hook.name()),
                 _ => Err(Error::NoTracepoint(hook.name())),
             };
             let mut taken = Vec::new();
-            let ended = each_loaded(&hooks, load, |hook, loaded| {
+            let ended = each_loaded(&hooks, size, load, |hook, loaded| {
                 assert_eq!(loaded, hook.name());
                 taken.push(loaded);
                 Ok(())
@@ -394,10 +406,15 @@ mod tests {
     fn what_cannot_be_attached_ends_it() {
         let hooks = ["a", "b", "c"].map(Hook::Tracepoint);
         let mut taken = 0;
-        let ended = each_loaded(&hooks, Ok, |hook, _| {
-            taken += 1;
-            if hook.name() == "b" { Err(Error::NoTracepoint("b")) } else { Ok(()) }
-        });
+        let ended = each_loaded(
+            &hooks,
+            |_| 0,
+            Ok,
+            |hook, _| {
+                taken += 1;
+                if hook.name() == "b" { Err(Error::NoTracepoint("b")) } else { Ok(()) }
+            },
+        );
         assert!(matches!(ended, Err(Error::NoTracepoint("b"))));
         assert_eq!(taken, 2);
     }

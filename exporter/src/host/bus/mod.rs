@@ -9,7 +9,8 @@
 //!
 //! A [`Session`] has the connection to itself, and one deadline for all its calls. A bus that lets
 //! nobody in costs the first collector of a scrape its time; the others of that scrape fail at
-//! once.
+//! once. After a call without an answer either the bus or the service may be silent: the next
+//! collector of that scrape waits only for a moment to be let in, and then asks its own service.
 
 mod address;
 mod connection;
@@ -90,6 +91,9 @@ impl From<Wrong> for Error {
     }
 }
 
+/// How long a bus may take to let a session in after a call without an answer in the same scrape.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// A bus, and the connection to it once there is one. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Bus(Arc<Mutex<State>>);
@@ -100,13 +104,20 @@ struct State {
     connection: Option<Connection>,
     /// The last scrape in which the bus let nobody in.
     silent_in: Option<u64>,
+    /// The last scrape in which a call had no answer.
+    unanswered_in: Option<u64>,
 }
 
 impl Bus {
     /// The bus at this address.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self(Arc::new(Mutex::new(State { address, connection: None, silent_in: None })))
+        Self(Arc::new(Mutex::new(State {
+            address,
+            connection: None,
+            silent_in: None,
+            unanswered_in: None,
+        })))
     }
 
     /// Begins a session for this scrape, in which all calls together may take so long.
@@ -115,17 +126,19 @@ impl Bus {
     /// There is no connection.
     pub fn open(&self, scrape: u64, patience: Duration) -> Result<Session<'_>, Wrong> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.silent_in.is_some_and(|silent_in| silent_in >= scrape) {
+        if state.silent_in >= Some(scrape) {
             return Err(Wrong::Silent);
         }
         let deadline = Instant::now() + patience;
         if state.connection.as_ref().is_none_or(Connection::is_closed) {
             state.connection = None; // its descriptor first
-            let opened = Connection::open(&state.address, deadline);
+            let is_doubted = state.unanswered_in >= Some(scrape);
+            let patience = if is_doubted { patience.min(MOMENT) } else { patience };
+            let opened = Connection::open(&state.address, Instant::now() + patience);
             state.silent_in = matches!(opened, Err(Wrong::Silent)).then_some(scrape);
             state.connection = Some(opened?);
         }
-        Ok(Session { state, deadline, faults: Faults::default() })
+        Ok(Session { state, scrape, deadline, faults: Faults::default() })
     }
 
     /// Gives up the connection, if there is one.
@@ -141,6 +154,7 @@ impl Bus {
 /// error the session is of no use.
 pub struct Session<'a> {
     state: MutexGuard<'a, State>,
+    scrape: u64,
     deadline: Instant,
     faults: Faults,
 }
@@ -235,6 +249,9 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         if self.state.connection.as_ref().is_some_and(Connection::is_broken) {
             self.state.connection = None;
+            if self.deadline <= Instant::now() {
+                self.state.unanswered_in = Some(self.scrape);
+            }
         }
     }
 }

@@ -6,6 +6,9 @@ const OBJECT: Object<'static> =
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// So much time that a test which waited for all of it would not end.
+const ENDLESS: Duration = Duration::from_secs(86_400);
+
 /// So little time that only an answer which comes at once is received.
 const NONE: Duration = Duration::from_millis(30);
 
@@ -129,6 +132,26 @@ fn a_silent_bus_is_waited_for_once_a_scrape() {
     drop(session);
     example.server.set(Mood::Answers);
     assert_eq!(example.name(13, PATIENCE).as_deref(), Ok("ü"), "another connection");
+}
+
+#[test]
+fn after_a_call_without_an_answer_the_bus_is_tried_for_a_moment() {
+    let example = Example::new();
+    assert_eq!(example.name(1, PATIENCE).as_deref(), Ok("ü"));
+    // The connection is kept, so that a call is the first to have no answer.
+    example.server.set(Mood::Silent);
+    let silent = Err("dbus: no answer in time".to_owned());
+    assert_eq!(example.name(2, NONE), silent);
+    // Without the doubt, the second would wait for all of its time. The third does not try again.
+    assert_eq!(example.name(2, ENDLESS), silent);
+    assert_eq!(example.name(2, ENDLESS), silent);
+    // Where only a service was silent, the next collector of the same scrape has its answer.
+    example.server.set(Mood::Answers);
+    assert_eq!(example.name(3, PATIENCE).as_deref(), Ok("ü"));
+    example.server.set(Mood::SilentOnceAuthenticated);
+    assert_eq!(example.name(4, NONE), silent);
+    example.server.set(Mood::Answers);
+    assert_eq!(example.name(4, PATIENCE).as_deref(), Ok("ü"));
 }
 
 #[test]

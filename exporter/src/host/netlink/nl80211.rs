@@ -247,11 +247,17 @@ pub struct Nl80211 {
 
 impl Default for Nl80211 {
     fn default() -> Self {
-        Self { socket: Socket::new(Protocol::Generic), family: None }
+        Self::new(Socket::new(Protocol::Generic))
     }
 }
 
 impl Nl80211 {
+    /// Asks through `socket`; nothing is asked yet.
+    #[must_use]
+    pub const fn new(socket: Socket) -> Self {
+        Self { socket, family: None }
+    }
+
     /// Gives `each` the interfaces. Says whether the kernel has anything wireless: its module
     /// `cfg80211` comes with the first radio, and may go.
     ///

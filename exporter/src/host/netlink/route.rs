@@ -1,4 +1,7 @@
 //! Routes: `RTM_GETROUTE`, `struct rtmsg`.
+//!
+//! Parsed here and not by netlink-packet-route, which takes 407 ns for a route of six attributes in
+//! place of 11 ns: a router has a million routes.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,7 @@
-//! Namespaces that tests make on the running kernel, and `ip` in them.
+//! Namespaces that tests and benchmarks make on the running kernel.
+#![expect(clippy::expect_used, reason = "a test that cannot go on panics")]
 
-use std::{fs::File, io::Write as _, panic::resume_unwind, process::Command, thread};
+use std::{fs::File, panic::resume_unwind, thread};
 
 use nix::{
     mount::{MsFlags, mount},
@@ -70,33 +71,4 @@ pub fn enter(namespaces: CloneFlags) -> Result<(), String> {
             .map_err(|errno| format!("no private mounts: {errno}"))?;
     }
     Ok(())
-}
-
-/// Runs `ip` with these words.
-///
-/// # Errors
-/// `ip` is not there, or fails.
-pub fn ip(words: &str) -> Result<(), String> {
-    let output = Command::new("ip")
-        .args(words.split(' '))
-        .output()
-        .map_err(|error| format!("no ip: {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("ip {words}: {}", said.trim().replace('\n', " ")))
-    }
-}
-
-/// Runs `ip` with the words of each line.
-///
-/// # Panics
-/// A line fails.
-pub fn batch(lines: &str) {
-    let mut file = tempfile::NamedTempFile::new().expect("a file");
-    file.write_all(lines.as_bytes()).expect("a file that takes lines");
-    if let Err(error) = ip(&format!("-batch {}", file.path().display())) {
-        panic!("{error}");
-    }
 }
