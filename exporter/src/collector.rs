@@ -56,19 +56,25 @@ pub fn ask_in_turn<S>(
     out: &mut Sink,
     mut ask: impl FnMut(S, &mut Sink) -> Result,
 ) -> Result {
-    let mut result = Err(Error::NoData);
     let last = sources.len().saturating_sub(1);
     for (i, (name, source)) in sources.enumerate() {
-        result = if i == last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
-        match &result {
+        let is_last = i == last;
+        let asked = if is_last { ask(source, out) } else { out.attempt(|out| ask(source, out)) };
+        match asked {
             Ok(()) => {
                 out.served_by(name);
-                break;
+                return Ok(());
             }
-            Err(error) => tracing::debug!("{collector}: {name}: {error}"),
+            Err(error) => {
+                tracing::debug!("{collector}: {name}: {error}");
+                if is_last {
+                    return Err(error);
+                }
+                out.pass_over(name, error);
+            }
         }
     }
-    result
+    Err(Error::NoData)
 }
 
 /// A collector's entry in the registry: its name, configuration and constructor.
@@ -105,10 +111,13 @@ mod tests {
                 if *number > 1 { Ok(()) } else { Err(Error::Flag(number.to_string())) }
             });
             let served = out.families().count();
-            (asked, served, result.map_err(|error| error.to_string()))
+            let passed = out.take_passed_over().map(|(_, error)| error.to_string());
+            (asked, served, passed, result.map_err(|error| error.to_string()))
         };
-        assert_eq!(ask(&[0, 2, 3]), (vec![0, 2], 1, Ok(())));
-        assert_eq!(ask(&[0, 1]), (vec![0, 1], 1, Err("1".into())), "the last one's stay");
-        assert_eq!(ask(&[]), (vec![], 0, Err(Error::NoData.to_string())));
+        let first = || Some("0".to_owned());
+        assert_eq!(ask(&[2, 3]), (vec![2], 1, None, Ok(())));
+        assert_eq!(ask(&[0, 1, 2]), (vec![0, 1, 2], 1, first(), Ok(())), "the first reason stays");
+        assert_eq!(ask(&[0, 1]), (vec![0, 1], 1, first(), Err("1".into())), "the last one's stay");
+        assert_eq!(ask(&[]), (vec![], 0, None, Err(Error::NoData.to_string())));
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use std::{
     io::{self, Write as _},
     sync::Arc,
+    time::SystemTime,
 };
 
 /// Serves with this configuration until SIGTERM or SIGINT.
@@ -15,6 +16,7 @@ use std::{
 /// A collector's flags contradict each other, an address cannot be bound, or eBPF is required and
 /// refused. Every error has been logged already.
 pub fn run(config: &cli::Config) -> Result<()> {
+    let started = SystemTime::now();
     let flags = &config.flags;
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     host::names::look_up_without_libraries();
@@ -31,12 +33,14 @@ pub fn run(config: &cli::Config) -> Result<()> {
     if let Err(errno) = taken_up {
         tracing::warn!("Capabilities of the program's file are not in effect: {errno}");
     }
-    start(config, &host, kept, activated, &log).inspect_err(|error| tracing::error!("{error:#}"))
+    start(config, &host, started, kept, activated, &log)
+        .inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 fn start(
     config: &cli::Config,
     host: &host::Host,
+    started: SystemTime,
     kept: io::Result<()>,
     activated: Option<Result<Vec<web::Listener>, String>>,
     log: &log::Log,
@@ -72,8 +76,9 @@ fn start(
         None => flags.get(&web::LISTEN).iter().map(|a| web::Listener::bind(a)).collect(),
     };
     let listeners = listeners.map_err(|error| anyhow!(error))?;
-    let keep = privileges::needed(&host.bpf, &config.collectors, guard.is_some());
-    privileges::drop_all_but(keep);
+    let needs = privileges::needed(&host.bpf, &config.collectors, guard.is_some());
+    let keep = privileges::sum(&needs);
+    let privileges = privileges::listed(&needs, privileges::drop_all_but(keep));
     namespace.run(move || privileges::drop_all_but(keep))?;
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
@@ -92,12 +97,15 @@ fn start(
         timeout: flags.get(&web::TIMEOUT),
         offset: flags.get(&web::OFFSET),
         guard,
+        places: web::places(descriptors),
+        started,
+        privileges,
     });
     spare_descriptors()?;
     host::bpf::trim(); // memory that reading the command line and the patterns has freed
     host::bpf::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(listeners, web::connections(descriptors), site))
+    runtime.block_on(serve(listeners, site))
 }
 
 /// Makes the collectors, with their names.
@@ -164,11 +172,7 @@ fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     Ok(())
 }
 
-async fn serve(
-    listeners: Vec<web::Listener>,
-    connections: usize,
-    site: Arc<web::Site>,
-) -> Result<()> {
+async fn serve(listeners: Vec<web::Listener>, site: Arc<web::Site>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -187,7 +191,7 @@ async fn serve(
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     web::feed_watchdog(&site.engine);
-    let server = tokio::spawn(web::serve(listeners, connections, site, stopped));
+    let server = tokio::spawn(web::serve(listeners, site, stopped));
     web::notify("READY=1");
     asked().await;
     tracing::info!("Stopping");

@@ -7,10 +7,14 @@
 //! namespace drops its set like the first thread, and the thread that writes the log begins with
 //! dropping its set.
 
-use crate::{collector::Spec, host::bpf::Bpf};
+use crate::{
+    collector::Spec,
+    host::bpf::Bpf,
+    web::{Capability, Privileges},
+};
 use rustix::{
     io::Errno,
-    process::{DumpableBehavior, set_dumpable_behavior},
+    process::{DumpableBehavior, geteuid, set_dumpable_behavior},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -30,35 +34,60 @@ pub fn take_up() -> Result<(), Errno> {
     set_capabilities(None, CapabilitySets { effective: has.permitted, ..has })
 }
 
+/// Capabilities, each with the collector, flag or part that needs it.
+pub type Needs = Vec<(&'static str, CapabilitySet)>;
+
 /// The capabilities that `bpf` and these collectors need, and, if `are_files`, the one to read
 /// certificates and keys of other users again.
-pub fn needed(bpf: &Bpf, collectors: &[&Spec], are_files: bool) -> CapabilitySet {
-    let mut keep = of_collectors(collectors);
+pub fn needed(bpf: &Bpf, collectors: &[&Spec], are_files: bool) -> Needs {
+    let mut needs: Needs = collectors.iter().map(|spec| (spec.name, spec.capabilities)).collect();
     if are_files {
-        keep |= CapabilitySet::DAC_READ_SEARCH;
+        needs.push(("--web.config.file", CapabilitySet::DAC_READ_SEARCH));
     }
     if bpf.loaded_tasks().is_some() {
         // Only `processes` has this capability, for tasks that /proc hides.
-        keep -= CapabilitySet::SYS_PTRACE;
+        for (_, capabilities) in &mut needs {
+            *capabilities -= CapabilitySet::SYS_PTRACE;
+        }
     }
     if !bpf.needs_no_capability() {
         let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
         let finer = has.contains(CapabilitySet::BPF);
-        keep |= if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN };
+        needs.push(("eBPF", if finer { CapabilitySet::BPF } else { CapabilitySet::SYS_ADMIN }));
     }
-    keep
+    needs
 }
 
 /// Drops every capability of this thread but these, and makes sure that none is gained by running
-/// another program.
+/// another program. Returns those that the thread has left.
 ///
 /// A refusal of the kernel is logged: the exporter works with too many capabilities as well as with
 /// none.
-pub fn drop_all_but(keep: CapabilitySet) {
+pub fn drop_all_but(keep: CapabilitySet) -> CapabilitySet {
     match restrict(keep) {
-        Ok(kept) => tracing::debug!("capabilities left: {kept:?}"),
-        Err(errno) => tracing::warn!("capabilities cannot be dropped: {errno}"),
+        Ok(kept) => {
+            tracing::debug!("capabilities left: {kept:?}");
+            kept
+        }
+        Err(errno) => {
+            tracing::warn!("capabilities cannot be dropped: {errno}");
+            capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted)
+        }
     }
+}
+
+/// The capabilities that are needed or kept, by name.
+pub fn listed(needs: &[(&'static str, CapabilitySet)], kept: CapabilitySet) -> Privileges {
+    let of = |(name, capability): (&str, CapabilitySet)| Capability {
+        name: format!("CAP_{name}"),
+        is_kept: kept.contains(capability),
+        users: (needs.iter())
+            .filter(|(_, needed)| needed.contains(capability))
+            .map(|(user, _)| *user)
+            .collect(),
+    };
+    let capabilities = (sum(needs) | kept).iter_names().map(of).collect();
+    Privileges { user: geteuid().as_raw(), capabilities }
 }
 
 /// Drops every capability of this thread.
@@ -76,8 +105,9 @@ pub fn hide_memory() {
     }
 }
 
-fn of_collectors(collectors: &[&Spec]) -> CapabilitySet {
-    collectors.iter().fold(CapabilitySet::empty(), |keep, spec| keep | spec.capabilities)
+/// All of these capabilities.
+pub fn sum(needs: &[(&str, CapabilitySet)]) -> CapabilitySet {
+    needs.iter().fold(CapabilitySet::empty(), |sum, (_, needed)| sum | *needed)
 }
 
 /// Drops every capability of this thread but these, and makes sure that none is gained by running
@@ -124,8 +154,9 @@ mod tests {
 
     #[test]
     fn the_capabilities_of_the_collectors_add_up() {
-        let named = |names: &[&str]| -> Vec<&Spec> {
-            ALL.iter().copied().filter(|spec| names.contains(&spec.name)).collect()
+        let needs = |names: &[&str]| -> Vec<(&'static str, CapabilitySet)> {
+            let named = ALL.iter().filter(|spec| names.contains(&spec.name));
+            named.map(|spec| (spec.name, spec.capabilities)).collect()
         };
         for (names, want) in [
             (&[][..], CapabilitySet::empty()),
@@ -133,9 +164,30 @@ mod tests {
             (&["rapl", "loadavg", "slabinfo"], CapabilitySet::DAC_READ_SEARCH),
             (&["conntrack", "processes"], CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE),
         ] {
-            let specs = named(names);
-            assert_eq!(specs.len(), names.len());
-            assert_eq!(of_collectors(&specs), want, "{names:?}");
+            let needs = needs(names);
+            assert_eq!(needs.len(), names.len());
+            assert_eq!(sum(&needs), want, "{names:?}");
         }
+    }
+
+    #[test]
+    fn capabilities_are_listed_with_their_users() {
+        use CapabilitySet as Set;
+        let needs =
+            [("a", Set::NET_ADMIN | Set::PERFMON), ("b", Set::PERFMON), ("c", Set::empty())];
+        let listed = listed(&needs, Set::PERFMON | Set::SYS_ADMIN);
+        let listed: Vec<_> = listed
+            .capabilities
+            .iter()
+            .map(|of| (of.name.as_str(), of.is_kept, of.users.as_slice()))
+            .collect();
+        assert_eq!(
+            listed,
+            [
+                ("CAP_NET_ADMIN", false, &["a"][..]),
+                ("CAP_SYS_ADMIN", true, &[]),
+                ("CAP_PERFMON", true, &["a", "b"]),
+            ]
+        );
     }
 }

@@ -5,7 +5,7 @@ use exporter::{
     host::{Host, Namespace},
     scrape::{Engine, own::Own},
     testing::{fixture, flags, paths},
-    web::{Site, handle},
+    web::{Privileges, Site, handle, places},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use std::{sync::Arc, time::Duration};
@@ -36,6 +36,9 @@ impl Server {
             timeout: Duration::from_secs(30),
             offset: Duration::from_millis(500),
             guard: None,
+            places: places(0),
+            started: std::time::SystemTime::UNIX_EPOCH,
+            privileges: Privileges::default(),
         };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -60,18 +63,28 @@ impl Server {
         };
         let (accept, encoding) = data.split_at(data.iter().position(|b| *b == 0).unwrap_or(data.len()));
         let (accept, encoding) = (line(accept), line(encoding));
-        let request = [
-            &b"GET /metrics?collect[]=loadavg HTTP/1.0\r\nAccept: "[..],
-            &accept,
-            b"\r\nAccept-Encoding: ",
-            &encoding,
-            b"\r\n\r\n",
-        ];
-        let answer = self.exchange(&request.concat());
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-        let (head, body) = answer.split_at(end + 4);
-        let head = String::from_utf8_lossy(head).to_lowercase();
-        assert!(head.starts_with("http/1.0 200") || head.starts_with("http/1.0 431"), "{head}");
+        let ask = |path: &str| {
+            let request = [
+                format!("GET {path} HTTP/1.0\r\nAccept: ").as_bytes(),
+                &accept,
+                b"\r\nAccept-Encoding: ",
+                &encoding,
+                b"\r\n\r\n",
+            ];
+            let answer = self.exchange(&request.concat());
+            let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+            let (head, body) = answer.split_at(end + 4);
+            let head = String::from_utf8_lossy(head).to_lowercase();
+            assert!(head.starts_with("http/1.0 200") || head.starts_with("http/1.0 431"), "{head}");
+            (head, body.to_vec())
+        };
+        let (head, body) = ask("/status");
+        if head.contains("content-type: application/json") {
+            assert!(body.starts_with(b"{") && body.ends_with(b"}\n"));
+        } else if head.starts_with("http/1.0 200") {
+            assert!(body.starts_with(b"<!DOCTYPE html>") && body.ends_with(b"</html>"));
+        }
+        let (head, body) = ask("/metrics?collect[]=loadavg");
         if head.contains("content-encoding: gzip") {
             assert!(body.starts_with(b"\x1f\x8b"));
         } else if head.contains("content-type: text/plain; version=0.0.4;") {

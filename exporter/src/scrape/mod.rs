@@ -5,5 +5,6 @@
 
 mod engine;
 pub mod own;
+pub mod status;
 
 pub use engine::{Engine, FLAGS, Failed, Request, THREADS};

@@ -8,13 +8,14 @@ use crate::{
     exposition::{Metric, Sink, counter, gauge},
     host::{
         Shared,
-        bpf::Bpf,
+        bpf::{AllFigures, Bpf},
         tree::{SingleFile, Tree},
     },
     parse,
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use rustix::process::Resource;
+use serde::Serialize;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
@@ -68,6 +69,8 @@ pub struct Own {
     pub counts: Counts,
     /// Collectors that every scrape asks, with their names in the log.
     pub collectors: Vec<(&'static str, Box<dyn Collector>)>,
+    /// The programs in the kernel, for the status.
+    pub bpf: Bpf,
 }
 
 impl Own {
@@ -76,7 +79,7 @@ impl Own {
     #[must_use]
     pub fn new(exposed: bool, bpf: Bpf, netstat: Shared<SingleFile>) -> Self {
         let mut collectors: Vec<(&str, Box<dyn Collector>)> =
-            vec![("exporter's programs", Box::new(Programs(bpf)))];
+            vec![("exporter's programs", Box::new(Programs(bpf.clone(), Default::default())))];
         if exposed {
             match Process::new(netstat) {
                 Ok(process) => collectors.push(("exporter's process", Box::new(process))),
@@ -85,7 +88,7 @@ impl Own {
                 }
             }
         }
-        Self { counts: Counts::new(exposed), collectors }
+        Self { counts: Counts::new(exposed), collectors, bpf }
     }
 
     /// The same, with the number of lines that the log loses.
@@ -105,6 +108,19 @@ pub enum Status {
     Failed,
     /// Too many requests were under way.
     Refused,
+}
+
+/// The numbers of requests for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Scrapes {
+    /// Not answered yet.
+    pub under_way: u64,
+    /// Answered with metrics, or given up by the client.
+    pub served: u64,
+    /// Answered with status 500.
+    pub failed: u64,
+    /// Answered with status 503, since too many were under way.
+    pub refused: u64,
 }
 
 /// Counters of the handler; cheap to clone, all clones count together.
@@ -151,6 +167,18 @@ impl Counts {
         };
     }
 
+    /// The scrapes under way and those that have ended, exposed or not.
+    #[must_use]
+    pub fn scrapes(&self) -> Scrapes {
+        let Self { in_flight, ok, failed, refused, .. } = self;
+        Scrapes {
+            under_way: in_flight.get().try_into().unwrap_or_default(),
+            served: ok.get(),
+            failed: failed.get(),
+            refused: refused.get(),
+        }
+    }
+
     /// Counts an answer that left out conflicting samples.
     pub fn gathering_failed(&self) {
         self.gathering.inc();
@@ -183,12 +211,14 @@ impl Counts {
     }
 }
 
-/// The state and cost of the programs in the kernel.
-struct Programs(Bpf);
+/// The state and cost of the programs in the kernel, and room for the figures of the next scrape.
+struct Programs(Bpf, AllFigures);
 
 impl Collector for Programs {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        self.0.collect(out);
+        let Self(bpf, figures) = self;
+        bpf.collect(out, figures);
+        bpf.keep_figures(figures);
         Ok(())
     }
 }
@@ -285,7 +315,7 @@ mod tests {
         let mut out = Sink::default();
         out.begin(1);
         let netstat = Shared::new(Tree::new("/proc").single_file("net/netstat"));
-        let Own { counts, mut collectors } = Own::new(true, Bpf::off(), netstat);
+        let Own { counts, mut collectors, .. } = Own::new(true, Bpf::off(), netstat);
         counts.put(&mut out);
         for (name, collector) in &mut collectors {
             collector.collect(&mut out).expect(name);

@@ -1,8 +1,10 @@
 //! The answer of each path.
 
 use super::{
+    connection::Places,
     guard::{self, Guard},
     query,
+    status::{self, Privileges},
     target::{Target, escape_non_ascii, has_good_port, host_error, target, unmet},
 };
 use crate::scrape::{
@@ -14,7 +16,10 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub(super) const PLAIN: (HeaderName, HeaderValue) =
     (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -40,6 +45,12 @@ pub struct Site {
     pub offset: Duration,
     /// `--web.config.file`.
     pub guard: Option<Guard>,
+    /// The places of all connections.
+    pub places: Arc<Places>,
+    /// The exporter's start.
+    pub started: SystemTime,
+    /// The privileges that the exporter has kept.
+    pub privileges: Privileges,
 }
 
 /// Answers a request; as in node_exporter, most answers do not depend on its method.
@@ -77,8 +88,10 @@ async fn answer(site: &Site, target: Target, request: &Parts) -> Response {
     match target {
         Target::Metrics => metrics(site, uri.query().unwrap_or_default(), &request.headers).await,
         Target::Landing => {
-            ([(header::CONTENT_TYPE, "text/html; charset=UTF-8")], landing(site)).into_response()
+            let html = [(header::CONTENT_TYPE, "text/html; charset=UTF-8")];
+            (html, status::landing(site)).into_response()
         }
+        Target::Status => status::answer(site, &request.headers),
         Target::Moved(path) => match uri.query() {
             Some(query) if !query.is_empty() => {
                 moved(method, &format!("{path}?{}", escape_non_ascii(query)))
@@ -126,7 +139,6 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         Ok(collectors) => collectors,
         Err(text) => return (StatusCode::BAD_REQUEST, [PLAIN], text).into_response(),
     };
-    let get = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let codings = headers.get_all(header::ACCEPT_ENCODING);
     let gzip = query::takes_gzip(codings.iter().filter_map(|line| line.to_str().ok()));
     let counts = site.engine.counts();
@@ -141,11 +153,12 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, [PLAIN, NO_SNIFF], text).into_response();
     }
     let names = Some(query::values(query, "name[]")).filter(|names| !names.is_empty());
-    let deadline = match deadline(get("x-prometheus-scrape-timeout-seconds"), site.offset) {
+    let deadline = match deadline(text(headers, "x-prometheus-scrape-timeout-seconds"), site.offset)
+    {
         None => Some(site.timeout).filter(|timeout| !timeout.is_zero()),
         given => given,
     };
-    let (format, content_type) = query::negotiate(get("accept"));
+    let (format, content_type) = query::negotiate(text(headers, "accept"));
     let request = Request { collectors, names, deadline, format, gzip };
     let body = match site.engine.scrape(request).await {
         Ok(body) => body,
@@ -164,6 +177,11 @@ async fn metrics(site: &Site, query: &str, headers: &HeaderMap) -> Response {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
+}
+
+/// The text of a header, empty where there is none.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Counts the end of a scrape when dropped, even if the client has gone.
@@ -217,39 +235,6 @@ fn wanted(site: &Site, query: &str) -> Result<Option<Vec<usize>>, String> {
             Ok(Some(slots))
         }
     }
-}
-
-fn landing(site: &Site) -> String {
-    let path = escape(&site.path);
-    let collectors = site.engine.names().join(" · ");
-    format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="UTF-8">
-<meta name="viewport" content="width=device-width, initial-scale=1.0">
-<title>Node Exporter</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; color: #1c2733; background: #f7f8fa; }}
-header {{ background: #0b5c55; color: #fff; padding: 1rem 2rem; }}
-h1 {{ font-size: 1.4rem; margin: 0; }}
-main {{ padding: 1rem 2rem; max-width: 50rem; }}
-a {{ color: #0b5c55; font-weight: 600; }}
-small {{ color: #5b6773; }}
-</style>
-</head>
-<body>
-<header><h1>Node Exporter</h1></header>
-<main>
-<p>Prometheus Node Exporter, as bpf_node_exporter {version}</p>
-<ul><li><a href="{path}">Metrics</a></li></ul>
-<p><small>Collectors: {collectors}</small></p>
-</main>
-</body>
-</html>
-"#,
-        version = env!("CARGO_PKG_VERSION"),
-    )
 }
 
 #[cfg(test)]

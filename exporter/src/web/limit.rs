@@ -1,6 +1,8 @@
 //! The number of connections that leave enough descriptors for the files of collectors.
 
+use super::connection::{Limits, Places};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::Arc;
 
 /// The most connections: more than any number of Prometheus servers opens.
 const MOST: u64 = 1024;
@@ -24,10 +26,14 @@ pub fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The most connections at the same time: a quarter of the descriptors beyond the first 64, from 4
-/// to 1,024. The other descriptors are for collectors, which keep their files open.
+/// Places for connections: a quarter of the descriptors beyond the first 64, from 4 to 1,024. The
+/// other descriptors are for collectors, which keep their files open.
 #[must_use]
-pub fn connections(descriptors: u64) -> usize {
+pub fn places(descriptors: u64) -> Arc<Places> {
+    Places::new(connections(descriptors), Limits::DEFAULT)
+}
+
+fn connections(descriptors: u64) -> usize {
     let some = descriptors.saturating_sub(FEWEST_DESCRIPTORS) / 4;
     usize::try_from(some.clamp(LEAST, MOST)).unwrap_or(usize::MAX)
 }

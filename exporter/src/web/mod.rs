@@ -1,4 +1,4 @@
-//! HTTP: node_exporter's `/metrics` and landing page.
+//! HTTP: node_exporter's `/metrics` and landing page, and the status page.
 //!
 //! Imports `scrape` and the ground, nothing of the machine.
 
@@ -12,15 +12,18 @@ mod notify;
 mod query;
 mod server;
 mod sockets;
+mod status;
 mod target;
 mod tls;
 
+pub use connection::Places;
 pub use guard::Guard;
 pub use handler::{Site, handle};
-pub use limit::{FEWEST_DESCRIPTORS, connections, raise_descriptors};
+pub use limit::{FEWEST_DESCRIPTORS, places, raise_descriptors};
 pub use notify::{feed_watchdog, notify};
 pub use server::serve;
 pub use sockets::Listener;
+pub use status::{Capability, Privileges};
 
 use crate::flag::{AnyFlag, Flag, Flags, switch, text};
 use std::time::Duration;

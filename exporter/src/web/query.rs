@@ -145,6 +145,21 @@ pub(super) fn negotiate(header: &str) -> (Format, String) {
     (Format::Text, format!("text/plain; version=0.0.4; charset=utf-8; escaping={scheme}"))
 }
 
+/// Whether an `Accept` header prefers JSON to a page of HTML. Where both have the same weight, the
+/// one that comes first is preferred; a page is sent where neither is accepted.
+pub(super) fn prefers_json(header: &str) -> bool {
+    let items = items(header);
+    let refuses_page = items.iter().any(|(weight, name, _)| name == "text/html" && *weight <= 0.0);
+    let form = |(weight, name, _): &Item<'_>| match name.as_str() {
+        _ if *weight <= 0.0 => None,
+        "application/json" | "application/*" => Some(true),
+        "text/html" | "text/*" | "application/xhtml+xml" => Some(false),
+        "*/*" => Some(refuses_page),
+        _ => None,
+    };
+    items.iter().find_map(form).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,5 +288,32 @@ mod tests {
             negotiate("").1,
             "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
         );
+    }
+
+    #[test]
+    fn json_is_sent_where_it_is_preferred() {
+        for (header, json) in [
+            ("", false),
+            ("*/*", false),
+            ("application/json", true),
+            (" application / json ; charset=utf-8", true),
+            ("application/*", true),
+            ("application/json, text/plain, */*", true),
+            ("application/json;q=0.9, text/html", false),
+            ("application/json, text/html;q=0.9", true),
+            ("text/html;q=0.5, application/json;q=0.6, */*;q=0.1", true),
+            ("text/html, application/json", false),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
+            ("application/json;q=0, */*", false),
+            ("application/json;q=0", false),
+            ("text/html;q=0, */*", true),
+            ("*/*;q=0.9, application/json;q=0.5", false),
+            ("application/json;q=x, text/html;q=0.1", false),
+            ("text/plain", false),
+            ("application/xml", false),
+            ("json", false),
+        ] {
+            assert_eq!(prefers_json(header), json, "{header}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Accepts connections, each of which has a task of its own.
 
 use super::{
-    connection::{Limits, Places, converse},
+    connection::{Places, converse},
     handler::Site,
     sockets::Listener,
 };
@@ -22,30 +22,19 @@ const LAST: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a connection could not be accepted.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(1)];
 
-/// Serves all `listeners`, at most `connections` at the same time, until `stop` changes. Then
-/// scrapes under way are finished, ten seconds at most.
-pub async fn serve(
-    listeners: Vec<Listener>,
-    connections: usize,
-    site: Arc<Site>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let places = Places::new(connections, Limits::DEFAULT);
+/// Serves all `listeners` until `stop` changes. Then scrapes under way are finished, ten seconds at
+/// most.
+pub async fn serve(listeners: Vec<Listener>, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
     for listener in listeners {
-        let (places, site, stop) = (Arc::clone(&places), Arc::clone(&site), stop.clone());
-        tokio::spawn(listen(listener, places, site, stop));
+        tokio::spawn(listen(listener, Arc::clone(&site), stop.clone()));
     }
     let _ = stop.changed().await;
-    let _ = tokio::time::timeout(LAST, places.empty()).await;
+    let _ = tokio::time::timeout(LAST, site.places.empty()).await;
 }
 
 /// Accepts until `stop` changes.
-async fn listen(
-    listener: Listener,
-    places: Arc<Places>,
-    site: Arc<Site>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn listen(listener: Listener, site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let places = &site.places;
     let listener = match listener.watched() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
@@ -61,7 +50,7 @@ async fn listen(
                     let place = places.admit(stream).await;
                     tokio::spawn(converse(place, Arc::clone(&site), stops.clone()));
                 }
-                Err(error) => trouble.wait(&error, &places).await,
+                Err(error) => trouble.wait(&error, places).await,
             }
         };
         tokio::select! {

@@ -4,6 +4,9 @@ use super::query;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use std::fmt::Write as _;
 
+/// The path of the status. Where the metrics are at this path or at `/`, there is no status.
+pub(super) const STATUS: &str = "/status";
+
 /// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -11,6 +14,8 @@ pub(super) enum Target {
     Metrics,
     /// The page at `/`.
     Landing,
+    /// The page at [`STATUS`].
+    Status,
     /// A redirection to another path, escaped.
     Moved(String),
     /// `OPTIONS *`, which asks for the server itself.
@@ -46,9 +51,16 @@ pub(super) fn target(method: &Method, path: &str, telemetry: &str) -> Target {
         Target::Metrics
     } else if clean == b"/" {
         Target::Landing
+    } else if clean == STATUS.as_bytes() {
+        Target::Status
     } else {
         Target::Unknown
     }
+}
+
+/// Whether there is a status beside metrics at `telemetry`.
+pub(super) fn has_status(telemetry: &str) -> bool {
+    target(&Method::GET, STATUS, telemetry) == Target::Status
 }
 
 /// The path without empty parts, `.` and `..`; a slash at its end stays.
@@ -161,6 +173,11 @@ mod tests {
         for (path, want) in [
             ("/metrics", Target::Metrics),
             ("/", Target::Landing),
+            ("/status", Target::Status),
+            ("/%73tatus", Target::Status),
+            ("/x/../status", moved("/status")),
+            ("/status/", Target::Unknown),
+            ("/status/x", Target::Unknown),
             ("/%6Detrics", Target::Metrics),
             ("/%6detrics", Target::Metrics),
             ("/metrics/", Target::Unknown),
@@ -215,6 +232,16 @@ mod tests {
             assert_eq!(target(&Method::GET, path, "/"), Target::Metrics, "{path}");
         }
         assert_eq!(target(&Method::GET, "//", "/"), moved("/"));
+    }
+
+    #[test]
+    fn the_metrics_take_the_place_of_the_status() {
+        let at = |path, telemetry| target(&Method::GET, path, telemetry);
+        assert_eq!(at("/status", "/status"), Target::Metrics);
+        assert_eq!(at("/status", "/status/"), moved("/status/"));
+        assert_eq!(at("/status", "/"), Target::Metrics);
+        assert_eq!(at("/status", "/status/x"), Target::Status);
+        assert_eq!(at("/status/", "/status/"), Target::Metrics);
     }
 
     #[test]

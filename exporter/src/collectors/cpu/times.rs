@@ -49,7 +49,7 @@ impl Times {
     /// Reads the times. Where a line of `/proc/stat` is malformed the others are read all the same.
     pub(super) fn read(&mut self, out: &mut Sink) -> Result {
         let mut faults = Faults::default();
-        if self.copy() {
+        if self.copy(out) {
             out.served_by("ebpf");
         } else {
             let Self { stat, fresh, .. } = self;
@@ -64,7 +64,7 @@ impl Times {
     }
 
     /// Has programs copy the times; says whether they did.
-    fn copy(&mut self) -> bool {
+    fn copy(&mut self, out: &mut Sink) -> bool {
         let Self { bpf, fresh, .. } = self;
         let Some(loaded) = bpf.as_ref().and_then(Bpf::loaded_cpu) else { return false };
         let mut times = loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,6 +84,9 @@ impl Times {
             _ => {}
         }
         self.copied = copied.is_ok();
+        if let Err(error) = copied {
+            out.pass_over("ebpf", error.into());
+        }
         self.copied
     }
 

@@ -11,7 +11,10 @@ mod label;
 pub use float::append_float;
 pub use label::{Label, Spaced};
 
-use crate::exposition::{Kind, Metric};
+use crate::{
+    error::Error,
+    exposition::{Kind, Metric},
+};
 use float::Number;
 use hashbrown::HashMap;
 use label::{END_OF_VALUE, append_escaped, append_key};
@@ -50,6 +53,7 @@ pub struct Sink {
     scrape: u64,
     deadline: Option<Instant>,
     source: Option<&'static str>,
+    passed_over: Option<(&'static str, Error)>,
     index: HashMap<Box<str>, usize>,
     families: Vec<Family>,
     /// The family of the last sample, which mostly is that of the next sample.
@@ -90,6 +94,7 @@ impl Sink {
         self.scrape = scrape;
         self.deadline = None;
         self.source = None;
+        self.passed_over = None;
         let mut disordered = std::mem::take(&mut self.has_new);
         for family in &mut self.families {
             family.empty_for =
@@ -140,6 +145,17 @@ impl Sink {
     #[must_use]
     pub const fn source(&self) -> Option<&'static str> {
         self.source
+    }
+
+    /// Notes a source that failed, in whose place the next one is asked. The first one is kept: it is
+    /// the best.
+    pub fn pass_over(&mut self, source: &'static str, error: Error) {
+        self.passed_over.get_or_insert((source, error));
+    }
+
+    /// Takes out the source that [`Sink::pass_over`] noted.
+    pub const fn take_passed_over(&mut self) -> Option<(&'static str, Error)> {
+        self.passed_over.take()
     }
 
     /// The families that have samples, in no order.

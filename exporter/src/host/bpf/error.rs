@@ -181,6 +181,17 @@ impl Error {
         }
     }
 
+    /// The change to the exporter's start or to the kernel that would let the programs be loaded;
+    /// `None` where it is not known, or stands in the error's own sentence.
+    pub(super) fn remedy(&self) -> Option<String> {
+        match self.root() {
+            Self::Off => Some("start it without --no-bpf".into()),
+            Self::Capability(names) => Some(grant(names)),
+            Self::NoBtf(_) => Some("boot a kernel that is built with CONFIG_DEBUG_INFO_BTF".into()),
+            _ => None,
+        }
+    }
+
     /// The error itself, without [`Error::Before`] around it.
     pub(super) fn root(&self) -> &Self {
         match self {
@@ -194,6 +205,20 @@ impl From<Error> for crate::error::Error {
     fn from(error: Error) -> Self {
         Self::Source { source_name: "ebpf", error: Box::new(error) }
     }
+}
+
+/// The ways to grant capabilities, whose names `and` joins.
+fn grant(names: &str) -> String {
+    let names: Vec<&str> = names.split(" and ").collect();
+    let added: Vec<String> =
+        names.iter().map(|name| format!("--cap-add={}", name.trim_start_matches("CAP_"))).collect();
+    format!(
+        "AmbientCapabilities={} in a unit of systemd, {} for a container, or setcap {}+ep on the \
+         program's file",
+        names.join(" "),
+        added.join(" "),
+        names.join(",").to_lowercase(),
+    )
 }
 
 /// The remedy for a refusal, as the rest of a sentence.

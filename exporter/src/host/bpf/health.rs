@@ -5,7 +5,8 @@
 //! metric.
 
 use super::{
-    Bpf, CpuTimes, Error, Health, Interrupts, Neighbours, Runs, Shared, Subject, Tasks, tasks,
+    AllFigures, Bpf, CpuTimes, Error, Figures, Health, Interrupts, Map, Neighbours, Program,
+    Resyncs, Runs, Shared, Subject, Tasks, tasks,
 };
 use crate::exposition::{Metric, Sink, counter, gauge};
 use std::sync::TryLockError;
@@ -46,29 +47,34 @@ static KEEPER: Metric = gauge(
 );
 
 impl Bpf {
-    /// Puts all of it; of a subject nothing where no collector wants its programs, or while one that
-    /// is late reads from them.
-    pub fn collect(&self, out: &mut Sink) {
+    /// Puts all of it, and notes it in `figures`; of a subject nothing where no collector wants its
+    /// programs, or while one that is late reads from them.
+    pub fn collect(&self, out: &mut Sink, figures: &mut AllFigures) {
         let Shared { neighbours, cpu, interrupts, tasks, .. } = &*self.0;
-        put(neighbours, Neighbours::programs(), out, Neighbours::health);
-        put(cpu, std::iter::empty(), out, CpuTimes::health);
-        put(interrupts, Interrupts::programs(), out, Interrupts::health);
-        put(tasks, [tasks::PROGRAM].into_iter(), out, Tasks::health);
+        let [of_neighbours, of_cpu, of_interrupts, of_tasks] = figures;
+        let to = Both { out, figures: of_neighbours };
+        put(neighbours, Neighbours::programs(), to, Neighbours::health);
+        put(cpu, std::iter::empty(), Both { out, figures: of_cpu }, CpuTimes::health);
+        let to = Both { out, figures: of_interrupts };
+        put(interrupts, Interrupts::programs(), to, Interrupts::health);
+        let to = Both { out, figures: of_tasks };
+        put(tasks, [tasks::PROGRAM].into_iter(), to, Tasks::health);
     }
 }
 
 /// Puts the metrics of one subject.
-fn put<T>(
+fn put<'a, T>(
     subject: &Subject<T>,
     programs: impl Iterator<Item = &'static str>,
-    out: &mut Sink,
-    health: impl FnOnce(&T, &mut Sink) -> Result<(), Error>,
+    mut to: Both<'a>,
+    health: impl FnOnce(&T, &mut Both<'a>) -> Result<(), Error>,
 ) {
+    to.figures.clear();
     let loaded = match subject.get() {
         None | Some(Err(Error::Off)) => return,
         Some(Err(_)) => {
             for program in programs {
-                out.put(&ATTACHED, [&program], 0);
+                to.out.put(&ATTACHED, [&program], 0);
             }
             return;
         }
@@ -79,38 +85,53 @@ fn put<T>(
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    let told = health(&subject, out);
+    let told = health(&subject, &mut to);
     drop(subject);
     if let Err(error) = told {
         tracing::debug!("node_bpf_*: {error}");
     }
 }
 
-impl Health for Sink {
+/// The destinations of the figures: the metrics, and the report.
+struct Both<'a> {
+    out: &'a mut Sink,
+    figures: &'a mut Figures,
+}
+
+impl Health for Both<'_> {
     fn program(&mut self, name: &'static str, attached: bool, runs: Runs) {
+        let Self { out, figures } = self;
         if attached {
-            self.put(&ATTACHED, [&name], 1);
+            out.put(&ATTACHED, [&name], 1);
         }
-        if runs.count > 0 {
-            self.put(&RUNS, [&name], runs.count);
-            self.put(&SECONDS, [&name], runs.nanoseconds as f64 / 1e9);
+        let Runs { count: runs, nanoseconds, missed: missed_runs } = runs;
+        let run_seconds = nanoseconds as f64 / 1e9;
+        if runs > 0 {
+            out.put(&RUNS, [&name], runs);
+            out.put(&SECONDS, [&name], run_seconds);
         }
-        self.put(&MISSED, [&name], runs.missed);
+        out.put(&MISSED, [&name], missed_runs);
+        figures.programs.push(Program { name, attached, runs, run_seconds, missed_runs });
     }
 
     fn map(&mut self, name: &'static str, elements: u64, room: u64) {
-        self.put(&ELEMENTS, [&name], elements);
-        self.put(&ROOM, [&name], room);
+        self.out.put(&ELEMENTS, [&name], elements);
+        self.out.put(&ROOM, [&name], room);
+        self.figures.maps.push(Map { name, entries: elements, max_entries: room });
     }
 
     fn resyncs(&mut self, subject: &'static str, reason: &'static str, n: u64) {
-        self.put(&RESYNCS, [&reason, &subject], n);
+        self.out.put(&RESYNCS, [&reason, &subject], n);
+        self.figures.resyncs.push(Resyncs { reason, total: n });
     }
 
     fn audit(&mut self, subject: &'static str, difference: i64) {
-        self.put(&AUDIT, [&subject], difference as f64);
+        self.out.put(&AUDIT, [&subject], difference as f64);
+        self.figures.audit_difference = Some(difference);
     }
+
     fn keeper(&mut self, is_there: bool) {
-        self.put(&KEEPER, [], u64::from(is_there));
+        self.out.put(&KEEPER, [], u64::from(is_there));
+        self.figures.keeper = Some(is_there);
     }
 }

@@ -15,6 +15,7 @@ mod mapped;
 mod neighbour;
 mod object;
 mod pause;
+mod report;
 mod sys;
 pub mod tasks;
 
@@ -41,6 +42,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 pub use self::{
     error::Error,
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
+    report::{AllFigures, Figures, Map, Program, Report, Resyncs, State},
     sys::{Runs, forget_code, trim},
 };
 
@@ -106,6 +108,8 @@ struct Shared {
     cpu: Subject<CpuTimes>,
     interrupts: Subject<Interrupts>,
     tasks: Subject<Tasks>,
+    /// As the last scrape has read them.
+    figures: Mutex<AllFigures>,
     told: [Once; 3],
 }
 
@@ -150,6 +154,7 @@ impl Bpf {
             cpu: OnceLock::new(),
             interrupts: OnceLock::new(),
             tasks: OnceLock::new(),
+            figures: Mutex::default(),
             told: [const { Once::new() }; 3],
         }))
     }

@@ -10,18 +10,20 @@
 mod answer;
 mod machine;
 mod news;
+mod record;
 mod threads;
 
 use crate::{
     collector::Collector,
     exposition::Format,
     flag::{AnyFlag, Flag},
-    host::Namespace,
+    host::{Namespace, bpf::Bpf},
     scrape::own::{Counts, Own},
 };
 use answer::{Kept, Reading, Rendered, Renderer};
 use machine::{Machine, News, Scrape};
 use news::{Known, Said};
+use record::Record;
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
@@ -53,6 +55,7 @@ pub struct Engine {
     /// Signalled when there is a job for a thread.
     work: Condvar,
     counts: Counts,
+    bpf: Bpf,
     render: Render,
     /// The network namespace in which the threads are started.
     namespace: Namespace,
@@ -64,6 +67,8 @@ struct State {
     machine: Machine<Asked, Arc<Reading>>,
     /// The collectors by slot; `None` while a collector runs.
     seats: Vec<Option<Seat>>,
+    /// The last run of each slot; `None` before the first.
+    records: Vec<Option<Record>>,
     kept: Kept,
     known: Known,
 }
@@ -127,19 +132,22 @@ impl Engine {
         namespace: Namespace,
         render: Render,
     ) -> Arc<Self> {
-        let Own { counts, collectors: own } = own;
+        let Own { counts, collectors: own, bpf } = own;
         let count = collectors.len();
         let (names, seats): (Vec<_>, Vec<_>) = (collectors.into_iter().chain(own))
             .map(|(name, collector)| (name, Some(Seat { collector, said: Said::default() })))
             .unzip();
         let machine = Machine::new(seats.len(), threads.min(seats.len()).max(1));
         let kept = Kept::new(seats.len());
+        let records = std::iter::repeat_with(|| None).take(seats.len()).collect();
+        let known = Known::default();
         let engine = Arc::new(Self {
             names,
             collectors: count,
-            state: Mutex::new(State { machine, seats, kept, known: Known::default() }),
+            state: Mutex::new(State { machine, seats, records, kept, known }),
             work: Condvar::new(),
             counts,
+            bpf,
             render,
             namespace,
             lacks_threads: AtomicBool::new(false),

@@ -1,12 +1,12 @@
 //! The engine's lines in the log: one for each change, none for each scrape. No function in here is
 //! called with the engine's lock held.
 
-use super::{Engine, News};
+use super::{Engine, News, record::Outcome};
 use crate::{
     error::Error,
     exposition::{conflicts::Told, text::Conflict},
 };
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 impl Engine {
     /// Logs the collectors that are late and those that are back.
@@ -25,17 +25,16 @@ impl Engine {
 
 /// The error last logged of a collector; `None` after a success.
 #[derive(Default)]
-pub(super) struct Said(Option<String>);
+pub(super) struct Said(Option<Arc<str>>);
 
 impl Said {
-    /// Logs the end of a run, above level debug only where it is news. Returns whether the run
-    /// succeeded.
+    /// Logs the end of a run, above level debug only where it is news, and returns the outcome.
     pub(super) fn hear(
         &mut self,
         name: &str,
         duration: Duration,
         result: thread::Result<Result<(), Error>>,
-    ) -> bool {
+    ) -> Outcome {
         let duration_seconds = duration.as_secs_f64();
         let err = match result {
             Ok(Ok(())) => {
@@ -44,22 +43,23 @@ impl Said {
                 } else {
                     tracing::debug!(name, duration_seconds, "collector succeeded");
                 }
-                return true;
+                return Outcome::Succeeded;
             }
             Ok(Err(Error::NoData)) => {
                 tracing::debug!(name, duration_seconds, "collector returned no data");
-                return false;
+                return Outcome::NoData;
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => format!("panic: {}", cause(&*panic)),
         };
-        if self.0.as_ref() == Some(&err) {
+        if let Some(said) = self.0.as_ref().filter(|said| ***said == *err) {
             tracing::debug!(name, duration_seconds, err, "collector failed");
-        } else {
-            tracing::error!(name, duration_seconds, err, "collector failed");
-            self.0 = Some(err);
+            return Outcome::Failed(Arc::clone(said));
         }
-        false
+        tracing::error!(name, duration_seconds, err, "collector failed");
+        let err: Arc<str> = err.into();
+        self.0 = Some(Arc::clone(&err));
+        Outcome::Failed(err)
     }
 }
 
@@ -146,8 +146,8 @@ mod tests {
     fn the_end_of_a_failure_is_success() {
         let mut said = Said::default();
         let mut hear = |result| {
-            let success = said.hear("name", Duration::ZERO, result);
-            (success, said.0.is_some())
+            let outcome = said.hear("name", Duration::ZERO, result);
+            (outcome.is_success(), said.0.is_some())
         };
         assert_eq!(hear(Ok(Err(Error::Flag("x".into())))), (false, true));
         assert_eq!(hear(Ok(Err(Error::NoData))), (false, true));

@@ -5,6 +5,7 @@ use crate::{
     error::{Error, Result},
     exposition::{Metric, Sink, gauge},
     host::{Namespace, Shared, bpf::Bpf, tree::Tree},
+    scrape::status::{Clock, Outcome},
     testing::Machine,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -153,6 +154,44 @@ fn a_collector_that_hangs_is_late_until_it_comes_back() {
     assert!(succeeded(&text, "hangs") && !is_late(&text, "hangs"), "{text}");
     assert_eq!(runs.load(SeqCst), 2);
     wait_until(|| lock(&engine.state).machine.threads() == 1);
+}
+
+#[test]
+fn records_are_of_the_last_runs() {
+    let (hangs, _, release) = hangs();
+    let (falls_back, _) = does("falls back", |run, out| {
+        if run == 1 {
+            out.pass_over("best", Error::NoData);
+            out.pass_over("second", Error::Flag("not noted".into()));
+        }
+        out.served_by("worst");
+        Err(Error::Flag(format!("fault {}", run / 3)))
+    });
+    let engine = engine([falls_back, hangs]);
+    let look = || {
+        let [first, second] = engine.collectors(&Clock::start()).try_into().unwrap();
+        (first, second)
+    };
+    let (before, never) = look();
+    assert_eq!((before.last, never.last, before.running, never.running), (None, None, None, None));
+    let served = |_| {
+        scrape(&engine, Some(Duration::from_millis(200)));
+        wait_until(|| look().0.running.is_none());
+        look().0.last.unwrap()
+    };
+    let [first, second, third] = [1, 2, 3].map(served);
+    assert_eq!(first.passed_over.unwrap().source, "best");
+    assert_eq!((first.source, second.passed_over), (Some("worst"), None));
+    let failed = |fault: &str| Outcome::Failed(fault.into());
+    assert_eq!((first.outcome, second.outcome), (failed("fault 0"), failed("fault 0")));
+    assert_eq!(third.outcome, failed("fault 1"));
+    let running = look().1.running.unwrap();
+    assert!(running.is_late && running.seconds > 0.0);
+    drop(release);
+    wait_until(|| is_at_rest(&engine));
+    let (_, hung) = look();
+    assert_eq!(hung.running, None);
+    assert_eq!(hung.last.unwrap().outcome, Outcome::Succeeded);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{
     lock,
     machine::{self, Id, Job, Scrape},
     news::cause,
+    record::{End, Record},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -54,6 +55,7 @@ impl Engine {
                         since: now,
                         seat: state.seats.get_mut(run.slot).and_then(Option::take),
                         reading: Some(state.kept.reading(run.slot)),
+                        end: None,
                     }));
                 }
                 Job::Render(scrape) => {
@@ -122,11 +124,13 @@ struct Collecting<'a> {
     since: Instant,
     seat: Option<Seat>,
     reading: Option<Arc<Reading>>,
+    /// `None` until the run is over.
+    end: Option<End>,
 }
 
 impl Collecting<'_> {
     fn collect(mut self) {
-        let Self { engine, run, since, seat, reading } = &mut self;
+        let Self { engine, run, since, seat, reading, end } = &mut self;
         let reading = reading.as_mut().and_then(Arc::get_mut);
         let (Some(seat), Some(reading)) = (seat.as_mut(), reading) else { return };
         reading.success = false;
@@ -138,7 +142,15 @@ impl Collecting<'_> {
         }));
         reading.duration = since.elapsed();
         // If the log blocked, this run would hang, and its thread would be relieved like any other.
-        reading.success = seat.said.hear(engine.name(run.slot), reading.duration, result);
+        let outcome = seat.said.hear(engine.name(run.slot), reading.duration, result);
+        reading.success = outcome.is_success();
+        *end = Some(End {
+            outcome,
+            began: *since,
+            duration: reading.duration,
+            source: reading.sink.source(),
+            passed_over: reading.sink.take_passed_over(),
+        });
     }
 }
 
@@ -149,6 +161,9 @@ impl Drop for Collecting<'_> {
         let mut state = lock(&self.engine.state);
         if let Some(seat) = state.seats.get_mut(slot) {
             *seat = self.seat.take();
+        }
+        if let Some((record, end)) = state.records.get_mut(slot).zip(self.end.take()) {
+            Record::note(record, end);
         }
         let before = state.machine.end(slot, &reading, self.since + reading.duration, &mut news);
         for reading in before.into_iter().chain([reading]) {

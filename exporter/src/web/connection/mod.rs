@@ -38,7 +38,8 @@ mod unsent;
 mod wire;
 
 pub(super) use converse::converse;
-pub(super) use places::{Place, Places};
+pub use places::Places;
+pub(super) use places::{Connections, Place};
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -198,6 +199,11 @@ impl State {
             Phase::Leaving => Some(Duration::ZERO),
             Phase::Closing | Phase::Answering | Phase::Writing | Phase::Flushing => None,
         }
+    }
+
+    /// Whether a request is under way.
+    const fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Answering | Phase::Writing | Phase::Flushing)
     }
 
     /// The reason to close the connection, if there is one.

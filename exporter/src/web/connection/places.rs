@@ -3,6 +3,7 @@
 use super::{Limits, Phase, State, Turn, unsent::unsent};
 use hashbrown::HashMap;
 use rustix::event::{PollFd, PollFlags, poll};
+use serde::Serialize;
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,12 +21,23 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// All connections, at most `limit` of them.
 #[derive(Debug)]
-pub(in super::super) struct Places {
+pub struct Places {
     limit: usize,
     limits: Limits,
     taken: Mutex<Taken>,
     /// Signalled when a place has become free, or a connection may have begun to give way.
     changed: Notify,
+}
+
+/// The numbers of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(in super::super) struct Connections {
+    /// All of them.
+    pub open: usize,
+    /// Those with a request under way, from its whole head to the last byte of its answer.
+    pub busy: usize,
+    /// The most that there may be.
+    pub limit: usize,
 }
 
 #[derive(Debug, Default)]
@@ -162,6 +174,13 @@ impl Places {
             }
         })
         .await;
+    }
+
+    /// The numbers of connections at this moment.
+    pub(in super::super) fn connections(&self) -> Connections {
+        let taken = self.lock();
+        let busy = taken.all.values().filter(|entry| entry.state.is_busy()).count();
+        Connections { open: taken.all.len(), busy, limit: self.limit }
     }
 
     /// Waits until there are no connections.

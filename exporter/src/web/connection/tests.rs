@@ -283,6 +283,34 @@ fn the_connection_idle_longest_gives_way() {
 }
 
 #[test]
+fn a_connection_is_busy_from_its_request_to_the_end_of_the_answer() {
+    run(async {
+        let places = Places::new(2, Limits::DEFAULT);
+        let numbers = || {
+            let Connections { open, busy, limit } = places.connections();
+            (open, busy, limit)
+        };
+        assert_eq!(numbers(), (0, 0, 2));
+        let (place, _client) = pair(&places).await;
+        assert_eq!(numbers(), (1, 0, 2));
+        let events: [(fn(&mut State, Instant), usize); 6] = [
+            (State::came, 0),
+            (State::requested, 1),
+            (State::answered, 1),
+            (State::buffered, 1),
+            (State::flushed, 0),
+            (State::closes, 0),
+        ];
+        for (event, busy) in events {
+            place.note(event);
+            assert_eq!(numbers(), (1, busy, 2));
+        }
+        drop(place);
+        assert_eq!(numbers(), (0, 0, 2));
+    });
+}
+
+#[test]
 fn a_new_connection_waits_where_all_are_busy() {
     run(async {
         let places = Places::new(1, Limits::DEFAULT);

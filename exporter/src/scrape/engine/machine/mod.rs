@@ -432,6 +432,12 @@ impl<T, R: Clone> Machine<T, R> {
         self.threads.dismiss(thread);
     }
 
+    /// The time that the slot's run under way has taken, and whether it is reported as late.
+    pub(super) fn under_way(&self, slot: usize, now: Instant) -> Option<(Duration, bool)> {
+        let slot = self.slots.get(slot)?;
+        Some((slot.age(now)?, slot.late.is_some()))
+    }
+
     /// The number of idle threads to wake, where `taken` jobs will be taken without a wake.
     pub(super) fn to_wake(&self, taken: usize) -> usize {
         let jobs = self.queue.len() + self.ready.len();
