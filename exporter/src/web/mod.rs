@@ -21,6 +21,8 @@ pub use limit::{FEWEST_DESCRIPTORS, connections, raise_descriptors};
 pub use notify::{feed_watchdog, notify};
 pub use server::serve;
 pub use sockets::Listener;
+#[cfg(feature = "testing")]
+pub use tls::P521;
 
 use crate::flag::{AnyFlag, Flag, Flags, switch, text};
 use std::time::Duration;
