@@ -24,6 +24,8 @@ pub use notify::{feed_watchdog, notify};
 pub use server::serve;
 pub use sockets::Listener;
 pub use status::{Capability, Privileges};
+#[cfg(feature = "testing")]
+pub use tls::P521;
 
 use crate::flag::{AnyFlag, Flag, Flags, switch, text};
 use std::time::Duration;

@@ -1,14 +1,15 @@
 //! Passwords that wait to be checked, one after the other, on a thread of their own.
 //!
-//! A check may take seconds. So no address that sends many passwords holds up another's first: each
-//! password has a turn, one more than the last that its address waits with, and the lowest turn is
-//! next. When there are too many, those of the highest turn are given up.
+//! A check may take seconds. So no address that sends many passwords holds up another's first: the
+//! passwords of an address have turns, one after the other, and the lowest turn is next. The newest
+//! password has its address's first turn: in a flood, the older ones have waited for longer than
+//! their clients do. When there are too many, the last of the highest turn is given up.
 //!
 //! | state     | becomes   | when                                                       |
 //! |-----------|-----------|------------------------------------------------------------|
-//! | (none)    | waiting   | a password comes that is not known, and there is room      |
+//! | (none)    | waiting   | a password comes that is not known                         |
 //! | waiting   | under way | its turn is the lowest, and the thread has nothing else    |
-//! | waiting   | (none)    | all who asked are gone, or a lower turn needs its room     |
+//! | waiting   | (none)    | all who asked are gone, or too many wait and it is last    |
 //! | under way | known     | the thread is done; all who asked are told                 |
 
 use std::{collections::HashSet, net::IpAddr};
@@ -87,19 +88,21 @@ impl<K: Copy + Eq + std::hash::Hash, T> Queue<K, T> {
             return asked;
         }
         self.forget_the_gone();
-        let own = self.jobs.iter().filter(|job| job.origin == origin).map(|job| job.turn).max();
-        let turn = own.map_or(self.round, |last| last + 1);
+        let turn = self.of(origin).map(|job| job.turn).min().unwrap_or(self.round);
+        self.of(origin).for_each(|job| job.turn += 1);
         let number = self.next;
         self.next += 1;
-        if self.jobs.len() >= MOST {
-            let last = (self.jobs.iter().enumerate()).max_by_key(|(_, job)| (job.turn, job.number));
-            match last {
-                Some((at, job)) if turn < job.turn => drop(self.jobs.swap_remove(at)),
-                _ => return asked,
-            }
-        }
         self.jobs.push(Job { key, what, asked: vec![ask], origin, turn, number });
+        if self.jobs.len() > MOST {
+            let last = self.jobs.iter().enumerate().max_by_key(|(_, job)| (job.turn, job.number));
+            last.map(|(at, _)| at).map(|at| self.jobs.swap_remove(at));
+        }
         asked
+    }
+
+    /// The checks of an address that wait.
+    fn of(&mut self, origin: Origin) -> impl Iterator<Item = &mut Job<K, T>> {
+        self.jobs.iter_mut().filter(move |job| job.origin == origin)
     }
 
     /// The check whose turn it is; it is under way from then on.
@@ -143,23 +146,33 @@ mod tests {
         let mut queue = Queue::default();
         let _many: Vec<_> = (0..10).map(|i| queue.put(i, (), origin(1))).collect();
         let job = queue.begin().unwrap();
-        assert_eq!(job.key, 0);
+        assert_eq!(job.key, 9);
         let _first = queue.put(100, (), origin(2));
         let _second = queue.put(101, (), origin(2));
         let order: Vec<_> = std::iter::from_fn(|| queue.begin()).map(|job| job.key).collect();
-        assert_eq!(order, [100, 1, 101, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(order, [101, 8, 100, 7, 6, 5, 4, 3, 2, 1, 0]);
     }
 
     #[test]
-    fn the_last_of_the_many_gives_way() {
+    fn the_oldest_of_the_many_gives_way() {
+        let given_up = Err(oneshot::error::TryRecvError::Closed);
         let mut queue = Queue::default();
         let mut many: Vec<_> = (0..MOST + 10).map(|i| queue.put(i, (), origin(1))).collect();
         assert_eq!(queue.jobs.len(), MOST);
-        assert!(many[MOST].try_recv() == Err(oneshot::error::TryRecvError::Closed));
-        let _first = queue.put(1000, (), origin(2));
+        let lost = many.iter_mut().map(|asked| asked.try_recv() == given_up);
+        assert_eq!(lost.collect::<Vec<_>>(), [[true; 10].as_slice(), &[false; MOST]].concat());
+        let mut first = queue.put(1000, (), origin(2));
         assert_eq!(queue.jobs.len(), MOST);
-        assert!(many[MOST - 1].try_recv() == Err(oneshot::error::TryRecvError::Closed));
-        assert!(many[MOST - 2].try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        assert!(many[10].try_recv() == given_up && first.try_recv() != given_up);
+    }
+
+    #[test]
+    fn many_addresses_with_one_each_are_served_as_they_come() {
+        let mut queue = Queue::default();
+        let mut all: Vec<_> = (0..MOST + 1).map(|i| queue.put(i, (), origin(i as u8))).collect();
+        assert_eq!(all[MOST].try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        let order: Vec<_> = std::iter::from_fn(|| queue.begin()).map(|job| job.key).collect();
+        assert_eq!(order, (0..MOST).collect::<Vec<_>>());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod pair;
 
 use super::config::{Config, Content, Tls, Version, read};
 use client::{ClientAuth, Verifier};
+pub use p521::P521;
 use rustls::{
     CipherSuite, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{
@@ -164,12 +165,12 @@ fn provider(tls: &Tls) -> CryptoProvider {
         .cipher_suites
         .sort_by_key(|suite| SUITES.iter().position(|other| *other == suite.suite()));
     if tls.curves.is_empty() {
-        provider.kx_groups.push(p521::P521);
+        provider.kx_groups.push(P521);
     } else {
         let all = [
             ("CurveP256", kx_group::SECP256R1),
             ("CurveP384", kx_group::SECP384R1),
-            ("CurveP521", p521::P521),
+            ("CurveP521", P521),
             ("X25519", kx_group::X25519),
         ];
         let group = |name: &&str| Some(all.iter().find(|(known, _)| known == name)?.1);

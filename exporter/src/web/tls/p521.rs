@@ -10,7 +10,7 @@ use rustls::{
 };
 
 /// The group.
-pub(super) const P521: &dyn SupportedKxGroup = &Group;
+pub const P521: &dyn SupportedKxGroup = &Group;
 
 /// Bytes of an uncompressed point: a mark and two coordinates.
 const POINT: usize = 1 + 2 * 66;

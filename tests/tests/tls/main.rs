@@ -6,6 +6,8 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod toolkit;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
