@@ -187,7 +187,8 @@ async fn serve(listeners: Vec<web::Listener>, site: Arc<web::Site>) -> Result<()
         tracing::info!(address, "Listening on");
         let has_tls = site.guard.as_ref().is_some_and(web::Guard::has_tls);
         let state = if has_tls { "TLS is enabled." } else { "TLS is disabled." };
-        tracing::info!(http2 = false, address, "{state}");
+        let http2 = site.guard.as_ref().is_some_and(web::Guard::has_http2);
+        tracing::info!(http2, address, "{state}");
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     web::feed_watchdog(&site.engine);

@@ -11,6 +11,7 @@ pub mod asleep;
 pub mod source;
 pub mod supervisord;
 pub mod thresholds;
+pub mod tls;
 
 use std::{
     fs::File,

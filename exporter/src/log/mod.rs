@@ -130,7 +130,10 @@ fn within_crate(place: &str) -> &str {
 /// The lines that are logged. Lines of other crates at level debug are left out: they address the
 /// authors of those crates.
 fn wanted(Severity(level): Severity) -> Targets {
-    Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("exporter", level)
+    Targets::new()
+        .with_default(level.min(LevelFilter::INFO))
+        .with_target("exporter", level)
+        .with_target("h2", LevelFilter::OFF) // a client's faults, as often as the client likes
 }
 
 struct Lines {

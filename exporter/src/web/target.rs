@@ -110,12 +110,16 @@ pub(super) fn escape_non_ascii(query: &str) -> String {
     text
 }
 
-/// Go's answer to a request whose `Host` is missing, given twice or malformed.
+/// Go's answer to a request whose `Host` is missing, given twice or malformed; HTTP/2 has no need of
+/// one.
 pub(super) fn host_error(
     version: Version,
     method: &Method,
     headers: &HeaderMap,
 ) -> Option<&'static str> {
+    if version == Version::HTTP_2 {
+        return None;
+    }
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if version >= Version::HTTP_11 && method != Method::CONNECT => {
@@ -130,8 +134,11 @@ pub(super) fn host_error(
 }
 
 /// Go's status and text for a request with a coding of its body other than `chunked`, or with an
-/// expectation other than `100-continue`.
+/// expectation other than `100-continue`; HTTP/2 has neither.
 pub(super) fn unmet(version: Version, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    if version == Version::HTTP_2 {
+        return None;
+    }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_chunked = match (codings.next(), codings.next()) {
         (None, _) => true,

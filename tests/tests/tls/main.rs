@@ -1,24 +1,15 @@
 //! TLS and `--web.config.file`, by clients of all kinds.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on panics"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test reads and writes files")]
 
 mod toolkit;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use rustls::ClientConfig;
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    io::{Read as _, Write as _},
+    net::Shutdown,
     path::Path,
     sync::{
         Arc,
@@ -26,121 +17,16 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
-use tests::{Hung, Server, answer};
-
-/// A certificate and its key, in PEM.
-struct Pair {
-    cert: String,
-    key: String,
-}
-
-/// The parameters of a certificate.
-fn params(name: &str, usage: Option<ExtendedKeyUsagePurpose>, is_ca: bool) -> CertificateParams {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.extended_key_usages = usage.into_iter().collect();
-    if is_ca {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }
-    params
-}
-
-fn own(params: &CertificateParams) -> Pair {
-    let key = KeyPair::generate().unwrap();
-    Pair { cert: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
-}
-
-fn server_pair() -> Pair {
-    own(&params("localhost", None, false))
-}
+use tests::{
+    Hung, Server, answer,
+    tls::{Pair, Site, ask, client, connect, own, params, server_pair},
+};
 
 const CLIENT: Option<ExtendedKeyUsagePurpose> = Some(ExtendedKeyUsagePurpose::ClientAuth);
-
-/// A folder with a server's certificate and a configuration.
-struct Site {
-    folder: TempDir,
-    cert: String,
-}
-
-impl Site {
-    /// `more` are lines of the section `tls_server_config`, and the sections behind it.
-    fn new(more: &str) -> Self {
-        let Pair { cert, key } = server_pair();
-        let site = Self { folder: tests::folder(), cert };
-        site.write("server.crt", &site.cert);
-        site.write("server.key", &key);
-        let section = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
-        site.write("web.yml", &format!("{section}{more}"));
-        site
-    }
-
-    /// Replaces a file as a whole.
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        let new = format!("{path}.new");
-        fs::write(&new, text).unwrap();
-        fs::rename(&new, &path).unwrap();
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn flag(&self) -> String {
-        format!("--web.config.file={}", self.path("web.yml"))
-    }
-
-    fn server(&self) -> Server {
-        let own = ["--no-bpf", "--collector.disable-defaults", "--collector.uname"];
-        Server::start(&[&own[..], &[&self.flag()]].concat())
-    }
-
-    /// A client that trusts the server, and shows this certificate if any.
-    fn client(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
-        client(&[&self.cert], pair)
-    }
-}
-
-/// A client that trusts these servers.
-fn client(trusted: &[&str], pair: Option<&Pair>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for cert in trusted {
-        roots.add(CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.unwrap().with_root_certificates(roots);
-    Arc::new(match pair {
-        None => builder.with_no_client_auth(),
-        Some(Pair { cert, key }) => {
-            let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(vec![cert], key).unwrap()
-        }
-    })
-}
-
-type Stream = StreamOwned<ClientConnection, TcpStream>;
-
-fn connect(server: &Server, client: &Arc<ClientConfig>) -> Stream {
-    let name = ServerName::try_from("localhost").unwrap();
-    let connection = ClientConnection::new(Arc::clone(client), name).unwrap();
-    StreamOwned::new(connection, server.connect())
-}
 
 const LAST: &[u8] =
     b"GET /metrics?collect[]=uname HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 const NEXT: &[u8] = b"GET /metrics?collect[]=uname HTTP/1.1\r\nHost: x\r\n\r\n";
-
-/// All that comes of a request.
-fn ask(mut stream: Stream, request: &[u8]) -> io::Result<String> {
-    stream.write_all(request)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
 
 /// The status that a request gets, or the TLS library's word for the server's refusal.
 fn status(server: &Server, client: &Arc<ClientConfig>) -> String {
@@ -334,7 +220,7 @@ fn certificates_are_replaced_while_clients_connect() {
     let server = site.server();
     let pairs = [server_pair(), server_pair()];
     let trusted = [&site.cert, &pairs[0].cert, &pairs[1].cert].map(String::as_str);
-    let client = client(&trusted, None);
+    let client = Arc::new(client(&trusted, None));
     let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     let refused = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..50)

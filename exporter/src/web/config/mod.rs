@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub(super) struct Config {
     pub tls: Tls,
-    /// Whether HTTP/2 is to be offered: the suite that it requires is then asked for.
+    /// Whether HTTP/2 is offered over TLS.
     pub http2: bool,
     /// Headers of every answer.
     pub headers: Vec<(HeaderName, HeaderValue)>,

@@ -2,18 +2,20 @@
 //!
 //! hyper keeps buffers of 16 KiB for each of its connections. So hyper holds a connection only
 //! while a request is under way: a connection that is silent, idle or slow in sending costs its
-//! socket, its task and the bytes that the client has sent.
+//! socket, its task and the bytes that the client has sent. A connection of HTTP/2 is hyper's from
+//! its beginning to its end, in [`http2`].
 
 use super::{
     Place, State,
     handshake::shake,
+    http2,
     wire::{Session, Wire, poll_piece, read_piece},
 };
 use crate::web::{
     guard::Peer,
     handler::{Site, handle},
 };
-use axum::{body::Body, extract::Request};
+use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
@@ -49,6 +51,11 @@ pub(in super::super) async fn converse(
             _ = stop.changed() => return,
         };
         is_open = session.is_some();
+    }
+    if http2::is_agreed(&session) {
+        let wire = Wire::of_http2(place.clone(), session.take());
+        Box::pin(http2::serve(&place, wire, &site, &mut stop)).await;
+        is_open = false;
     }
     let mut read = Vec::new();
     while is_open {
@@ -185,17 +192,22 @@ async fn answer(
 async fn respond(
     place: Place,
     site: Arc<Site>,
-    mut request: Request,
+    request: Request,
 ) -> Result<hyper::Response<Answer>, Infallible> {
     place.note(State::requested);
+    let response = ask(&place, &site, request).await;
+    place.note(State::answered);
+    Ok(response.map(|body| Answer { body, place }))
+}
+
+/// The handler's answer.
+pub(super) async fn ask(place: &Place, site: &Site, mut request: Request) -> Response {
     if site.guard.is_some() {
         let address = place.stream().peer_addr();
         request.extensions_mut().insert(Peer(address.ok().map(|address| address.ip())));
     }
     place.spare(site.max_requests).await;
-    let response = handle(&site, request).await;
-    place.note(State::answered);
-    Ok(response.map(|body| Answer { body, place }))
+    handle(site, request).await
 }
 
 /// An answer's text; hyper drops it when it has taken all of it.

@@ -20,6 +20,8 @@
 //! | [`State::buffered`], its end     | `Answering`, `Writing` | `Flushing`                  |
 //! | [`State::flushed`]               | `Flushing`             | `Quiet`                     |
 //! | [`State::greeted`], handshake    | `Head`                 | `Quiet`                     |
+//! | [`State::follows`], a stream's   | all but the two below  | the phase that [`streams`]  |
+//! | event in HTTP/2                  |                        | has for it                  |
 //! | [`State::closes`]                | all but `Leaving`      | `Closing`                   |
 //! | [`State::leave`]                 | all                    | `Leaving`, which stays so   |
 //!
@@ -30,10 +32,16 @@
 //! acknowledged every byte; before that, `Closing` does not end. From [`Limits::grace`] after the
 //! debt's beginning, the client must have taken [`Limits::pace`] bytes for each second since. A
 //! client in debt does not give way before it is behind that pace after [`Limits::patience`].
+//!
+//! A connection of HTTP/2 has many requests at once: [`streams`] has their table, the phase of the
+//! connection that follows from them, and the debt of each answer.
 
 mod converse;
+mod frames;
 mod handshake;
+mod http2;
 mod places;
+mod streams;
 mod unsent;
 mod wire;
 
@@ -156,6 +164,19 @@ impl State {
     /// The TLS handshake is over.
     fn greeted(&mut self, now: Instant) {
         self.enter(&[Phase::Head], Phase::Quiet, now);
+    }
+
+    /// The streams of the connection have this phase, since this moment or an earlier one.
+    fn follows(&mut self, (phase, since): (Phase, Option<Instant>), now: Instant) {
+        if matches!(self.phase, Phase::Closing | Phase::Leaving) {
+            return;
+        }
+        if self.phase != phase {
+            (self.phase, self.since) = (phase, since.unwrap_or(now));
+        }
+        if phase == Phase::Writing {
+            self.owe(now);
+        }
     }
 
     /// No more requests are read.

@@ -1,6 +1,6 @@
 //! The places that connections take: one limit for all listeners together.
 
-use super::{Limits, Phase, State, Turn, unsent::unsent};
+use super::{Limits, Phase, State, Turn, streams::Streams, unsent::unsent};
 use hashbrown::HashMap;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
@@ -49,8 +49,30 @@ struct Taken {
 #[derive(Debug)]
 struct Entry {
     state: State,
+    streams: Streams,
     stream: Arc<TcpStream>,
     leave: Arc<Notify>,
+}
+
+impl Taken {
+    /// The number of places that are taken.
+    fn places(&self) -> usize {
+        self.all.values().map(|entry| entry.streams.places()).sum()
+    }
+}
+
+impl Entry {
+    /// The number of requests under way.
+    fn requests(&self) -> usize {
+        let is_under_way = matches!(self.state.phase, Phase::Answering | Phase::Leaving);
+        self.streams.asked().max(usize::from(is_under_way))
+    }
+
+    /// The turn to give way, of a client that has not closed its side.
+    fn turn(&self, unsent: u64, limits: &Limits, now: Instant) -> Option<Turn> {
+        let left_alone = || self.streams.left_alone(limits.patience, limits.pace, now);
+        self.state.turn(unsent, false, limits, now).or_else(|| left_alone().map(Turn::Slow))
+    }
 }
 
 /// The place of one connection, free again when the last of its clones is dropped.
@@ -91,7 +113,7 @@ impl Places {
     pub(in super::super) async fn admit(self: &Arc<Self>, stream: TcpStream) -> Place {
         let stream = Arc::new(stream);
         self.until(|taken| {
-            if taken.all.len() < self.limit {
+            if taken.places() < self.limit {
                 return Some(self.take(taken, &stream));
             }
             self.free_one(taken);
@@ -118,6 +140,7 @@ impl Places {
         let leave = Arc::new(Notify::new());
         let entry = Entry {
             state: State::new(Instant::now()),
+            streams: Streams::default(),
             stream: Arc::clone(stream),
             leave: Arc::clone(&leave),
         };
@@ -140,7 +163,7 @@ impl Places {
         let turn = |(&number, entry): (&u64, &mut Entry)| {
             let owed = entry.state.debt.map_or(0, |_| unsent(&entry.stream));
             entry.state.settle(owed);
-            Some((entry.state.turn(owed, false, &self.limits, now)?, number))
+            Some((entry.turn(owed, &self.limits, now)?, number))
         };
         let first = taken.all.iter_mut().filter_map(turn).min();
         let first = first.or_else(|| first_half_closed(taken, None, &self.limits));
@@ -154,9 +177,7 @@ impl Places {
     /// left.
     pub(in super::super) async fn spare(&self, max: u64, own: &Place) {
         let is_over = |taken: &Taken| {
-            let busy =
-                |entry: &&Entry| matches!(entry.state.phase, Phase::Answering | Phase::Leaving);
-            max > 0 && taken.all.values().filter(busy).count() as u64 > max
+            max > 0 && taken.all.values().map(Entry::requests).sum::<usize>() as u64 > max
         };
         self.until(|taken| {
             if !is_over(taken) {
@@ -241,6 +262,48 @@ impl Place {
         }
     }
 
+    /// Applies an event to the streams, and their phase to the connection's state.
+    pub(super) fn note_stream<T>(
+        &self,
+        event: impl FnOnce(&mut Streams, Instant) -> T,
+    ) -> Option<T> {
+        let places = &self.0.places;
+        let mut taken = places.lock();
+        let entry = taken.all.get_mut(&self.0.number)?;
+        let before = (entry.state.phase, entry.streams.places());
+        let now = Instant::now();
+        let result = event(&mut entry.streams, now);
+        entry.state.follows(entry.streams.phase(), now);
+        let changed = (entry.state.phase, entry.streams.places()) != before;
+        let is_resetting = entry.streams.is_resetting();
+        drop(taken);
+        if changed {
+            places.changed.notify_waiters();
+        }
+        if is_resetting {
+            self.0.leave.notify_one();
+        }
+        Some(result)
+    }
+
+    /// Waits for a place for a stream that waits; at the limit, another connection is made to
+    /// leave.
+    pub(super) async fn admit_stream(&self) {
+        let places = &self.0.places;
+        places
+            .until(|taken| {
+                let is_free = taken.places() < places.limit;
+                let Some(entry) = taken.all.get_mut(&self.0.number) else { return Some(()) };
+                if is_free || entry.streams.is_place_free() {
+                    entry.streams.asks();
+                    return Some(());
+                }
+                places.free_one(taken);
+                None
+            })
+            .await;
+    }
+
     /// Whether the connection is between requests.
     pub(super) fn is_quiet(&self) -> bool {
         self.0.places.lock().all.get(&self.0.number).is_some_and(|e| e.state.phase == Phase::Quiet)
@@ -289,8 +352,9 @@ impl Place {
         let entry = taken.all.get_mut(&self.0.number).ok_or("closed")?;
         let owed = entry.state.debt.map_or(0, |_| unsent(&entry.stream));
         entry.state.settle(owed);
-        if let Some(reason) = entry.state.overdue(owed, limits, now) {
-            if owed > 0 {
+        let overdue = entry.state.overdue(owed, limits, now);
+        if let Some(reason) = overdue.or_else(|| entry.streams.overdue(limits, now)) {
+            if owed > 0 || entry.state.phase == Phase::Writing {
                 let _ = self.0.stream.set_zero_linger();
             }
             return Err(reason);

@@ -3,7 +3,7 @@ use super::{
     converse::is_for_hyper,
     *,
 };
-use crate::web::connection::wire::Wire;
+use crate::web::connection::{streams::Streams, wire::Wire};
 use std::{
     future::poll_fn,
     io::{Read as _, Write as _},
@@ -23,6 +23,8 @@ enum Event {
     Wrote,
     Flushed,
     Greeted,
+    /// The streams of HTTP/2 have this phase.
+    Follows(Phase),
     /// The client has taken all that was written.
     Took,
     Closes,
@@ -31,7 +33,7 @@ enum Event {
     Time,
 }
 
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 15] = [
     Event::Came,
     Event::Requested,
     Event::Answered,
@@ -39,6 +41,10 @@ const EVENTS: [Event; 11] = [
     Event::Wrote,
     Event::Flushed,
     Event::Greeted,
+    Event::Follows(Quiet),
+    Event::Follows(Head),
+    Event::Follows(Answering),
+    Event::Follows(Writing),
     Event::Took,
     Event::Closes,
     Event::Leave,
@@ -49,7 +55,8 @@ const EVENTS: [Event; 11] = [
 const fn next(phase: Phase, event: Event) -> Phase {
     match (event, phase) {
         (_, Leaving) | (Event::Leave, _) => Leaving,
-        (Event::Closes, _) => Closing,
+        (Event::Closes, _) | (Event::Follows(_), Closing) => Closing,
+        (Event::Follows(to), _) => to,
         (Event::Came, Quiet) => Head,
         (Event::Requested, Quiet | Head) => Answering,
         (Event::Answered, Answering) => Writing,
@@ -86,6 +93,7 @@ impl World {
             }
             Event::Flushed => state.flushed(now),
             Event::Greeted => state.greeted(now),
+            Event::Follows(phase) => state.follows((phase, None), now),
             Event::Took => {
                 self.unsent = 0;
                 state.settle(0);
@@ -349,6 +357,35 @@ fn clients_that_closed_their_side_give_way_to_requests() {
 }
 
 #[test]
+fn streams_take_places_as_connections_do() {
+    run(async {
+        let places = Places::new(3, Limits::DEFAULT);
+        let (many, _many) = pair(&places).await;
+        let ask = async || {
+            many.note_stream(|streams, _| streams.waits());
+            many.admit_stream().await;
+        };
+        ask().await;
+        let (idle, _idle) = pair(&places).await;
+        ask().await;
+        assert_eq!(places.phases().len(), 2);
+        // The third stream makes an idle connection leave, the fourth waits.
+        tokio::join!(ask(), async { drop(leaves(idle).await) });
+        many.note_stream(|streams, _| streams.waits());
+        let mut fourth = Box::pin(many.admit_stream());
+        let waited = tokio::time::timeout(Duration::from_millis(50), &mut fourth).await;
+        assert!(waited.is_err(), "more streams than places");
+        let mut next = Box::pin(pair(&places));
+        let waited = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
+        assert!(waited.is_err(), "a connection beside as many streams as there are places");
+        many.note_stream(Streams::is_given_up);
+        fourth.await;
+        many.note_stream(Streams::is_given_up);
+        next.await;
+    });
+}
+
+#[test]
 fn a_reset_is_noticed_and_a_closed_side_is_no_reset() {
     run(async {
         let places = Places::new(10, Limits::DEFAULT);
@@ -399,6 +436,24 @@ fn a_client_that_does_not_take_an_answer_is_reset() {
             assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         });
     }
+}
+
+#[test]
+fn a_client_that_leaves_one_of_its_answers_alone_is_reset() {
+    let limits = Limits { grace: Duration::from_millis(300), ..Limits::DEFAULT };
+    run(async {
+        let places = Places::new(9, limits);
+        let (place, mut client) = pair(&places).await;
+        place.note_stream(|streams, _| streams.waits());
+        place.admit_stream().await;
+        place.note_stream(|streams, now| streams.tells(100, now));
+        // All that is written is taken, and at a good pace.
+        place.note(|state, now| state.wrote(1 << 30, now));
+        assert_eq!(place.overdue(true).await, "the client is too slow in taking an answer");
+        drop(place);
+        let read = client.read_to_end(&mut Vec::new());
+        assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
 }
 
 #[test]

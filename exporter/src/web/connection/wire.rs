@@ -1,6 +1,6 @@
 //! The bytes of a connection: as they are on its socket, and as hyper reads and writes them.
 
-use super::{Place, State};
+use super::{Place, State, frames::Frames};
 use bytes::Bytes;
 use std::{
     io,
@@ -123,6 +123,8 @@ pub(super) struct Wire {
     line: Line,
     /// Read before, and to be read first.
     before: Bytes,
+    /// Follows the frames of HTTP/2.
+    frames: Option<Frames>,
 }
 
 #[derive(Debug)]
@@ -137,7 +139,12 @@ impl Wire {
             Some(stream) => Line::Tls(stream),
             None => Line::Plain(Socket::new(place, Bytes::new())),
         };
-        Self { line, before: before.into() }
+        Self { line, before: before.into(), frames: None }
+    }
+
+    /// A connection of HTTP/2.
+    pub(super) fn of_http2(place: Place, session: Session) -> Self {
+        Self { frames: Some(Frames::new()), ..Self::new(place, session, Vec::new()) }
     }
 
     /// The encryption and the unread bytes, where hyper, which has read `read`, does not go on.
@@ -215,10 +222,16 @@ impl AsyncRead for Wire {
         if take(&mut self.before, buffer) {
             return Poll::Ready(Ok(()));
         }
-        match &mut self.line {
+        let before = buffer.filled().len();
+        ready!(match &mut self.line {
             Line::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
             Line::Tls(stream) => poll_decrypted(stream, cx, buffer),
+        })?;
+        if let Some(frames) = &mut self.frames {
+            let heard = frames.hear(buffer.filled().get(before..).unwrap_or_default());
+            self.place().note_stream(|streams, now| streams.hear(heard, now));
         }
+        Poll::Ready(Ok(()))
     }
 }
 

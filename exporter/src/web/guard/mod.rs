@@ -43,6 +43,8 @@ pub struct Guard {
     source: Source,
     /// As the file was at the start.
     has_tls: bool,
+    /// As the file was at the start.
+    http2: bool,
     is_secret: bool,
     /// As the file was at the start.
     limit: Option<Mutex<Bucket>>,
@@ -91,7 +93,7 @@ impl Guard {
         }
         let has_tls = config.tls.is_configured();
         if has_tls {
-            match tls::server(&config) {
+            match tls::server(&config, config.http2) {
                 Ok(server) => tls::warm_up(&server),
                 Err(error) if error == tls::NO_VERSION => {}
                 Err(error) => return Err(error),
@@ -104,6 +106,7 @@ impl Guard {
         Ok(Self {
             source,
             has_tls,
+            http2: has_tls && config.http2,
             is_secret: has_tls || !config.users.is_empty(),
             limit: Bucket::new(rate, Instant::now()).map(Mutex::new),
             users: Users::default(),
@@ -115,6 +118,11 @@ impl Guard {
     /// Whether connections begin with a handshake.
     pub const fn has_tls(&self) -> bool {
         self.has_tls
+    }
+
+    /// Whether clients are offered HTTP/2.
+    pub const fn has_http2(&self) -> bool {
+        self.http2
     }
 
     /// Whether keys or hashes were configured at the start.
@@ -131,7 +139,7 @@ impl Guard {
         if !config.tls.is_configured() {
             return Err("TLS config is not present".into());
         }
-        let server = Arc::new(tls::server(&config)?);
+        let server = Arc::new(tls::server(&config, self.http2)?);
         Ok(Handshake { server, needs_certificate: tls::needs_certificate(&config) })
     }
 

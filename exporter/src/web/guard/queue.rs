@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn many_addresses_with_one_each_are_served_as_they_come() {
         let mut queue = Queue::default();
-        let mut all: Vec<_> = (0..MOST + 1).map(|i| queue.put(i, (), origin(i as u8))).collect();
+        let mut all: Vec<_> =
+            (0..=MOST).map(|i| queue.put(i, (), origin(u8::try_from(i).unwrap()))).collect();
         assert_eq!(all[MOST].try_recv(), Err(oneshot::error::TryRecvError::Closed));
         let order: Vec<_> = std::iter::from_fn(|| queue.begin()).map(|job| job.key).collect();
         assert_eq!(order, (0..MOST).collect::<Vec<_>>());

@@ -23,8 +23,10 @@ use rustls::{
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The protocols that are offered instead of HTTP/2, which this server does not speak.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+/// The protocols that are offered, the best first. Without HTTP/2 none is, as in Go.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+/// The name of HTTP/2 for clients.
+pub(super) const HTTP2: &[u8] = b"h2";
 /// Go's order: whatever the configuration's, or the client's.
 const SUITES: [CipherSuite; 9] = [
     CipherSuite::TLS13_AES_128_GCM_SHA256,
@@ -38,11 +40,11 @@ const SUITES: [CipherSuite; 9] = [
     CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// The settings of connections, read at this moment.
+/// The settings of connections, read at this moment; `http2` says whether HTTP/2 is offered.
 ///
 /// # Errors
 /// A part is missing, cannot be read, contradicts another or cannot be served.
-pub(super) fn server(config: &Config) -> Result<ServerConfig, String> {
+pub(super) fn server(config: &Config, http2: bool) -> Result<ServerConfig, String> {
     let tls = &config.tls;
     if tls.cert.is_empty() {
         return Err("missing one of cert or cert_file".into());
@@ -76,7 +78,7 @@ pub(super) fn server(config: &Config) -> Result<ServerConfig, String> {
     server.ignore_client_order = true;
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    if config.http2 {
+    if http2 {
         server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     }
     Ok(server)

@@ -16,7 +16,7 @@ fn made(lines: &str) -> (Config, Result<ServerConfig, String>) {
     let (cert, key) = (indented(&cert), indented(&key));
     let text = format!("tls_server_config:\n  cert: |\n{cert}  key: |\n{key}  {lines}\n");
     let config = Config::parse(&text, Path::new("")).unwrap();
-    let server = server(&config);
+    let server = server(&config, config.http2);
     (config, server)
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The expectations are node_exporter's. `PEER=NODE_EXPORTER cargo test -p tests --test tls toolkit`
 //! lets it go through the same cases.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod cases;
 
