@@ -12,6 +12,7 @@ use std::{
     os::unix::net::UnixStream,
     process::Command,
     thread,
+    time::Duration,
 };
 
 use exporter::host::perf::{Counter, Event, Type};
@@ -40,8 +41,9 @@ fn value(text: &str, series: &str) -> f64 {
     value
 }
 
-/// How many descriptors a server has.
+/// How many descriptors a server has, once it has had the time to close those of the last request.
 fn descriptors(server: &Server) -> usize {
+    thread::sleep(Duration::from_millis(20));
     fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count()
 }
 
