@@ -64,8 +64,9 @@ impl Server {
         let (accept, encoding) = data.split_at(data.iter().position(|b| *b == 0).unwrap_or(data.len()));
         let (accept, encoding) = (line(accept), line(encoding));
         let ask = |path: &str| {
+            let start = format!("GET {path} HTTP/1.0\r\nAccept: ");
             let request = [
-                format!("GET {path} HTTP/1.0\r\nAccept: ").as_bytes(),
+                start.as_bytes(),
                 &accept,
                 b"\r\nAccept-Encoding: ",
                 &encoding,

@@ -127,8 +127,8 @@ fn toolchain(processor: Processor) -> Result<[Part; 3]> {
     ])
 }
 
-/// The folders into which the registries' packages are unpacked on this machine, and that of what
-/// is built.
+/// The folders into which the registries' packages are unpacked on this machine, and the folder of
+/// built files.
 pub(super) fn folders(root: &Path) -> Result<(BTreeSet<PathBuf>, PathBuf)> {
     let metadata = metadata(root)?;
     let registries = (list(&metadata, "packages"))

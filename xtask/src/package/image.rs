@@ -107,8 +107,8 @@ fn layer(release: &Release, contents: &Contents) -> Result<Vec<u8>> {
     archive.end()
 }
 
-/// `struct vfs_cap_data` of revision 2, not effective: twice 32 bits of what is permitted and
-/// inherited.
+/// `struct vfs_cap_data` of revision 2, not effective: twice 32 bits of permitted capabilities and 32
+/// of inheritable ones.
 fn permitted(capabilities: &[u32]) -> Vec<u8> {
     const REVISION: u32 = 0x0200_0000;
     let bits: u64 = capabilities.iter().map(|number| 1 << number).sum();

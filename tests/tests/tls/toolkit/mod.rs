@@ -81,7 +81,7 @@ impl Site {
         if output.status.code() == Some(1) { said } else { format!("{}: {said}", output.status) }
     }
 
-    /// What becomes of the last request of a client.
+    /// The answer to a client's last request, or the refusal of its handshake.
     fn answer(&self, server: &Server, client: &Client) -> String {
         let user = client.user.map(|user| {
             let coded = base64(user.as_bytes());
