@@ -51,7 +51,7 @@ pub type Result<T = ()> = std::result::Result<T, Error>;
 /// Changes that interfaces may be given, for [`Network::change`].
 pub type Change = LinkMessageBuilder<LinkUnspec>;
 
-/// The link-layer address of all neighbours.
+/// The link-layer address of neighbours that are given none.
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// How many requests about neighbours are sent at once. If all fail, their answers have room in the
@@ -214,11 +214,21 @@ impl Network {
         addresses: impl IntoIterator<Item = A>,
         state: State,
     ) -> Result {
+        self.set_stations(name, addresses.into_iter().map(|address| (address, MAC)), state)
+    }
+
+    /// As [`Network::set_neighbours`], each with a link-layer address of its own.
+    pub fn set_stations<A: Into<IpAddr>>(
+        &self,
+        name: &str,
+        stations: impl IntoIterator<Item = (A, [u8; 6])>,
+        state: State,
+    ) -> Result {
         let index = self.index(name)?;
-        let requests = addresses.into_iter().map(|address| {
+        let requests = stations.into_iter().map(|(address, link)| {
             let mut neighbour = neighbour(index, address.into());
             neighbour.header.state = state;
-            neighbour.attributes.push(NeighbourAttribute::LinkLayerAddress(MAC.to_vec()));
+            neighbour.attributes.push(NeighbourAttribute::LinkLayerAddress(link.to_vec()));
             RouteNetlinkMessage::NewNeighbour(neighbour)
         });
         self.all(&format!("{name}: neighbours"), NLM_F_CREATE | NLM_F_REPLACE, requests)

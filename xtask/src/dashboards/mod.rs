@@ -135,7 +135,7 @@ fn live(options: &Options) -> Result<()> {
         &root().join(RULES),
         interval,
     )?;
-    load.run(Duration::from_secs(options.seconds))?;
+    load.run(Duration::from_secs(options.seconds));
     prometheus.stop();
     drop((load, kept, turn));
     let mut missing = check_dashboards(&prometheus)?;
