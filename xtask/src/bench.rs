@@ -3,13 +3,15 @@
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
-use crate::cgroup::Cgroup;
+use crate::{
+    cgroup::Cgroup,
+    ended::{Ended, free_port},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use procfs::process::Process;
 use std::{
-    net::TcpListener,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -100,7 +102,7 @@ fn build() -> Result<PathBuf> {
 /// A program that is measured; ended when dropped.
 struct Subject {
     name: &'static str,
-    child: Child,
+    child: Ended,
     url: String,
     client: ureq::Agent,
     /// The number of samples in one answer.
@@ -109,22 +111,16 @@ struct Subject {
     cgroup: Option<Cgroup>,
 }
 
-impl Drop for Subject {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Subject {
     fn start(name: &'static str, program: PathBuf, flags: &[String]) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let cgroup = Cgroup::new(name);
         let child = Cgroup::command(cgroup.as_ref(), &program)
             .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stderr(Stdio::null()) // writing a log line for each scrape would be measured too
             .spawn()
+            .map(Ended)
             .with_context(|| program.display().to_string())?;
         let client = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(60)))

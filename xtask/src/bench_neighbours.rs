@@ -9,16 +9,16 @@
 
 use crate::{
     cgroup::Cgroup,
+    ended::{Ended, free_port},
     kept::{Kept, STATISTICS},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::CloneFlags;
 use procfs::process::Process;
 use std::{
-    net::TcpListener,
     ops::Range,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -174,7 +174,7 @@ fn addresses(numbers: Range<u32>) -> impl Iterator<Item = [u8; 4]> {
 /// A program that is measured; ended when dropped.
 struct Subject {
     name: &'static str,
-    child: Child,
+    child: Ended,
     url: String,
     client: ureq::Agent,
     /// The group that counts its memory with the kernel's; dropped after the child's end.
@@ -189,16 +189,9 @@ struct Figures {
     charged: Option<f64>,
 }
 
-impl Drop for Subject {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Subject {
     fn start(name: &'static str, program: &Path, flags: &[&str]) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let cgroup = Cgroup::new(name);
         let child = Cgroup::command(cgroup.as_ref(), program)
             .args(["--collector.disable-defaults", "--collector.arp"])
@@ -206,6 +199,7 @@ impl Subject {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stderr(Stdio::null())
             .spawn()
+            .map(Ended)
             .with_context(|| program.display().to_string())?;
         let timeout = Some(Duration::from_secs(60));
         let client = ureq::Agent::config_builder().timeout_global(timeout).build().new_agent();

@@ -5,6 +5,7 @@ mod bench_neighbours;
 mod cgroup;
 mod dashboards;
 mod ebpf;
+mod ended;
 mod kept;
 mod package;
 mod soak;

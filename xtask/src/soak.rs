@@ -9,14 +9,14 @@
 #![expect(clippy::disallowed_methods, reason = "starts the programs it measures")]
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
-use crate::cgroup::Cgroup;
+use crate::{cgroup::Cgroup, ended::Ended};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::CloneFlags;
 use procfs::process::Process;
 use std::{
     io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -145,21 +145,14 @@ struct Figures {
     maps: String,
 }
 
-/// The exporter; ended when dropped.
+/// The exporter.
 struct Exporter {
-    child: Child,
+    child: Ended,
     url: String,
     client: ureq::Agent,
     errors: Arc<AtomicU64>,
     /// The exporter's cgroup; dropped after the child's end.
     cgroup: Option<Cgroup>,
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Exporter {
@@ -172,6 +165,7 @@ impl Exporter {
             .arg("--web.listen-address=127.0.0.1:0")
             .stderr(Stdio::piped())
             .spawn()
+            .map(Ended)
             .with_context(|| options.exporter.display().to_string())?;
         let log = BufReader::new(child.stderr.take().context("no log")?);
         let (tell, address) = channel();

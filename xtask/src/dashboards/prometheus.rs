@@ -1,13 +1,13 @@
 //! A Prometheus that scrapes one exporter, both started for the task and ended with it.
 
+use crate::ended::{Ended, free_port};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -15,16 +15,6 @@ use tempfile::TempDir;
 
 /// How long the exporter and Prometheus may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A program that is ended when dropped.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 pub(super) struct Prometheus {
     url: String,
@@ -205,10 +195,6 @@ impl Prometheus {
             return Ok(rules.iter().map(|it| (text(it, "name"), text(it, "query"))).collect());
         }
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Seconds since 1970.
