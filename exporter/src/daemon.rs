@@ -78,8 +78,8 @@ fn start(
     let listeners = listeners.map_err(|error| anyhow!(error))?;
     let needs = privileges::needed(&host.bpf, &config.collectors, guard.is_some());
     let keep = privileges::sum(&needs);
-    let privileges = privileges::listed(&needs, privileges::drop_all_but(keep));
-    namespace.run(move || privileges::drop_all_but(keep))?;
+    let kept = namespace.run_in_both(move || privileges::drop_all_but(keep))?;
+    let privileges = privileges::listed(&needs, kept);
     let threads = usize::try_from(flags.get(&scrape::THREADS)).unwrap_or(1);
     let own =
         scrape::own::Own::new(!flags.get(&web::DISABLE_OWN), host.bpf.clone(), host.own_netstat())

@@ -154,9 +154,8 @@ mod tests {
 
     #[test]
     fn the_capabilities_of_the_collectors_add_up() {
-        let needs = |names: &[&str]| -> Vec<(&'static str, CapabilitySet)> {
-            let named = ALL.iter().filter(|spec| names.contains(&spec.name));
-            named.map(|spec| (spec.name, spec.capabilities)).collect()
+        let named = |names: &[&str]| -> Vec<&Spec> {
+            ALL.iter().copied().filter(|spec| names.contains(&spec.name)).collect()
         };
         for (names, want) in [
             (&[][..], CapabilitySet::empty()),
@@ -164,7 +163,7 @@ mod tests {
             (&["rapl", "loadavg", "slabinfo"], CapabilitySet::DAC_READ_SEARCH),
             (&["conntrack", "processes"], CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE),
         ] {
-            let needs = needs(names);
+            let needs = needed(&Bpf::off(), &named(names), false);
             assert_eq!(needs.len(), names.len());
             assert_eq!(sum(&needs), want, "{names:?}");
         }

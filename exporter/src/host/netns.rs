@@ -144,6 +144,21 @@ impl Namespace {
             Err(panic) => resume_unwind(panic),
         }
     }
+
+    /// Runs a task in the thread in the namespace, if there is one, and in the calling thread, whose
+    /// result it returns.
+    ///
+    /// # Errors
+    /// As [`Namespace::run`].
+    pub fn run_in_both<T: Send + 'static>(
+        &self,
+        task: impl Fn() -> T + Clone + Send + 'static,
+    ) -> io::Result<T> {
+        if self.0.is_some() {
+            self.run(task.clone())?;
+        }
+        Ok(task())
+    }
 }
 
 /// Opens a namespace's file. A pipe without a writer must not keep the start waiting.
@@ -182,6 +197,12 @@ mod tests {
         let panic = catch_unwind(panic).unwrap_err();
         assert_eq!(panic.downcast_ref(), Some(&"a task's panic"));
         assert_eq!(run(), thread.thread().id());
+        let (tell, told) = channel();
+        let task = move || tell.send(thread::current().id());
+        namespace.run_in_both(task.clone()).unwrap().unwrap();
+        Namespace::own().run_in_both(task).unwrap().unwrap();
+        let here = thread::current().id();
+        assert_eq!(told.iter().collect::<Vec<_>>(), [thread.thread().id(), here, here]);
         drop(namespace);
         thread.join().unwrap();
     }
