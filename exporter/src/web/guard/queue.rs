@@ -95,7 +95,9 @@ impl<K: Copy + Eq + std::hash::Hash, T> Queue<K, T> {
         self.jobs.push(Job { key, what, asked: vec![ask], origin, turn, number });
         if self.jobs.len() > MOST {
             let last = self.jobs.iter().enumerate().max_by_key(|(_, job)| (job.turn, job.number));
-            last.map(|(at, _)| at).map(|at| self.jobs.swap_remove(at));
+            if let Some((at, _)) = last {
+                self.jobs.swap_remove(at);
+            }
         }
         asked
     }
