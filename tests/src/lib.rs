@@ -25,6 +25,9 @@ use std::{
 use tempfile::TempDir;
 pub use testbed::{namespace, network};
 
+/// The bcrypt hash of the password `right`, made by libxcrypt.
+pub const HASH_OF_RIGHT: &str = "$2b$04$sakqicJS2lInQApP5wHBD.FrvW4I.89of3b7vjpWgr.1IqowOBy7O";
+
 /// The program, built by cargo in the profile of the tests.
 ///
 /// # Panics

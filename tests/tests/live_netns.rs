@@ -27,10 +27,10 @@ use nix::{
     sched::CloneFlags,
     unistd::gettid,
 };
-use testbed::network::{Network, State};
 use tests::{
     Hung, Server,
     namespace::{enter, in_a_thread},
+    network::{Network, State},
     program,
 };
 

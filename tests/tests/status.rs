@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::fs;
-use tests::{Hung, Server, folder};
+use tests::{HASH_OF_RIGHT, Hung, Server, folder};
 
 const JSON: &str = "Accept: application/json\r\n";
 
@@ -208,10 +208,8 @@ fn it_is_there_while_a_collector_hangs() {
 fn it_is_behind_the_same_guard() {
     let folder = folder();
     let file = folder.path().join("web.yml");
-    // The password is `right`; made by libxcrypt.
-    let bob = "$2b$04$sakqicJS2lInQApP5wHBD.FrvW4I.89of3b7vjpWgr.1IqowOBy7O";
     let header = "http_server_config: {headers: {X-Frame-Options: deny}}\n";
-    fs::write(&file, format!("{header}basic_auth_users: {{bob: '{bob}'}}\n")).unwrap();
+    fs::write(&file, format!("{header}basic_auth_users: {{bob: '{HASH_OF_RIGHT}'}}\n")).unwrap();
     let server = two(&[&format!("--web.config.file={}", file.display())]);
     for headers in ["", JSON, "Authorization: Basic Ym9iOndyb25n\r\n"] {
         let (head, body) = server.request("GET", "/status", headers);

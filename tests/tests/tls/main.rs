@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tests::{
-    Hung, Server, answer,
+    HASH_OF_RIGHT, Hung, Server, answer,
     tls::{Pair, Site, ask, client, connect, own, params, server_pair},
 };
 
@@ -278,10 +278,8 @@ fn a_broken_file_refuses_until_it_is_whole_again() {
 
 #[test]
 fn names_passwords_and_headers() {
-    // The password is `right`; made by libxcrypt.
-    let made = "$2b$04$sakqicJS2lInQApP5wHBD.FrvW4I.89of3b7vjpWgr.1IqowOBy7O";
     let more = format!(
-        "http_server_config:\n  headers: {{X-Frame-Options: deny}}\nbasic_auth_users: {{bob: '{made}'}}\n"
+        "http_server_config:\n  headers: {{X-Frame-Options: deny}}\nbasic_auth_users: {{bob: '{HASH_OF_RIGHT}'}}\n"
     );
     let site = Site::new(&more);
     let server = site.server();
