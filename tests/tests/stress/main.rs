@@ -21,7 +21,7 @@ use std::{
     path::Path,
     sync::{
         Arc, RwLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -144,11 +144,20 @@ fn compare(neighbours: &mut Neighbours, places: &[Place], when: &str) {
 fn grow(mut neighbours: Option<&mut Neighbours>, place: &Place) {
     let buckets = || FAMILIES.map(|family| hash(family).0 + 1);
     let before = buckets();
-    let adding = place.spawn(|network| {
-        network.set_neighbours("va", addresses(0..20_000), State::Permanent).unwrap();
+    let looks = Arc::new(AtomicU32::new(0));
+    let looked = Arc::clone(&looks);
+    let adding = place.spawn(move |network| {
+        for thousand in 0..20 {
+            // However quick the machine is, there are looks while the tables fill.
+            while looked.load(Relaxed) < thousand / 4 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            let numbers = thousand * 1000..(thousand + 1) * 1000;
+            network.set_neighbours("va", addresses(numbers), State::Permanent).unwrap();
+        }
     });
     let sum = |entries: &Entries| entries.values().sum::<u64>();
-    let (mut looks, places) = (0, std::slice::from_ref(place));
+    let places = std::slice::from_ref(place);
     while !adding.is_finished() {
         let before = sum(&place.ask(Ask::Whole));
         let programs = neighbours.as_mut().map(|neighbours| sum(&counted(neighbours, places)));
@@ -158,9 +167,10 @@ fn grow(mut neighbours: Option<&mut Neighbours>, place: &Place) {
             let is_right = told.is_none_or(|told| (before..=after).contains(&told));
             assert!(is_right, "{source}: {before}, {told:?}, {after}");
         }
-        looks += 1;
+        looks.fetch_add(1, Relaxed);
     }
     adding.join().unwrap();
+    let looks = looks.load(Relaxed);
     assert!(looks > 3);
     println!("{looks} looks while the hash tables went from {before:?} to {:?} buckets", buckets());
 }
