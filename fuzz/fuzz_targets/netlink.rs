@@ -18,8 +18,8 @@ fn ask(question: u8, peer: OwnedFd) -> Result<usize, Error> {
     let mut told = |is_start| entries = if is_start { 0 } else { entries + 1 };
     match question {
         0 => return links(&mut socket),
-        1 => drop(socket.neighbours(2, |step| told(matches!(step, Step::Start)))?),
-        2 => drop(socket.neighbours_of(10, Some(1), |step| told(matches!(step, Step::Start)))?),
+        1 => socket.neighbours(2, |step| told(matches!(step, Step::Start)))?,
+        2 => socket.neighbours_of(10, Some(1), |step| told(matches!(step, Step::Start)))?,
         3 => socket.routes(|step| told(matches!(step, Step::Start)))?,
         4 => socket.addresses(|step| told(matches!(step, Step::Start)))?,
         5 => socket.qdiscs(|step| told(matches!(step, Step::Start)))?,

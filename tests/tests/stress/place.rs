@@ -15,7 +15,7 @@ use std::{
 use exporter::host::{
     Shared,
     bpf::FAMILIES,
-    netlink::{Links, Neighbour, NeighbourDump, Socket, Step},
+    netlink::{Links, Neighbour, NeighbourDump, Socket, Step, Table},
 };
 use nix::sched::{CloneFlags, setns};
 use tests::{namespace::enter, network::Network};
@@ -124,7 +124,7 @@ pub(crate) fn ends(network: &Network) -> Sender<()> {
 }
 
 /// The neighbours of this thread's namespace: each counted once, however often a dump has it. A
-/// dump during which the hash table has grown is taken again.
+/// dump during which the hash table grows or has grown is taken again.
 fn dump(socket: &mut Socket) -> Entries {
     let netns = netns();
     let mut entries = Entries::new();
@@ -140,7 +140,8 @@ fn dump(socket: &mut Socket) -> Entries {
                 }
             };
             socket.neighbours(family, each).unwrap();
-            if hash(family) == before {
+            let after = table(family);
+            if after.hash == before && !after.is_growing() {
                 break;
             }
         }
@@ -153,7 +154,11 @@ fn dump(socket: &mut Socket) -> Entries {
 
 /// Identifies the kernel's hash table of a family; a table that has grown is another.
 pub(crate) fn hash(family: u8) -> (u32, u32) {
-    Socket::default().neighbour_table(family).unwrap().unwrap().hash
+    table(family).hash
+}
+
+fn table(family: u8) -> Table {
+    Socket::default().neighbour_table(family).unwrap().unwrap()
 }
 
 /// The entries of this thread's namespace by the exporter's netlink source.

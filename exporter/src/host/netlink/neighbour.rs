@@ -95,8 +95,8 @@ struct Seam {
     last: [Option<(u32, IpAddr)>; Self::LENGTH],
     /// Whether all entries of this part so far were in the part before.
     repeats: bool,
-    /// Parts of this dump so far.
-    parts: usize,
+    /// Whether the dump has had a part.
+    has_begun: bool,
 }
 
 impl Seam {
@@ -115,8 +115,7 @@ impl Seam {
         }
         let key = |payload| Neighbour::parse(payload).ok().and_then(Neighbour::key);
         self.before = mem::replace(&mut self.last, payloads.map(key));
-        self.repeats = self.parts > 0;
-        self.parts += 1;
+        self.repeats = mem::replace(&mut self.has_begun, true);
     }
 
     /// Whether the part before had this entry.
@@ -129,14 +128,13 @@ impl Seam {
 
 impl Socket {
     /// Gives `each` the neighbours of `family` (`AF_INET` or `AF_INET6`), those that need no
-    /// resolution included, proxies left out. Returns the number of parts in which the kernel told
-    /// them: where there are several, the hash table may have grown between them
-    /// ([`Socket::neighbour_table`]), and then some entries were told twice and others not.
+    /// resolution included, proxies left out. If the hash table has grown meanwhile
+    /// ([`Socket::neighbour_table`]), some entries were told twice and others not.
     pub fn neighbours(
         &mut self,
         family: u8,
         each: impl FnMut(Step<Neighbour<'_>>),
-    ) -> Result<usize, Error> {
+    ) -> Result<(), Error> {
         self.neighbours_of(family, None, each)
     }
 
@@ -147,7 +145,7 @@ impl Socket {
         family: u8,
         ifindex: Option<u32>,
         mut each: impl FnMut(Step<Neighbour<'_>>),
-    ) -> Result<usize, Error> {
+    ) -> Result<(), Error> {
         let head = NdMsg { family, ..NdMsg::zeroed() };
         let filter = Filter { length: 8, kind: NDA_IFINDEX, ifindex: ifindex.unwrap_or_default() };
         let (head, filter) = (bytemuck::bytes_of(&head), bytemuck::bytes_of(&filter));
@@ -180,7 +178,7 @@ impl Socket {
             }
             Ok(())
         })?;
-        if consistent { Ok(seam.parts) } else { Err(Error::Interrupted { request: request.name }) }
+        if consistent { Ok(()) } else { Err(Error::Interrupted { request: request.name }) }
     }
 }
 

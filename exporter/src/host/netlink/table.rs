@@ -50,6 +50,13 @@ pub struct Table {
 }
 
 impl Table {
+    /// Whether the kernel is about to make the hash table larger, or is moving the entries: it does
+    /// so when an entry comes that is one more than there are buckets.
+    #[must_use]
+    pub const fn is_growing(&self) -> bool {
+        self.entries > self.hash.0.saturating_add(1)
+    }
+
     /// The table in a `RTM_NEWNEIGHTBL` message; `None` where the message tells of an interface.
     fn parse(payload: &[u8]) -> Result<Option<Self>, BadMessage> {
         const SHORT: &str = "a table of neighbours is cut short";

@@ -2,14 +2,15 @@
 //!
 //! The kernel's hash table grows when the entries of all namespaces become more than its buckets,
 //! and never shrinks. A dump goes on with the same number of a bucket of the larger table, in which
-//! all entries lie elsewhere: it tells some twice and passes over others. So a dump during which
-//! the table has grown is taken anew. The kernel is asked for the size of its hash table only where
-//! the entries came in several parts and are not as many as in the dump before; else they are those
-//! of one part, or as many as in a dump that was right.
+//! all entries lie elsewhere: it tells some twice and passes over others. While the table grows, its
+//! entries are on their way to the larger one, and kernels that dump without the table's lock tell of
+//! few: that is the time in which there are more entries than buckets. So a dump during which the
+//! table grows or has grown is taken anew. The kernel is asked for its table only where the entries
+//! are not as many as in the dump before, which was right.
 
 use std::{mem, sync::Arc};
 
-use super::{Error, NUD_NOARP, Neighbour, Socket, Step};
+use super::{Error, NUD_NOARP, Neighbour, Socket, Step, Table};
 use crate::host::shared::Shared;
 
 /// How often a dump is taken where the table grows meanwhile. The table doubles each time.
@@ -83,7 +84,7 @@ impl NeighbourDump {
                 Step::Item(neighbour) => add(interfaces, neighbour),
             })
         };
-        let mut ask = || Ok(Socket::default().neighbour_table(*family)?.map(|table| table.hash));
+        let mut ask = || Socket::default().neighbour_table(*family);
         let dumped = dump_whole(interfaces, before, hash, dump, &mut ask);
         if dumped.is_err() {
             interfaces.clear(); // A dump is compared with complete ones only.
@@ -93,30 +94,37 @@ impl NeighbourDump {
 }
 
 /// Calls `dump` until the hash table has not grown during the call. `ask` asks the kernel for the
-/// hash table, and `hash` is the answer of the last time. Where the kernel does not answer, its
-/// dumps are taken as they are.
+/// table, and `hash` is its hash table in the answer of the last time. Where the kernel does not
+/// answer, its dumps are taken as they are.
 fn dump_whole(
     interfaces: &mut Vec<(u32, States)>,
     before: &[(u32, States)],
     hash: &mut Option<(u32, u32)>,
-    mut dump: impl FnMut(&mut Vec<(u32, States)>) -> Result<usize, Error>,
-    ask: &mut impl FnMut() -> Result<Option<(u32, u32)>, Error>,
+    mut dump: impl FnMut(&mut Vec<(u32, States)>) -> Result<(), Error>,
+    ask: &mut impl FnMut() -> Result<Option<Table>, Error>,
 ) -> Result<(), Error> {
+    let mut result = Ok(());
     for _ in 0..TRIES {
         if hash.is_none() {
-            *hash = ask().unwrap_or_default();
+            *hash = ask().unwrap_or_default().map(|table| table.hash);
         }
-        let parts = dump(interfaces)?;
-        if parts <= 1 || same(interfaces, before) {
+        dump(interfaces)?;
+        if same(interfaces, before) {
             return Ok(());
         }
         let now = ask().unwrap_or_default();
-        if mem::replace(hash, now) == now {
+        let is_growing = now.is_some_and(|table| table.is_growing());
+        let now = now.map(|table| table.hash);
+        let has_grown = mem::replace(hash, now) != now;
+        if !has_grown && !is_growing {
             return Ok(());
         }
-        tracing::debug!("the table of neighbours has grown since the dump before");
+        tracing::debug!("the table of neighbours grows, or has grown since the dump before");
+        // The kernel may lack the memory for a larger hash table: then the dump is whole.
+        result =
+            if has_grown { Err(Error::Interrupted { request: "RTM_GETNEIGH" }) } else { Ok(()) };
     }
-    Err(Error::Interrupted { request: "RTM_GETNEIGH" })
+    result
 }
 
 /// Whether two dumps have the same number of entries on each interface.
@@ -169,20 +177,25 @@ mod tests {
 
     #[test]
     fn a_dump_during_which_the_table_has_grown_is_taken_anew() {
-        // Entries of the dump before, the hash table known from before; parts and entries of each
-        // dump; answers to the question for the hash table; entries served, answers left.
-        type Case = (u64, Option<u32>, &'static [(usize, u64)], &'static [u32], Option<u64>);
-        let cases: [Case; 9] = [
-            (0, None, &[(1, 5)], &[8], Some(5)),
-            (5, Some(8), &[(1, 6)], &[], Some(6)),
-            (900, Some(8), &[(3, 900)], &[], Some(900)),
-            (900, Some(8), &[(3, 901)], &[8], Some(901)),
-            (900, Some(8), &[(3, 1200), (3, 950)], &[16, 16], Some(950)),
-            (900, Some(8), &[(3, 1200), (4, 900)], &[16], Some(900)),
-            (0, None, &[(3, 1200), (3, 950)], &[8, 16, 16], Some(950)),
-            (9, Some(1), &[(2, 10), (2, 11), (2, 12), (2, 13)], &[2, 3, 4, 5], None),
+        // Entries of the dump before, the hash table known from before; entries of each dump; answers to the question for the hash table, below zero while the table grows; entries
+        // served, answers left.
+        type Case = (u64, Option<u32>, &'static [u64], &'static [i32], Option<u64>);
+        let cases: [Case; 12] = [
+            (0, None, &[5], &[8, 8], Some(5)),
+            (5, Some(8), &[6], &[8], Some(6)),
+            (900, Some(8), &[900], &[], Some(900)),
+            (900, Some(8), &[901], &[8], Some(901)),
+            (900, Some(8), &[1200, 950], &[16, 16], Some(950)),
+            (900, Some(8), &[1200, 900], &[16], Some(900)),
+            (0, None, &[1200, 950], &[8, 16, 16], Some(950)),
+            (9, Some(1), &[10, 11, 12, 13], &[2, 3, 4, 5], None),
+            // Some entries are on their way, and the dump lacks them.
+            (900, Some(8), &[500, 950], &[-8, 8], Some(950)),
+            (900, Some(8), &[500, 950, 951], &[-8, 16, 16], Some(951)),
+            // The table cannot grow.
+            (9, Some(8), &[10, 11, 12, 13], &[-8, -8, -8, -8], Some(13)),
             // The kernel does not answer.
-            (0, None, &[(3, 1200)], &[0, 0], Some(1200)),
+            (0, None, &[1200], &[0, 0], Some(1200)),
         ];
         for (i, (before, hash, dumps, answers, want)) in cases.into_iter().enumerate() {
             let tally = |n| vec![(7, [n, 0, 0, 0, 0, 0, 0, 0, 0])];
@@ -190,11 +203,15 @@ mod tests {
             let (mut interfaces, mut dumps, mut answers) =
                 (Vec::new(), dumps.iter(), answers.iter());
             let dump = |interfaces: &mut Vec<(u32, States)>| {
-                let &(parts, n) = dumps.next().unwrap();
-                *interfaces = tally(n);
-                Ok(parts)
+                *interfaces = tally(*dumps.next().unwrap());
+                Ok(())
             };
-            let mut ask = || Ok(Some(*answers.next().unwrap()).filter(|&n| n > 0).map(|n| (n, 0)));
+            let mut ask = || {
+                let answer = *answers.next().unwrap();
+                let mask = answer.unsigned_abs();
+                let entries = if answer < 0 { mask + 2 } else { mask };
+                Ok((answer != 0).then_some(Table { entries, hash: (mask, 0) }))
+            };
             let result = dump_whole(&mut interfaces, &tally(before), &mut hash, dump, &mut ask);
             assert_eq!(result.ok().map(|()| interfaces), want.map(tally), "{i}");
             assert!(answers.next().is_none() && dumps.next().is_none(), "{i}");
