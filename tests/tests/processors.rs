@@ -1,7 +1,12 @@
 //! `docs/processors.md` is generated: from the registry, and from the code that decides whether eBPF
 //! programs are for a processor. `UPDATE_EXPECT=1` writes it anew.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "asks the compiler")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "asks the compiler"
+)]
 
 use expect_test::expect_file;
 use exporter::{
@@ -30,7 +35,7 @@ fn processor(target: &str) -> Processor {
     let text = String::from_utf8(output.stdout).unwrap();
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.unwrap_or_else(|| panic!("{target} has no {key}")).trim_matches('"').to_owned()
+        line.expect(key).trim_matches('"').to_owned()
     };
     Processor {
         arch: value("target_arch").leak(),
