@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
+/// Scrapes for which a family with few samples keeps the buffers of many.
+const KEPT_WHILE_SMALL: u8 = 8;
+/// Buffers up to this many bytes are kept in any case.
+const SMALL: usize = 1 << 16;
 /// The least time that a collector waits, even if the scrape's answer is due earlier: a late answer
 /// is better than a wrong one.
 const LEAST: Duration = Duration::from_millis(250);
@@ -76,15 +80,16 @@ pub struct Family {
     samples: Vec<Sample>,
     in_order: bool,
     empty_for: u8,
+    small_for: u8,
 }
 
 /// The ends of a sample's lines and of its label values; both begin at the ends of the sample
-/// before.
+/// before. No family has 4 GiB of text.
 #[derive(Clone, Copy, Default)]
 struct Sample {
-    text_end: usize,
-    key_end: usize,
-    labels: usize,
+    text_end: u32,
+    key_end: u32,
+    labels: u32,
 }
 
 impl Sink {
@@ -100,10 +105,7 @@ impl Sink {
             family.empty_for =
                 if family.samples.is_empty() { family.empty_for.saturating_add(1) } else { 0 };
             disordered |= family.empty_for > KEPT_WHILE_EMPTY;
-            family.text.clear();
-            family.keys.clear();
-            family.samples.clear();
-            family.in_order = true;
+            family.clear();
         }
         if disordered {
             self.families.retain(|family| family.empty_for <= KEPT_WHILE_EMPTY);
@@ -222,7 +224,29 @@ impl Family {
             samples: Vec::new(),
             in_order: true,
             empty_for: 0,
+            small_for: 0,
         }
+    }
+
+    /// Forgets the samples. Buffers stay as they are, unless one scrape has made them large and
+    /// those after it were small.
+    fn clear(&mut self) {
+        let is_small = |len: usize, capacity| capacity > SMALL && len < capacity / 4;
+        if is_small(self.text.len(), self.text.capacity()) {
+            self.small_for += 1;
+        } else {
+            self.small_for = 0;
+        }
+        if self.small_for > KEPT_WHILE_SMALL {
+            self.small_for = 0;
+            self.text.shrink_to(2 * self.text.len());
+            self.keys.shrink_to(2 * self.keys.len());
+            self.samples.shrink_to(2 * self.samples.len());
+        }
+        self.text.clear();
+        self.keys.clear();
+        self.samples.clear();
+        self.in_order = true;
     }
 
     /// The family's name.
@@ -338,30 +362,34 @@ impl Family {
     }
 
     fn end_sample(&mut self, labels: usize) {
-        let sample = Sample { text_end: self.text.len(), key_end: self.keys.len(), labels };
-        if let Some(&last) = self.samples.last() {
-            let i = self.samples.len();
-            let before =
-                i.checked_sub(2).and_then(|i| self.samples.get(i)).map_or(0, |s| s.key_end);
-            let (a, b) = (self.keys.get(before..last.key_end), self.keys.get(last.key_end..));
-            self.in_order &= (last.labels, a) < (labels, b);
+        let short = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        self.samples.push(Sample {
+            text_end: short(self.text.len()),
+            key_end: short(self.keys.len()),
+            labels: short(labels),
+        });
+        if let Some(before) = self.samples.len().checked_sub(2) {
+            self.in_order &= self.key(before) < self.key(before + 1);
         }
-        self.samples.push(sample);
     }
 
-    /// The lines of each sample, with the label values by which it is sorted.
-    fn each(&self) -> impl Iterator<Item = Lines<'_>> {
-        let mut begin = Sample::default();
-        self.samples.iter().map(move |&end| {
-            let line = Lines {
-                family: self,
-                labels: end.labels,
-                key: self.keys.get(begin.key_end..end.key_end).unwrap_or_default(),
-                text: self.text.get(begin.text_end..end.text_end).unwrap_or_default(),
-            };
-            begin = end;
-            line
-        })
+    /// The ends of a sample and of the one before it.
+    fn ends(&self, sample: usize) -> (Sample, Sample) {
+        let end = |n: Option<usize>| n.and_then(|n| self.samples.get(n)).copied();
+        (end(sample.checked_sub(1)).unwrap_or_default(), end(Some(sample)).unwrap_or_default())
+    }
+
+    /// The number of a sample's labels and their values, by which samples are sorted.
+    fn key(&self, sample: usize) -> (u32, &str) {
+        let (begin, end) = self.ends(sample);
+        let values = self.keys.get(begin.key_end as usize..end.key_end as usize);
+        (end.labels, values.unwrap_or_default())
+    }
+
+    /// The lines of a sample, without the name before each.
+    fn lines(&self, sample: usize) -> &str {
+        let (begin, end) = self.ends(sample);
+        self.text.get(begin.text_end as usize..end.text_end as usize).unwrap_or_default()
     }
 
     /// Appends these lines with the family's name before each. A line break within a label's value
@@ -385,32 +413,46 @@ impl Family {
             family.append_lines(&family.text, body);
             return 0;
         }
-        let (samples, repeated) = Self::merged(same_name);
-        for sample in &samples {
-            sample.family.append_lines(sample.text, body);
+        let merged = Merged::of(same_name);
+        for (family, lines) in merged.samples() {
+            family.append_lines(lines, body);
         }
-        repeated
-    }
-
-    /// The samples of families of one name, in the order of their label values, and how many were
-    /// left out because another has the same labels.
-    pub(in crate::exposition) fn merged<'a>(same_name: &[&'a Self]) -> (Vec<Lines<'a>>, usize) {
-        let mut lines: Vec<Lines<'a>> = same_name.iter().flat_map(|family| family.each()).collect();
-        lines.sort_by(|a, b| (a.labels, a.key).cmp(&(b.labels, b.key)));
-        let all = lines.len();
-        lines.dedup_by(|b, a| (a.labels, a.key) == (b.labels, b.key));
-        let repeated = all - lines.len();
-        (lines, repeated)
+        merged.repeated
     }
 }
 
-/// A sample: one line, or those of a histogram or summary.
-pub(in crate::exposition) struct Lines<'a> {
-    family: &'a Family,
-    labels: usize,
-    key: &'a str,
-    /// Without the name before each line.
-    pub(in crate::exposition) text: &'a str,
+/// The samples of families of one name, in the order of their label values.
+pub(in crate::exposition) struct Merged<'a> {
+    families: &'a [&'a Family],
+    /// Which of the families, and which of its samples: there may be a million.
+    places: Vec<(u32, u32)>,
+    /// The number of samples left out, since another has the same labels.
+    pub(in crate::exposition) repeated: usize,
+}
+
+impl<'a> Merged<'a> {
+    pub(in crate::exposition) fn of(families: &'a [&'a Family]) -> Self {
+        let all = families.iter().map(|family| family.samples.len()).sum();
+        let mut places: Vec<(u32, u32)> = Vec::with_capacity(all);
+        for (number, family) in (0..).zip(families) {
+            places.extend((0..).zip(&family.samples).map(|(n, _)| (number, n)));
+        }
+        let key = |&(family, sample): &(u32, u32)| {
+            families.get(family as usize).map(|family| family.key(sample as usize))
+        };
+        places.sort_by(|a, b| key(a).cmp(&key(b)));
+        places.dedup_by(|b, a| key(a) == key(b));
+        Self { families, repeated: all - places.len(), places }
+    }
+
+    /// Each sample's family, and its lines without the name before each: one line, or those of a
+    /// histogram or summary.
+    pub(in crate::exposition) fn samples(&self) -> impl Iterator<Item = (&'a Family, &'a str)> {
+        self.places.iter().filter_map(|&(family, sample)| {
+            let family = *self.families.get(family as usize)?;
+            Some((family, family.lines(sample as usize)))
+        })
+    }
 }
 
 #[cfg(test)]

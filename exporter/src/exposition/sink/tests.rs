@@ -91,6 +91,29 @@ fn families_that_stay_empty_are_forgotten() {
 }
 
 #[test]
+fn a_family_gives_back_the_room_of_one_large_scrape() {
+    let mut sink = Sink::default();
+    let mut room_after = |scrape, samples: u32| {
+        sink.begin(scrape);
+        for n in 0..samples {
+            sink.put(&LABELED, [&n, &"x"], 1);
+        }
+        let family = sink.families().next().unwrap();
+        (family.text.capacity(), family.keys.capacity(), family.samples.capacity())
+    };
+    let large = room_after(1, 100_000);
+    for scrape in 2..=u64::from(KEPT_WHILE_SMALL) + 1 {
+        assert_eq!(room_after(scrape, 10), large, "{scrape}");
+    }
+    room_after(20, 100_000);
+    for scrape in 21..=u64::from(KEPT_WHILE_SMALL) + 21 {
+        assert_eq!(room_after(scrape, 10), large, "counted anew: {scrape}");
+    }
+    let (text, keys, samples) = room_after(40, 10);
+    assert!(text < SMALL && keys < SMALL && samples < SMALL, "{text} {keys} {samples}");
+}
+
+#[test]
 fn histograms_and_summaries_have_their_lines_in_order() {
     let mut sink = Sink::default();
     sink.begin(1);

@@ -45,7 +45,7 @@ pub use self::{
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
     processor::{Offer, Processor},
     report::{AllFigures, Figures, Map, Program, Report, Resyncs, State},
-    sys::{Runs, forget_code, trim},
+    sys::Runs,
 };
 
 /// `--bpf`: whether programs are loaded into the kernel.
