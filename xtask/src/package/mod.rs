@@ -183,7 +183,10 @@ fn maintainer(root: &Path, authors: &str) -> Result<String> {
     let text = text.trim();
     let address = text.strip_suffix('>').and_then(|text| text.split_once(" <"));
     let is_whole = address.is_some_and(|(name, address)| {
-        !name.is_empty() && !name.contains(['<', '\n']) && address.contains('@')
+        !name.is_empty()
+            && !name.contains(['<', '\n'])
+            && address.contains('@')
+            && !address.contains([' ', '>'])
     });
     ensure!(
         is_whole,
