@@ -66,7 +66,7 @@ impl Watched {
         let mut fed = 0;
         while fed < 3 {
             let mut state = [0; 100];
-            let length = self.socket.recv(&mut state).expect("food");
+            let length = self.socket.recv(&mut state).unwrap();
             fed += usize::from(state.starts_with(b"WATCHDOG=1") && length == 10);
         }
     }
@@ -84,7 +84,7 @@ impl Watched {
 
     fn wait_for_refusal(&self) {
         let said = "the engine does not answer: the watchdog is not fed";
-        while !self.log.recv_timeout(PATIENCE).expect("a line of the log").contains(said) {}
+        while !self.log.recv_timeout(PATIENCE).unwrap().contains(said) {}
     }
 
     /// The number of messages that wait, which are taken.
