@@ -125,19 +125,16 @@ fn collectors(
     Ok(collectors)
 }
 
-/// Reads `--web.config.file`. Where the file holds secrets, no other process sees this one's
-/// memory, and no core is dumped.
+/// Reads `--web.config.file`. Keys and hashes may be in it at any later time, so from then on no
+/// other process sees this one's memory, and no core is dumped.
 fn guard(flags: &Flags) -> Result<Option<web::Guard>> {
     let path = flags.get(&web::CONFIG);
     if path.is_empty() {
         return Ok(None);
     }
-    let guard =
-        web::Guard::open(&path).map_err(|error| anyhow!("--web.config.file={path}: {error}"))?;
-    if guard.is_secret() {
-        privileges::hide_memory();
-    }
-    Ok(Some(guard))
+    privileges::hide_memory();
+    let guard = web::Guard::open(&path);
+    guard.map(Some).map_err(|error| anyhow!("--web.config.file={path}: {error}"))
 }
 
 const RAISE: &str = "raise the limit (ulimit -n, LimitNOFILE= of a unit)";

@@ -17,7 +17,7 @@ use crate::{
 };
 use float::Number;
 use hashbrown::HashMap;
-use label::{END_OF_VALUE, append_escaped, append_key};
+use label::{append_escaped, append_key, read_key};
 use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
@@ -75,20 +75,22 @@ pub struct Family {
     kind: Kind,
     /// The sample lines, each without the family's name at its beginning.
     text: String,
-    /// The label values of each sample, each ended by [`END_OF_VALUE`]; series are sorted by them.
-    keys: String,
     samples: Vec<Sample>,
+    /// The label values of the sample that is being put, each with its end: series are sorted by
+    /// them.
+    key: String,
+    /// Those of the sample before it.
+    key_before: String,
     in_order: bool,
     empty_for: u8,
     small_for: u8,
 }
 
-/// The ends of a sample's lines and of its label values; both begin at the ends of the sample
-/// before. No family has 4 GiB of text.
+/// The end of a sample's lines, which begin at the end of the sample before, and the number of its
+/// labels. No family has 4 GiB of text.
 #[derive(Clone, Copy, Default)]
 struct Sample {
     text_end: u32,
-    key_end: u32,
     labels: u32,
 }
 
@@ -220,8 +222,9 @@ impl Family {
             help: help.into(),
             kind,
             text: String::new(),
-            keys: String::new(),
             samples: Vec::new(),
+            key: String::new(),
+            key_before: String::new(),
             in_order: true,
             empty_for: 0,
             small_for: 0,
@@ -240,12 +243,12 @@ impl Family {
         if self.small_for > KEPT_WHILE_SMALL {
             self.small_for = 0;
             self.text.shrink_to(2 * self.text.len());
-            self.keys.shrink_to(2 * self.keys.len());
             self.samples.shrink_to(2 * self.samples.len());
         }
         self.text.clear();
-        self.keys.clear();
         self.samples.clear();
+        self.key.clear();
+        self.key_before.clear();
         self.in_order = true;
     }
 
@@ -356,40 +359,48 @@ impl Family {
 
     fn label(&mut self, open: char, name: &str, value: &dyn Label) {
         self.open_label(open, name);
-        append_key(&mut self.keys, &mut self.text, value);
+        append_key(&mut self.key, &mut self.text, value);
         self.text.push('"');
-        self.keys.push_str(END_OF_VALUE);
     }
 
     fn end_sample(&mut self, labels: usize) {
         let short = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        self.samples.push(Sample {
-            text_end: short(self.text.len()),
-            key_end: short(self.keys.len()),
-            labels: short(labels),
-        });
-        if let Some(before) = self.samples.len().checked_sub(2) {
-            self.in_order &= self.key(before) < self.key(before + 1);
+        let sample = Sample { text_end: short(self.text.len()), labels: short(labels) };
+        if let Some(before) = self.samples.last() {
+            self.in_order &= (before.labels, &self.key_before) < (sample.labels, &self.key);
         }
+        self.samples.push(sample);
+        std::mem::swap(&mut self.key, &mut self.key_before);
+        self.key.clear();
     }
 
-    /// The ends of a sample and of the one before it.
-    fn ends(&self, sample: usize) -> (Sample, Sample) {
-        let end = |n: Option<usize>| n.and_then(|n| self.samples.get(n)).copied();
-        (end(sample.checked_sub(1)).unwrap_or_default(), end(Some(sample)).unwrap_or_default())
+    /// Takes back the samples but for the first so many.
+    fn truncate(&mut self, samples: usize, in_order: bool) {
+        self.samples.truncate(samples);
+        let end = self.samples.last().map_or(0, |last| last.text_end as usize);
+        self.text.truncate(end);
+        self.in_order = in_order;
+        let mut key = std::mem::take(&mut self.key_before);
+        key.clear();
+        if let Some(last) = samples.checked_sub(1) {
+            self.read_key(last, &mut key);
+        }
+        self.key_before = key;
+        self.key.clear();
     }
 
-    /// The number of a sample's labels and their values, by which samples are sorted.
-    fn key(&self, sample: usize) -> (u32, &str) {
-        let (begin, end) = self.ends(sample);
-        let values = self.keys.get(begin.key_end as usize..end.key_end as usize);
-        (end.labels, values.unwrap_or_default())
+    /// Appends the label values by which a sample is sorted, as they stand in its first line.
+    fn read_key(&self, sample: usize, key: &mut String) {
+        let labels = self.samples.get(sample).map_or(0, |sample| sample.labels);
+        read_key(self.lines(sample), labels, key);
     }
 
     /// The lines of a sample, without the name before each.
     fn lines(&self, sample: usize) -> &str {
-        let (begin, end) = self.ends(sample);
-        self.text.get(begin.text_end as usize..end.text_end as usize).unwrap_or_default()
+        let end = |n: Option<usize>| n.and_then(|n| self.samples.get(n));
+        let [begin, end] = [sample.checked_sub(1), Some(sample)]
+            .map(|n| end(n).map_or(0, |sample| sample.text_end as usize));
+        self.text.get(begin..end).unwrap_or_default()
     }
 
     /// Appends these lines with the family's name before each. A line break within a label's value
@@ -424,33 +435,53 @@ impl Family {
 /// The samples of families of one name, in the order of their label values.
 pub(in crate::exposition) struct Merged<'a> {
     families: &'a [&'a Family],
-    /// Which of the families, and which of its samples: there may be a million.
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
     /// The number of samples left out, since another has the same labels.
     pub(in crate::exposition) repeated: usize,
 }
 
+/// The place of a sample: which of the families, and which of its samples. There may be a million.
+struct Place {
+    family: u32,
+    sample: u32,
+    /// The bounds of its key among all keys; both 0 where no key is needed.
+    key: [u32; 2],
+}
+
 impl<'a> Merged<'a> {
     pub(in crate::exposition) fn of(families: &'a [&'a Family]) -> Self {
+        let is_in_order = matches!(families, [family] if family.in_order);
         let all = families.iter().map(|family| family.samples.len()).sum();
-        let mut places: Vec<(u32, u32)> = Vec::with_capacity(all);
-        for (number, family) in (0..).zip(families) {
-            places.extend((0..).zip(&family.samples).map(|(n, _)| (number, n)));
+        let (mut keys, mut places) = (String::new(), Vec::with_capacity(all));
+        let end = |keys: &String| u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        for (family, it) in (0..).zip(families) {
+            for (sample, found) in (0..).zip(&it.samples) {
+                let begin = end(&keys);
+                if !is_in_order {
+                    // Samples with fewer labels come first.
+                    keys.push(char::from_u32(found.labels).unwrap_or(char::MAX));
+                    it.read_key(sample as usize, &mut keys);
+                }
+                places.push(Place { family, sample, key: [begin, end(&keys)] });
+            }
         }
-        let key = |&(family, sample): &(u32, u32)| {
-            families.get(family as usize).map(|family| family.key(sample as usize))
-        };
-        places.sort_by(|a, b| key(a).cmp(&key(b)));
-        places.dedup_by(|b, a| key(a) == key(b));
+        if !is_in_order {
+            let key = |place: &Place| {
+                let [begin, end] = place.key.map(|place| place as usize);
+                keys.get(begin..end).unwrap_or_default()
+            };
+            places.sort_by(|a, b| key(a).cmp(key(b)));
+            places.dedup_by(|b, a| key(a) == key(b));
+        }
         Self { families, repeated: all - places.len(), places }
     }
 
     /// Each sample's family, and its lines without the name before each: one line, or those of a
     /// histogram or summary.
     pub(in crate::exposition) fn samples(&self) -> impl Iterator<Item = (&'a Family, &'a str)> {
-        self.places.iter().filter_map(|&(family, sample)| {
-            let family = *self.families.get(family as usize)?;
-            Some((family, family.lines(sample as usize)))
+        self.places.iter().filter_map(|place| {
+            let family = *self.families.get(place.family as usize)?;
+            Some((family, family.lines(place.sample as usize)))
         })
     }
 }
