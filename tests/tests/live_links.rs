@@ -160,7 +160,9 @@ fn interfaces_that_come_and_go_hide_no_others() {
         let host = Host::new(&flags(&paths(machine)));
         let mut running = ["netdev", "netclass", "ethtool", "qdisc"]
             .map(|name| Running::on(&host, name, machine, &[]));
-        running.each_mut().map(Running::scrape);
+        for running in &mut running {
+            running.scrape();
+        }
         let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let descriptors = open();
         let churn = || {
