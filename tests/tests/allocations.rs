@@ -19,7 +19,9 @@ use std::{
 /// Collectors that may allocate, and the reason.
 const ALLOWED: &[(&str, &str)] = &[
     ("cpu", "one list of borrowed words for cpu.info, which is off by default"),
+    ("logind", "messages of D-Bus"),
     ("supervisord", "a tree of XML, of any form"),
+    ("systemd", "messages of D-Bus"),
     ("textfile", "files that users write: any number, with any names"),
 ];
 

@@ -1,6 +1,6 @@
 //! Interfaces of the running kernel, in network namespaces that the test makes: the attributes that
 //! `netclass` derives from netlink must be those in `/sys/class/net`, and no interface may be
-//! missed while others come and go.
+//! missed, nor a descriptor be left open, while others come and go.
 //!
 //! Needs root; does nothing elsewhere, unless `BPF_REQUIRED` is set: then it fails. Kinds
 //! of interfaces that the kernel does not know are left out, and named.
@@ -155,8 +155,16 @@ fn interfaces_that_come_and_go_hide_no_others() {
                 network.wire(a, b).unwrap();
             }
         }
+        let names: Vec<&str> = stable.iter().map(String::as_str).collect();
+        network.up(&names).unwrap();
         let host = Host::new(&flags(&paths(machine)));
-        let mut running = ["netdev", "netclass"].map(|name| Running::on(&host, name, machine, &[]));
+        let mut running = ["netdev", "netclass", "ethtool", "qdisc"]
+            .map(|name| Running::on(&host, name, machine, &[]));
+        for running in &mut running {
+            running.scrape();
+        }
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let descriptors = open();
         let churn = || {
             for n in 0..20 {
                 network.wire(&format!("come{n}"), &format!("go{n}")).unwrap();
@@ -172,16 +180,18 @@ fn interfaces_that_come_and_go_hide_no_others() {
             for scrape in 1..=SCRAPES {
                 for running in &mut running {
                     let (text, _) = running.scrape();
+                    let kind = if running.name == "qdisc" { ",kind=\"noqueue\"" } else { "" };
                     let exposed: HashSet<&str> =
                         text.lines().filter_map(|line| line.split(' ').next()).collect();
                     for name in &stable {
                         for family in running.families() {
-                            let series = format!("{family}{{device=\"{name}\"}}");
+                            let series = format!("{family}{{device=\"{name}\"{kind}}}");
                             assert!(exposed.contains(&*series), "{series} in {scrape}");
                         }
                     }
                 }
             }
+            assert_eq!(open(), descriptors, "descriptors");
         });
     });
 }
@@ -287,6 +297,8 @@ impl Running {
             "netdev" => {
                 &["node_network_receive_bytes_total", "node_network_transmit_carrier_total"]
             }
+            "ethtool" => &["node_ethtool_peer_ifindex", "node_network_autonegotiate"],
+            "qdisc" => &["node_qdisc_packets_total", "node_qdisc_backlog"],
             "netclass" => &["node_network_up", "node_network_iface_link", "node_network_device_id"],
             _ => &[],
         }

@@ -5,17 +5,17 @@
 //! running is not started by the question, and a session that ends meanwhile is left out.
 
 use crate::{
-    host::bus::{Bus, Object, Session},
+    host::bus::{Bus, Object, Path, Property, Session},
     prelude::*,
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 pub const SPEC: Spec = Spec {
     name: "logind",
     enabled: false,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(Logind { bus: host.bus.clone(), known: Known::default() })),
+    new: |host, _| Ok(Box::new(Logind(host.bus.clone()))),
 };
 
 static SESSIONS: Metric<4> =
@@ -37,120 +37,86 @@ const MANAGER: Object<'static> = Object {
 /// A session, which has a path of its own.
 const SESSION: Object<'static> = Object { interface: "org.freedesktop.login1.Session", ..MANAGER };
 
-struct Logind {
-    bus: Bus,
-    known: Known,
-}
+struct Logind(Bus);
 
-/// The last answers.
+/// A session. logind refuses the properties of one that has ended meanwhile.
 #[derive(Default)]
-struct Known {
-    /// The names of the seats in order, without repetition, that of no seat among them.
-    seats: Vec<String>,
-    sessions: Vec<Kept>,
-    /// How many of `sessions` the last list had; those after them keep their buffers.
-    listed: usize,
-}
-
-/// A session.
-#[derive(Default)]
-struct Kept {
+struct Listed {
     seat: String,
     path: String,
-    kind: Option<Kind>,
-}
-
-/// A kind of session.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Kind {
-    is_remote: bool,
+    is_remote: Option<bool>,
     /// One of [`TYPES`].
-    type_: &'static str,
+    type_: Option<&'static str>,
     /// One of [`CLASSES`].
-    class: &'static str,
+    class: Option<&'static str>,
 }
 
 impl Collector for Logind {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let mut session = self.bus.open(out.scrape(), out.patience(PATIENCE))?;
-        self.known.ask(&mut session)?;
-        self.known.put(out);
+        let mut session = self.0.open(out.scrape(), out.patience(PATIENCE))?;
+        let seats = seats(&mut session)?;
+        let sessions = sessions(&mut session)?;
+        put(&seats, &sessions, out);
         session.end()
     }
 }
 
-impl Known {
-    fn ask(&mut self, session: &mut Session<'_>) -> Result {
-        let (mut seats, mut listed) = (0, 0);
-        set(reuse(&mut self.seats, &mut seats), ""); // of sessions that have none
-        session.list(&MANAGER, "ListSeats", "a(so)", |row| {
-            let [name, _path] = row.texts()?;
-            set(reuse(&mut self.seats, &mut seats), name);
-            Ok(())
-        })?;
-        self.seats.truncate(seats);
-        self.seats.sort_unstable();
-        self.seats.dedup();
-        session.list(&MANAGER, "ListSessions", "a(susso)", |row| {
-            row.text()?; // its number
-            row.number()?; // of the user
-            let [_user, seat, path] = row.texts()?;
-            let kept = reuse(&mut self.sessions, &mut listed);
-            set(&mut kept.seat, seat);
-            set(&mut kept.path, path);
-            Ok(())
-        })?;
-        self.listed = listed;
-        for kept in self.sessions.iter_mut().take(listed) {
-            kept.kind = kind(&Object { path: &kept.path, ..SESSION }, session)?;
-        }
-        Ok(())
-    }
+/// The names of the seats, that of no seat among them.
+fn seats(session: &mut Session<'_>) -> Result<BTreeSet<String>> {
+    let list = session.list(&MANAGER, "ListSeats")?;
+    let rows: Vec<(&str, Path<'_>)> = list.rows()?;
+    let names = rows.into_iter().map(|(name, _)| name);
+    Ok(names.chain([""]).map(str::to_owned).collect())
+}
 
-    fn put(&self, out: &mut Sink) {
-        for class in CLASSES {
-            for (remote, is_remote) in [("false", false), ("true", true)] {
-                for seat in &self.seats {
-                    for type_ in TYPES {
-                        let kind = Kind { is_remote, type_, class };
-                        let is_counted =
-                            |kept: &&Kept| kept.kind == Some(kind) && kept.seat == *seat;
-                        let n = self.sessions.iter().take(self.listed).filter(is_counted).count();
-                        out.put(&SESSIONS, [&class, &remote, seat, &type_], n as u64);
-                    }
+fn sessions(session: &mut Session<'_>) -> Result<Vec<Listed>> {
+    let list = session.list(&MANAGER, "ListSessions")?;
+    // The session's number, the user's number and name, the seat and the session's object.
+    let rows: Vec<(&str, u32, &str, &str, Path<'_>)> = list.rows()?;
+    let listed = |(.., seat, path): &(_, _, _, &str, Path<'_>)| Listed {
+        seat: (*seat).to_owned(),
+        path: path.to_string(),
+        ..Listed::default()
+    };
+    let mut sessions: Vec<Listed> = rows.iter().map(listed).collect();
+    session.get_all(
+        sessions.iter_mut().map(|one| (of(&one.path, "Remote"), &mut one.is_remote)),
+        |is_remote, answer| *is_remote = answer,
+    )?;
+    session.get_all(
+        sessions.iter_mut().map(|one| (of(&one.path, "Type"), &mut one.type_)),
+        |type_, answer| *type_ = answer.map(|text: String| known(&TYPES, &text)),
+    )?;
+    session.get_all(
+        sessions.iter_mut().map(|one| (of(&one.path, "Class"), &mut one.class)),
+        |class, answer| *class = answer.map(|text: String| known(&CLASSES, &text)),
+    )?;
+    Ok(sessions)
+}
+
+const fn of<'a>(path: &'a str, name: &'static str) -> Property<'a> {
+    Property { object: Object { path, ..SESSION }, name }
+}
+
+fn known(all: &[&'static str], text: &str) -> &'static str {
+    all.iter().copied().find(|known| *known == text).unwrap_or(OTHER)
+}
+
+fn put(seats: &BTreeSet<String>, sessions: &[Listed], out: &mut Sink) {
+    for class in CLASSES {
+        for (remote, is_remote) in [("false", false), ("true", true)] {
+            for seat in seats {
+                for type_ in TYPES {
+                    let kind = (Some(is_remote), Some(type_), Some(class));
+                    let is_counted = |one: &&Listed| {
+                        (one.is_remote, one.type_, one.class) == kind && one.seat == *seat
+                    };
+                    let n = sessions.iter().filter(is_counted).count();
+                    out.put(&SESSIONS, [&class, &remote, seat, &type_], n as u64);
                 }
             }
         }
     }
-}
-
-/// `None` where the session has ended.
-fn kind(object: &Object<'_>, session: &mut Session<'_>) -> Result<Option<Kind>> {
-    let known = |all: &[&'static str], text: &str| {
-        all.iter().copied().find(|known| *known == text).unwrap_or(OTHER)
-    };
-    let Some(is_remote) = session.flag(object, "Remote")? else { return Ok(None) };
-    let Some(type_) = session.text(object, "Type")?.map(|text| known(&TYPES, text)) else {
-        return Ok(None);
-    };
-    let class = session.text(object, "Class")?.map(|text| known(&CLASSES, text));
-    Ok(class.map(|class| Kind { is_remote, type_, class }))
-}
-
-/// The next of the values, which keep their buffers.
-fn reuse<'a, T: Default>(kept: &'a mut Vec<T>, used: &mut usize) -> &'a mut T {
-    if *used == kept.len() {
-        kept.push(T::default());
-    }
-    let next = *used;
-    *used += 1;
-    #[expect(clippy::indexing_slicing, reason = "there is one, just pushed if need be")]
-    &mut kept[next]
-}
-
-fn set(text: &mut String, to: &str) {
-    text.clear();
-    text.push_str(to);
 }
 
 #[cfg(test)]

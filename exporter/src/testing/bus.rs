@@ -191,7 +191,10 @@ impl Shared {
             }
             let answer = if is_hello {
                 // A bus also tells its clients their names.
-                writer.write_all(&message(4, &[(3, "s", "NameAcquired")], None, &[])).ok()?;
+                let name = "org.freedesktop.DBus";
+                let fields =
+                    [(1, "o", "/org/freedesktop/DBus"), (2, "s", name), (3, "s", "NameAcquired")];
+                writer.write_all(&message(4, &fields, None, &[])).ok()?;
                 call.answer("s", &Value::from(vec![":1.7"]))
             } else {
                 self.recorded(&call)

@@ -13,7 +13,7 @@ static VIRTUALIZATION: Metric<1> =
     gauge("node_systemd_virtualization_info", "Detected virtualization technology")
         .by(["virtualization_type"]);
 
-/// The first version with `SystemState` and `LastTriggerUSec`.
+/// The first version with `SystemState`.
 pub(super) const WITH_STATE: f64 = 212.0;
 
 /// Asks for the version, on which later questions depend, and for the virtualization.
@@ -21,10 +21,10 @@ pub(super) const WITH_STATE: f64 = 212.0;
 /// # Errors
 /// The connection fails.
 pub(super) fn put_version(session: &mut Session<'_>, out: &mut Sink) -> Result<f64> {
-    let version = match session.text(&MANAGER, "Version")? {
+    let version = match session.get::<String>(&MANAGER, "Version")? {
         Some(text) => {
-            let number = number(text);
-            out.put(&VERSION, [&number.map_or("", |_| text)], number.unwrap_or_default());
+            let number = number(&text);
+            out.put(&VERSION, [&number.map_or("", |_| &text)], number.unwrap_or_default());
             number.unwrap_or_default()
         }
         None => {
@@ -32,7 +32,8 @@ pub(super) fn put_version(session: &mut Session<'_>, out: &mut Sink) -> Result<f
             0.0
         }
     };
-    let virtualization = match session.text(&MANAGER, "Virtualization")? {
+    let virtualization = session.get::<String>(&MANAGER, "Virtualization")?;
+    let virtualization = match virtualization.as_deref() {
         Some("") => "none",
         Some(text) => text,
         None => "unknown",
@@ -46,7 +47,7 @@ pub(super) fn put_version(session: &mut Session<'_>, out: &mut Sink) -> Result<f
 /// # Errors
 /// The connection fails.
 pub(super) fn put_state(session: &mut Session<'_>, out: &mut Sink) -> Result {
-    if let Some(state) = session.text(&MANAGER, "SystemState")? {
+    if let Some(state) = session.get::<String>(&MANAGER, "SystemState")? {
         out.put(&RUNNING, [], state == "running");
     }
     Ok(())
@@ -58,7 +59,7 @@ pub(super) fn put_state(session: &mut Session<'_>, out: &mut Sink) -> Result {
 /// # Errors
 /// The connection fails.
 pub(super) fn loaded_at(session: &mut Session<'_>) -> Result<Option<u64>> {
-    session.number(&MANAGER, "UnitsLoadTimestampMonotonic")
+    session.get(&MANAGER, "UnitsLoadTimestampMonotonic")
 }
 
 /// The first number of at least three digits in a version, with a fraction where it has one:

@@ -12,7 +12,7 @@ mod tests;
 mod units;
 
 use crate::{
-    host::bus::{Address, Bus, Object, Session, Wrong},
+    host::bus::{Address, Bus, Object, Property, Session, Wrong},
     prelude::*,
 };
 use std::time::Duration;
@@ -119,6 +119,119 @@ const MOUNT: Object<'static> = Object { interface: "org.freedesktop.systemd1.Mou
 const SOCKET: Object<'static> = Object { interface: "org.freedesktop.systemd1.Socket", ..MANAGER };
 const TIMER: Object<'static> = Object { interface: "org.freedesktop.systemd1.Timer", ..MANAGER };
 
+/// A series of a unit whose value is one of its properties.
+struct Series {
+    metric: &'static Metric<1>,
+    interface: Object<'static>,
+    property: &'static str,
+    /// The source of the value.
+    source: fn(&Unit, &Known, Wants) -> Source,
+    /// The value of the metric; `None` where the property says that there is none.
+    value: fn(u64) -> Option<f64>,
+}
+
+/// The source of a value.
+enum Source {
+    /// There is no value.
+    Nothing,
+    /// It is 0, as is known without a question.
+    Zero,
+    /// systemd has it.
+    Property,
+}
+
+static SERIES: [Series; 8] = [
+    Series {
+        metric: &START_TIME,
+        interface: UNIT,
+        property: "ActiveEnterTimestamp",
+        source: |unit, _, wants| match wants.start_times {
+            false => Source::Nothing,
+            true if unit.is_active() => Source::Property,
+            true => Source::Zero,
+        },
+        value: seconds,
+    },
+    Series {
+        metric: &RESTART,
+        interface: SERVICE,
+        property: "NRestarts",
+        source: |unit, _, wants| Source::of(unit.kind == Kind::Service && wants.restarts),
+        value: count,
+    },
+    Series {
+        metric: &TASKS_CURRENT,
+        interface: SERVICE,
+        property: "TasksCurrent",
+        source: |unit, _, wants| Source::of(unit.kind == Kind::Service && wants.tasks),
+        value: limit,
+    },
+    Series {
+        metric: &TASKS_MAX,
+        interface: SERVICE,
+        property: "TasksMax",
+        source: |unit, _, wants| Source::of(unit.kind == Kind::Service && wants.tasks),
+        value: limit,
+    },
+    Series {
+        metric: &ACCEPTED,
+        interface: SOCKET,
+        property: "NAccepted",
+        source: connections,
+        value: count,
+    },
+    Series {
+        metric: &CURRENT,
+        interface: SOCKET,
+        property: "NConnections",
+        source: connections,
+        value: count,
+    },
+    Series {
+        metric: &REFUSED,
+        interface: SOCKET,
+        property: "NRefused",
+        source: connections,
+        value: count,
+    },
+    Series {
+        metric: &LAST_TRIGGER,
+        interface: TIMER,
+        property: "LastTriggerUSec",
+        source: |unit, _, _| Source::of(unit.kind == Kind::Timer),
+        value: seconds,
+    },
+];
+
+impl Source {
+    const fn of(is_there: bool) -> Self {
+        if is_there { Self::Property } else { Self::Nothing }
+    }
+}
+
+const fn connections(unit: &Unit, known: &Known, _: Wants) -> Source {
+    match unit.kind {
+        Kind::Socket if known.accepts => Source::Property,
+        Kind::Socket => Source::Zero,
+        _ => Source::Nothing,
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of several kinds of value")]
+const fn count(number: u64) -> Option<f64> {
+    Some(number as f64)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of several kinds of value")]
+fn seconds(microseconds: u64) -> Option<f64> {
+    Some(microseconds as f64 / 1e6)
+}
+
+/// The greatest number says that there is none.
+fn limit(number: u64) -> Option<f64> {
+    (number < u64::MAX).then_some(number as f64)
+}
+
 struct Systemd {
     /// The system bus, and systemd itself where this process may ask it: the second is asked where
     /// nobody listens at the first.
@@ -155,86 +268,33 @@ impl Collector for Systemd {
 
 fn collect(units: &mut Units, wants: Wants, mut session: Session<'_>, out: &mut Sink) -> Result {
     let asked = &mut session;
-    let version = manager::put_version(asked, out)?;
-    let has_state = version >= manager::WITH_STATE;
-    if has_state {
+    if manager::put_version(asked, out)? >= manager::WITH_STATE {
         manager::put_state(asked, out)?;
     }
     let loaded_at = manager::loaded_at(asked)?;
     units.refresh(loaded_at, asked)?;
     units.put_summary(out);
+    let mut questions = Vec::new();
     for (name, unit, known) in units.wanted() {
         for state in STATES {
             out.put(&STATE, [&name, &state, &known.type_], unit.is(state));
         }
-        if wants.start_times {
-            put_start(name, unit, asked, out)?;
-        }
-        match unit.kind {
-            Kind::Service => put_service(name, unit, wants, asked, out)?,
-            Kind::Socket => put_socket(name, unit, known, asked, out)?,
-            Kind::Timer if has_state => {
-                let timer = Object { path: &unit.path, ..TIMER };
-                if let Some(at) = asked.number(&timer, "LastTriggerUSec")? {
-                    out.put(&LAST_TRIGGER, [&name], at as f64 / 1e6);
+        for series in &SERIES {
+            match (series.source)(unit, known, wants) {
+                Source::Nothing => {}
+                Source::Zero => out.put(series.metric, [&name], 0),
+                Source::Property => {
+                    let object = Object { path: &unit.path, ..series.interface };
+                    let property = Property { object, name: series.property };
+                    questions.push((property, (name, series)));
                 }
             }
-            Kind::Timer | Kind::Mount | Kind::Other => {}
         }
     }
+    asked.get_all(questions, |(name, series), number: Option<u64>| {
+        if let Some(value) = number.and_then(series.value) {
+            out.put(series.metric, [&name], value);
+        }
+    })?;
     session.end()
-}
-
-fn put_start(name: &str, unit: &Unit, session: &mut Session<'_>, out: &mut Sink) -> Result {
-    let started = if unit.is_active() {
-        session.number(&Object { path: &unit.path, ..UNIT }, "ActiveEnterTimestamp")?
-    } else {
-        Some(0)
-    };
-    if let Some(at) = started {
-        out.put(&START_TIME, [&name], at as f64 / 1e6);
-    }
-    Ok(())
-}
-
-fn put_service(
-    name: &str,
-    unit: &Unit,
-    wants: Wants,
-    session: &mut Session<'_>,
-    out: &mut Sink,
-) -> Result {
-    let service = Object { path: &unit.path, ..SERVICE };
-    if wants.restarts
-        && let Some(restarts) = session.number(&service, "NRestarts")?
-    {
-        out.put(&RESTART, [&name], restarts);
-    }
-    if wants.tasks {
-        for (metric, property) in [(&TASKS_CURRENT, "TasksCurrent"), (&TASKS_MAX, "TasksMax")] {
-            // The greatest number says that there is none.
-            if let Some(tasks) = session.number(&service, property)?.filter(|&n| n < u64::MAX) {
-                out.put(metric, [&name], tasks);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn put_socket(
-    name: &str,
-    unit: &Unit,
-    known: &Known,
-    session: &mut Session<'_>,
-    out: &mut Sink,
-) -> Result {
-    let socket = Object { path: &unit.path, ..SOCKET };
-    let counters = [(&ACCEPTED, "NAccepted"), (&CURRENT, "NConnections"), (&REFUSED, "NRefused")];
-    for (metric, property) in counters {
-        let count = if known.accepts { session.number(&socket, property)? } else { Some(0) };
-        if let Some(count) = count {
-            out.put(metric, [&name], count);
-        }
-    }
-    Ok(())
 }

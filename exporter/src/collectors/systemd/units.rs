@@ -8,7 +8,7 @@
 
 use super::{MANAGER, MOUNT, SERVICE, SOCKET, filter::Filter};
 use crate::{
-    host::bus::{Object, Session},
+    host::bus::{Object, Path, Property, Session},
     prelude::*,
 };
 use std::collections::BTreeMap;
@@ -56,13 +56,10 @@ pub(super) struct Unit {
     known: Option<Known>,
 }
 
-/// A unit as `ListUnits` tells it.
-struct Listed<'a> {
-    name: &'a str,
-    load_state: &'a str,
-    active_state: &'a str,
-    path: &'a str,
-}
+/// A unit as `ListUnits` tells it: its name, description, load state, active state, finer state, the
+/// unit that it follows and its object; the number, type and object of the job that is under way.
+type Listed<'a> =
+    (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str, Path<'a>, u32, &'a str, Path<'a>);
 
 /// The facts that are kept of a unit.
 #[derive(Default)]
@@ -75,11 +72,11 @@ pub(super) struct Known {
 }
 
 impl Unit {
-    fn new(name: &str, listed: &Listed<'_>, is_wanted: bool) -> Self {
+    fn new(name: &str, is_wanted: bool) -> Self {
         Self {
-            path: listed.path.into(),
+            path: "".into(),
             kind: Kind::of(name),
-            state: listed.active_state.into(),
+            state: "".into(),
             list: 0,
             known: is_wanted.then(Known::default),
         }
@@ -115,28 +112,6 @@ impl Kind {
     }
 }
 
-impl Known {
-    /// Asks for the unit's facts.
-    fn ask(&mut self, kind: Kind, path: &str, session: &mut Session<'_>) -> Result {
-        let of = |interface| Object { path, ..interface };
-        let type_ = match kind {
-            Kind::Service => session.text(&of(SERVICE), "Type")?,
-            Kind::Mount => session.text(&of(MOUNT), "Type")?,
-            Kind::Socket => {
-                // Where systemd does not tell, its counters are asked for.
-                self.accepts = session.flag(&of(SOCKET), "Accept")?.unwrap_or(true);
-                None
-            }
-            Kind::Timer | Kind::Other => None,
-        };
-        if *self.type_ != *type_.unwrap_or_default() {
-            self.type_ = type_.unwrap_or_default().into();
-        }
-        self.is_asked = true;
-        Ok(())
-    }
-}
-
 impl Units {
     pub(super) const fn new(filter: Filter) -> Self {
         Self {
@@ -158,47 +133,68 @@ impl Units {
         }
         self.lists += 1;
         self.summary.values_mut().for_each(|n| *n = 0);
-        session.list(&MANAGER, "ListUnits", "a(ssssssouso)", |row| {
-            let [name, _description, load_state, active_state, _sub_state, _followed, path] =
-                row.texts()?;
-            row.number()?; // the job that is under way
-            let [_kind_of_job, _path_of_job] = row.texts()?;
-            self.see(&Listed { name, load_state, active_state, path });
-            Ok(())
-        })?;
+        let list = session.list(&MANAGER, "ListUnits")?;
+        for unit in list.rows()? {
+            self.see(&unit);
+        }
         let list = self.lists;
         self.by_name.retain(|_, unit| unit.list == list);
         self.loaded_at = loaded_at;
         for (place, unit) in (0..).zip(self.by_name.values_mut()) {
-            let Some(known) = &mut unit.known else { continue };
-            if !known.is_asked || (list + place).is_multiple_of(ROUND) {
-                known.ask(unit.kind, &unit.path, session)?;
+            if (list + place).is_multiple_of(ROUND) {
+                unit.forget();
             }
         }
-        Ok(())
+        self.ask(session)
+    }
+
+    /// Asks for the missing facts.
+    fn ask(&mut self, session: &mut Session<'_>) -> Result {
+        let typed = [(Kind::Service, SERVICE), (Kind::Mount, MOUNT)];
+        for (kind, interface) in typed {
+            session.get_all(
+                missing(&mut self.by_name, kind, interface, "Type"),
+                |known, type_: Option<String>| {
+                    let type_ = type_.unwrap_or_default();
+                    if *known.type_ != *type_ {
+                        known.type_ = type_.into();
+                    }
+                    known.is_asked = true;
+                },
+            )?;
+        }
+        session.get_all(
+            missing(&mut self.by_name, Kind::Socket, SOCKET, "Accept"),
+            |known, accepts| {
+                // Where systemd does not tell, its counters are asked for.
+                known.accepts = accepts.unwrap_or(true);
+                known.is_asked = true;
+            },
+        )
     }
 
     /// Takes a unit out of the list.
     fn see(&mut self, listed: &Listed<'_>) {
-        match self.summary.get_mut(listed.active_state) {
+        let &(name, _, load_state, active_state, _, _, ref path, ..) = listed;
+        match self.summary.get_mut(active_state) {
             Some(n) => *n += 1,
-            None => drop(self.summary.insert(listed.active_state.into(), 1)),
+            None => drop(self.summary.insert(active_state.into(), 1)),
         }
-        if listed.load_state != "loaded" {
+        if load_state != "loaded" {
             return;
         }
-        if !self.by_name.contains_key(listed.name) {
-            let unit = Unit::new(listed.name, listed, self.filter.keeps(listed.name));
-            self.by_name.insert(listed.name.into(), unit);
+        if !self.by_name.contains_key(name) {
+            let unit = Unit::new(name, self.filter.keeps(name));
+            self.by_name.insert(name.into(), unit);
         }
-        let Some(unit) = self.by_name.get_mut(listed.name) else { return };
+        let Some(unit) = self.by_name.get_mut(name) else { return };
         unit.list = self.lists;
-        if *unit.state != *listed.active_state {
-            unit.state = listed.active_state.into();
+        if *unit.state != *active_state {
+            unit.state = active_state.into();
             unit.forget();
         }
-        if *unit.path != *listed.path {
-            unit.path = listed.path.into();
+        if *unit.path != *path.as_str() {
+            unit.path = path.as_str().into();
         }
     }
 
@@ -223,4 +219,17 @@ impl Units {
             }
         }
     }
+}
+
+/// The questions for a fact of the wanted units of this kind that is not known.
+fn missing<'a>(
+    units: &'a mut BTreeMap<Box<str>, Unit>,
+    kind: Kind,
+    interface: Object<'static>,
+    name: &'static str,
+) -> impl Iterator<Item = (Property<'a>, &'a mut Known)> {
+    units.values_mut().filter(move |unit| unit.kind == kind).filter_map(move |unit| {
+        let known = unit.known.as_mut().filter(|known| !known.is_asked)?;
+        Some((Property { object: Object { path: &unit.path, ..interface }, name }, known))
+    })
 }

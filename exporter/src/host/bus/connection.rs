@@ -1,25 +1,22 @@
-//! One connection to a bus: a socket that never blocks, and the messages that came over it.
+//! One connection to a bus: that of zbus, driven by the thread that asks, and only while it asks.
 
 use super::{
     Address, Object, Wrong,
-    wire::{self, HEAD, Kind, Malformed, Message},
+    socket::{Reader, Socket},
 };
+use futures_util::StreamExt as _;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fd::OwnedFd,
     io::Errno,
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send,
-        socket_with,
-    },
+    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
 };
 use std::{
     io,
+    num::NonZeroUsize,
     time::{Duration, Instant},
 };
-
-/// At least so many bytes are asked for at once.
-const CHUNK: usize = 1 << 14;
+use tokio::runtime::{self, Runtime};
+use zbus::{DynamicType, Guid, Message, MessageStream, connection::Builder, message};
 
 /// The bus itself.
 const BUS: Object<'static> = Object {
@@ -35,18 +32,13 @@ const PEER: Object<'static> = Object {
     interface: "org.freedesktop.DBus.Peer",
 };
 
+/// The fields are in the order in which they are dropped: the runtime drives all others.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: OwnedFd,
-    /// The bytes that were received; kept, so that later answers allocate nothing.
-    received: Vec<u8>,
-    /// How much of it is filled.
-    filled: usize,
-    /// Where the last message ends that was read.
-    read: usize,
-    /// The call that is sent; kept for its room.
-    call: Vec<u8>,
-    serial: u32,
+    answers: MessageStream,
+    bus: zbus::Connection,
+    socket: Socket,
+    runtime: Runtime,
     /// Whether a call failed: its answer may still come.
     is_broken: bool,
 }
@@ -57,59 +49,33 @@ impl Connection {
     /// # Errors
     /// There is none, or it does not let this process in.
     pub(super) fn open(address: &Address, deadline: Instant) -> Result<Self, Wrong> {
-        let mut wrong = Wrong::Address(address.to_string());
-        for socket in address.sockets() {
-            let unreachable = |errno: Errno| Wrong::Unreachable {
-                address: address.clone(),
-                source: errno.into(),
-            };
-            let tried = socket.and_then(|name| {
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-                    .map_err(unreachable)?;
-                match connect(&socket, &name) {
-                    Ok(()) => Ok(socket),
-                    // Too many others wait to be let in.
-                    Err(Errno::AGAIN) => Err(Wrong::Silent),
-                    Err(errno) => Err(unreachable(errno)),
-                }
-            });
-            match tried {
-                Ok(socket) => return Self::log_in(socket, address, deadline),
-                Err(error) => wrong = error,
-            }
-        }
-        Err(wrong)
-    }
-
-    /// Names the asking user, and learns this connection's name on the bus.
-    fn log_in(socket: OwnedFd, address: &Address, deadline: Instant) -> Result<Self, Wrong> {
-        let mut connection = Self {
-            socket,
-            received: Vec::new(),
-            filled: 0,
-            read: 0,
-            call: Vec::new(),
-            serial: 0,
-            is_broken: false,
-        };
-        // The user's number in decimal, each digit as the two hexadecimal ones of its byte.
-        let user = rustix::process::geteuid().as_raw().to_string();
-        let hexadecimal: String = user.chars().flat_map(|digit| ['3', digit]).collect();
-        connection.send(format!("\0AUTH EXTERNAL {hexadecimal}\r\n").as_bytes(), deadline)?;
-        if !connection.line(deadline)?.starts_with(b"OK ") {
-            return Err(Wrong::Denied(address.clone()));
-        }
-        connection.send(b"BEGIN\r\n", deadline)?;
+        let connected = reach(address)?;
+        let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let (socket, bus) = runtime.block_on(in_time(deadline, async {
+            let socket = Socket::new(connected)?;
+            let mut reader = Reader::new(socket.clone());
+            let guid = log_in(&socket, &mut reader, address).await?;
+            // A queue of one message: more of them could be of any size.
+            let builder = Builder::authenticated_socket(reader, guid);
+            Ok((socket, builder.max_queued(NonZeroUsize::MIN).build().await?))
+        }))?;
+        let answers = MessageStream::from(&bus);
+        let mut connection = Self { answers, bus, socket, runtime, is_broken: false };
         match address {
-            Address::Bus(_) => {
-                if connection.call(&BUS, "Hello", &[], deadline)?.kind == Kind::Refusal {
-                    return Err(Wrong::Denied(address.clone()));
-                }
-            }
+            Address::Bus(_) => connection.greet(address, deadline)?,
             Address::Service(_) => connection.rouse(deadline)?,
         }
         Ok(connection)
+    }
+
+    /// Learns this connection's name on the bus, as the bus asks of the first call.
+    fn greet(&mut self, address: &Address, deadline: Instant) -> Result<(), Wrong> {
+        let hello = call(&BUS, "Hello", &())?;
+        let mut is_in = false;
+        self.ask(&[hello], deadline, |_, answer| {
+            is_in = answer.message_type() == message::Type::MethodReturn;
+        })?;
+        if is_in { Ok(()) } else { Err(Wrong::Denied(address.clone())) }
     }
 
     /// Waits until the service answers. systemd does not look at bytes that came together with the
@@ -118,9 +84,9 @@ impl Connection {
         let mut patience = Duration::from_millis(10);
         loop {
             let until = deadline.min(Instant::now() + patience);
-            match self.call(&PEER, "Ping", &[], until) {
+            match self.ask(&[call(&PEER, "Ping", &())?], until, |_, _| {}) {
                 Err(Wrong::Silent) if until < deadline => patience *= 2,
-                answer => return answer.map(drop),
+                answer => return answer,
             }
         }
     }
@@ -132,120 +98,104 @@ impl Connection {
 
     /// Whether no call can be made any more.
     pub(super) fn is_closed(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        self.is_broken
-            || match recv(&self.socket, &mut [0_u8; 1], flags) {
-                Ok((length, _)) => length == 0,
-                Err(errno) => !matches!(errno, Errno::AGAIN | Errno::INTR),
-            }
+        self.is_broken || self.bus.is_closed() || self.socket.is_closed()
     }
 
-    /// Sends a call and waits for its answer.
+    /// Sends these calls at once, and gives each answer to `each` with the place of its call, in
+    /// any order.
     ///
     /// # Errors
-    /// There is no answer in time, or the connection is of no use any more.
-    pub(super) fn call(
+    /// An answer does not come in time, or the connection is of no use any more.
+    pub(super) fn ask(
         &mut self,
-        object: &Object<'_>,
-        member: &str,
-        arguments: &[&str],
+        calls: &[Message],
         deadline: Instant,
-    ) -> Result<Message<'_>, Wrong> {
-        self.is_broken = true; // until there is an answer
-        self.serial = self.serial.checked_add(1).unwrap_or(1);
-        let mut call = std::mem::take(&mut self.call);
-        call.clear();
-        wire::append_call(&mut call, self.serial, object, member, arguments);
-        let sent = self.send(&call, deadline);
-        self.call = call;
-        sent?;
-        loop {
-            self.message(deadline)?;
-            // Anything else is a signal, or answers a call that this connection did not make.
-            let message = Message::read(self.bytes())?;
-            if message.kind != Kind::Other && message.answers == Some(self.serial) {
-                break;
+        mut each: impl FnMut(usize, &Message),
+    ) -> Result<(), Wrong> {
+        self.is_broken = true; // until all have an answer
+        self.runtime.block_on(in_time(deadline, async {
+            self.bus.send_all(calls).await?;
+            let serial = |call: &Message| Some(call.primary_header().serial_num());
+            let mut waiting: Vec<_> = calls.iter().map(serial).collect();
+            let mut missing = calls.len();
+            while missing > 0 {
+                let ended = || io::Error::from(io::ErrorKind::UnexpectedEof);
+                let answer = self.answers.next().await.ok_or_else(ended)??;
+                // Anything else is a signal, or answers a call that this connection did not make.
+                if let serial @ Some(_) = answer.header().reply_serial()
+                    && let Some((place, call)) =
+                        waiting.iter_mut().enumerate().find(|(_, call)| **call == serial)
+                {
+                    *call = None;
+                    missing -= 1;
+                    each(place, &answer);
+                }
             }
-            if deadline <= Instant::now() {
-                return Err(Wrong::Silent);
-            }
-        }
+            Ok(())
+        }))?;
         self.is_broken = false;
-        Ok(Message::read(self.bytes())?)
-    }
-
-    /// The message, or the line, that was read last.
-    fn bytes(&self) -> &[u8] {
-        self.received.get(..self.read).unwrap_or_default()
-    }
-
-    /// Waits until the next message is here whole.
-    fn message(&mut self, deadline: Instant) -> Result<(), Wrong> {
-        self.received.copy_within(self.read..self.filled, 0);
-        self.filled -= self.read;
-        self.read = 0;
-        self.fill(HEAD, deadline)?;
-        let head = self.received.first_chunk::<HEAD>().map(wire::length);
-        let length = head.transpose()?.unwrap_or_default();
-        self.fill(length, deadline)?;
-        self.read = length;
         Ok(())
     }
+}
 
-    /// A line of the conversation before the first message, without its end.
-    fn line(&mut self, deadline: Instant) -> Result<&[u8], Wrong> {
-        loop {
-            let all = self.received.get(..self.filled).unwrap_or_default();
-            if let Some(end) = all.windows(2).position(|two| two == b"\r\n") {
-                self.read = end + 2;
-                return Ok(self.bytes());
+/// A call, which starts no service that is not running.
+pub(super) fn call<B>(object: &Object<'_>, method: &'static str, body: &B) -> Result<Message, Wrong>
+where
+    B: serde::Serialize + DynamicType,
+{
+    let call = Message::method_call(object.path, method)
+        .destination(object.service)
+        .interface(object.interface)
+        .with_flags(message::Flags::NO_AUTO_START);
+    Ok(call.build(body)?)
+}
+
+/// Connects to the first address that there is.
+fn reach(address: &Address) -> Result<OwnedFd, Wrong> {
+    let mut wrong = Wrong::Address(address.to_string());
+    for socket in address.sockets() {
+        let unreachable =
+            |errno: Errno| Wrong::Unreachable { address: address.clone(), source: errno.into() };
+        let tried = socket.and_then(|name| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+                .map_err(unreachable)?;
+            match connect(&socket, &name) {
+                Ok(()) => Ok(socket),
+                // Too many others wait to be let in.
+                Err(Errno::AGAIN) => Err(Wrong::Silent),
+                Err(errno) => Err(unreachable(errno)),
             }
-            if self.filled >= CHUNK {
-                return Err(Malformed::ENDLESS.into());
-            }
-            self.fill(self.filled + 1, deadline)?;
+        });
+        match tried {
+            Ok(socket) => return Ok(socket),
+            Err(error) => wrong = error,
         }
     }
+    Err(wrong)
+}
 
-    /// Receives until there are so many bytes.
-    fn fill(&mut self, length: usize, deadline: Instant) -> Result<(), Wrong> {
-        while self.filled < length {
-            let room = length.min(self.filled * 2).max(self.filled + CHUNK);
-            if self.received.len() < room {
-                self.received.resize(room, 0);
-            }
-            let free = self.received.get_mut(self.filled..).unwrap_or_default();
-            match recv(&self.socket, free, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok((length, _)) => self.filled += length,
-                Err(Errno::AGAIN) => self.wait(PollFlags::IN, deadline)?,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(io::Error::from(errno).into()),
-            }
-        }
-        Ok(())
-    }
+/// Names the asking user, and learns the server's own name. zbus's log-in would take lines of any
+/// length, and messages with descriptors.
+async fn log_in(
+    socket: &Socket,
+    reader: &mut Reader,
+    address: &Address,
+) -> Result<Guid<'static>, Wrong> {
+    // The user's number in decimal, each digit as the two hexadecimal ones of its byte.
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let hexadecimal: String = user.chars().flat_map(|digit| ['3', digit]).collect();
+    socket.write(format!("\0AUTH EXTERNAL {hexadecimal}\r\n").as_bytes()).await?;
+    let line = reader.line().await?;
+    let name = str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("OK "));
+    let name = name.ok_or_else(|| Wrong::Denied(address.clone()))?;
+    socket.write(b"BEGIN\r\n").await?;
+    Ok(Guid::try_from(name.to_owned())?)
+}
 
-    fn send(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), Wrong> {
-        while !bytes.is_empty() {
-            match send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
-                Err(Errno::AGAIN) => self.wait(PollFlags::OUT, deadline)?,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(io::Error::from(errno).into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the socket is ready.
-    fn wait(&self, until: PollFlags, deadline: Instant) -> Result<(), Wrong> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).ok();
-        match poll(&mut [PollFd::new(&self.socket, until)], left.as_ref()) {
-            Ok(0) => Err(Wrong::Silent),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(io::Error::from(errno).into()),
-        }
-    }
+async fn in_time<T>(
+    deadline: Instant,
+    future: impl Future<Output = Result<T, Wrong>>,
+) -> Result<T, Wrong> {
+    tokio::time::timeout_at(deadline.into(), future).await.unwrap_or(Err(Wrong::Silent))
 }

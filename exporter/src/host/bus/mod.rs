@@ -1,4 +1,4 @@
-//! The system bus (D-Bus): single questions to services, over one kept connection.
+//! The system bus (D-Bus): questions to services, over one kept connection.
 //!
 //! ```text
 //!     none ───session begins───▶ connected ──answer, refusal──▶ connected
@@ -14,21 +14,22 @@
 
 mod address;
 mod connection;
+mod socket;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 pub use address::Address;
-pub use wire::{Malformed, Row};
+pub use zbus::ObjectPath as Path;
 
 use crate::error::{Error, Faults, Result};
-use connection::Connection;
+use connection::{Connection, call};
+use serde::Deserialize;
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use wire::{Kind, Message, Value};
+use zbus::{Message, Type, Variant, message};
 
 /// Whom a question is for.
 #[derive(Clone, Copy, Debug)]
@@ -60,20 +61,20 @@ pub enum Wrong {
     Denied(Address),
     /// The connection ended.
     #[error("the connection ended: {0}")]
-    Closed(#[from] io::Error),
+    Closed(Arc<io::Error>),
     /// Nothing came in time.
     #[error("no answer in time")]
     Silent,
-    /// Something came that is no message.
+    /// Something came that is no message, or not the one that was asked for.
     #[error("not D-Bus: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(zbus::Error),
     /// The answer is of another type.
     #[error("{name} is not {wanted}")]
     Type {
         /// The property or method.
         name: &'static str,
         /// The type that it should have.
-        wanted: &'static str,
+        wanted: String,
     },
     /// The service, or the bus in its place, answered with an error.
     #[error("{method}: {error}")]
@@ -83,6 +84,21 @@ pub enum Wrong {
         /// The error's name.
         error: String,
     },
+}
+
+impl From<zbus::Error> for Wrong {
+    fn from(error: zbus::Error) -> Self {
+        match error {
+            zbus::Error::InputOutput(error) => Self::Closed(error),
+            error => Self::Malformed(error),
+        }
+    }
+}
+
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Self::Closed(Arc::new(error))
+    }
 }
 
 impl From<Wrong> for Error {
@@ -147,7 +163,11 @@ impl Bus {
     }
 }
 
-/// Questions to the services of a bus, one after the other.
+/// So many questions are on their way at once, at most: buses bound the calls that wait for their
+/// answers, dbus-daemon's default is 128.
+const TOGETHER: usize = 64;
+
+/// Questions to the services of a bus.
 ///
 /// A refusal by the service, such as that of a property that it does not have or of an object that is
 /// gone, is `None`. So is an answer of another type, which [`Session::end`] reports. After any other
@@ -159,81 +179,107 @@ pub struct Session<'a> {
     faults: Faults,
 }
 
+/// A property that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Property<'a> {
+    /// The object that has it.
+    pub object: Object<'a>,
+    /// Its name.
+    pub name: &'static str,
+}
+
+/// A type that properties have.
+pub trait Value: Sized {
+    /// Its name in errors.
+    const NAME: &'static str;
+
+    /// The value; `None` where it is of another type.
+    fn read(value: Variant<'_>) -> Option<Self>;
+}
+
+impl Value for String {
+    const NAME: &'static str = "a text";
+
+    fn read(value: Variant<'_>) -> Option<Self> {
+        Self::try_from(value).ok()
+    }
+}
+
+impl Value for u64 {
+    const NAME: &'static str = "a number";
+
+    fn read(value: Variant<'_>) -> Option<Self> {
+        match value {
+            Variant::U32(number) => Some(number.into()),
+            Variant::U64(number) => Some(number),
+            _ => None,
+        }
+    }
+}
+
+impl Value for bool {
+    const NAME: &'static str = "a boolean";
+
+    fn read(value: Variant<'_>) -> Option<Self> {
+        Self::try_from(value).ok()
+    }
+}
+
 impl Session<'_> {
-    /// A property that is a text.
+    /// A property.
     ///
     /// # Errors
     /// The connection fails.
-    pub fn text(&mut self, object: &Object<'_>, property: &'static str) -> Result<Option<&str>> {
-        self.get(object, property, "a text", |value| match value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        })
+    pub fn get<V: Value>(&mut self, object: &Object<'_>, name: &'static str) -> Result<Option<V>> {
+        let mut value = None;
+        let question = (Property { object: *object, name }, ());
+        self.get_all([question], |(), answer| value = answer)?;
+        Ok(value)
     }
 
-    /// A property that is a number.
+    /// Properties, many of which are asked for at once. Each answer is given to `each` together with
+    /// the value that came with its question, in any order.
     ///
     /// # Errors
     /// The connection fails.
-    pub fn number(&mut self, object: &Object<'_>, property: &'static str) -> Result<Option<u64>> {
-        self.get(object, property, "a number", |value| match value {
-            Value::Number(number) => Some(number),
-            _ => None,
-        })
-    }
-
-    /// A property that is true or false.
-    ///
-    /// # Errors
-    /// The connection fails.
-    pub fn flag(&mut self, object: &Object<'_>, property: &'static str) -> Result<Option<bool>> {
-        self.get(object, property, "a boolean", |value| match value {
-            Value::Flag(flag) => Some(flag),
-            _ => None,
-        })
-    }
-
-    fn get<'s, T>(
-        &'s mut self,
-        object: &Object<'_>,
-        property: &'static str,
-        wanted: &'static str,
-        read: impl FnOnce(Value<'s>) -> Option<T>,
-    ) -> Result<Option<T>> {
-        let properties = Object { interface: "org.freedesktop.DBus.Properties", ..*object };
-        let arguments = [object.interface, property];
-        let answer = call(&mut self.state, &properties, "Get", &arguments, self.deadline)?;
-        if answer.kind == Kind::Refusal {
-            return Ok(None);
-        }
-        let value = match answer.signature {
-            "v" => read(answer.body.clone().value().map_err(Wrong::from)?),
-            _ => None,
-        };
-        let wrong = || Wrong::Type { name: property, wanted }.into();
-        Ok(self.faults.keep(value.ok_or_else(wrong)))
-    }
-
-    /// Calls a method without arguments whose answer is an array of structures, and gives each of
-    /// them to `each`, which reads all that the structure has.
-    ///
-    /// # Errors
-    /// The connection fails, the service refuses, or the answer does not have this signature.
-    pub fn list(
+    pub fn get_all<'q, V: Value, T>(
         &mut self,
-        object: &Object<'_>,
-        method: &'static str,
-        signature: &'static str,
-        mut each: impl FnMut(&mut Row<'_>) -> Result<(), Malformed>,
+        questions: impl IntoIterator<Item = (Property<'q>, T)>,
+        mut each: impl FnMut(T, Option<V>),
     ) -> Result {
-        let mut answer = call(&mut self.state, object, method, &[], self.deadline)?;
-        if answer.kind == Kind::Refusal {
-            return Err(Wrong::Refused { method, error: answer.error.to_owned() }.into());
+        let mut questions = questions.into_iter();
+        loop {
+            let (mut calls, mut asked) = (Vec::new(), Vec::new());
+            for (Property { object, name }, with) in questions.by_ref().take(TOGETHER) {
+                let of = Object { interface: "org.freedesktop.DBus.Properties", ..object };
+                calls.push(call(&of, "Get", &(object.interface, name))?);
+                asked.push(Some((name, with)));
+            }
+            if calls.is_empty() {
+                return Ok(());
+            }
+            let faults = &mut self.faults;
+            ask(&mut self.state, &calls, self.deadline, |place, answer| {
+                if let Some((name, with)) = asked.get_mut(place).and_then(Option::take) {
+                    each(with, faults.keep(read(answer, name).map_err(Into::into)).flatten());
+                }
+            })?;
         }
-        if answer.signature != signature {
-            return Err(Wrong::Type { name: method, wanted: signature }.into());
-        }
-        answer.body.structures(|row| each(row)).map_err(|malformed| Wrong::from(malformed).into())
+    }
+
+    /// Calls a method without arguments whose answer is an array of structures.
+    ///
+    /// # Errors
+    /// The connection fails, or the service refuses.
+    pub fn list(&mut self, object: &Object<'_>, method: &'static str) -> Result<List> {
+        let mut list = None;
+        ask(&mut self.state, &[call(object, method, &())?], self.deadline, |_, answer| {
+            list = Some(match answer.message_type() {
+                message::Type::Error => Err(Wrong::Refused { method, error: error(answer) }),
+                _ => Ok(List { method, body: answer.body() }),
+            });
+        })?;
+        Ok(list.unwrap_or(Err(Wrong::Silent))?)
     }
 
     /// The result of all questions.
@@ -256,29 +302,58 @@ impl Drop for Session<'_> {
     }
 }
 
-fn call<'s>(
-    state: &'s mut State,
-    object: &Object<'_>,
-    method: &str,
-    arguments: &[&str],
-    deadline: Instant,
-) -> Result<Message<'s>, Wrong> {
-    match &mut state.connection {
-        Some(connection) => connection.call(object, method, arguments, deadline),
-        None => Err(io::Error::from(io::ErrorKind::NotConnected).into()),
+/// The answer of a method, an array of structures.
+pub struct List {
+    method: &'static str,
+    body: message::Body,
+}
+
+impl List {
+    /// The structures, of which `R` is one.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn rows<'s, R: Deserialize<'s> + Type>(&'s self) -> Result<Vec<R>> {
+        self.body.deserialize().map_err(|error| {
+            let wrong = match error {
+                zbus::Error::SignatureMismatch(..) => {
+                    let wanted = Vec::<R>::SIGNATURE.to_string();
+                    Wrong::Type { name: self.method, wanted }
+                }
+                error => error.into(),
+            };
+            wrong.into()
+        })
     }
 }
 
-/// Reads all of these bytes that is a message, for the fuzzer.
-#[cfg(any(test, feature = "testing"))]
-pub fn decode(bytes: &[u8]) {
-    let _ = bytes.first_chunk().map(wire::length);
-    if let Ok(mut message) = Message::read(bytes) {
-        let _ = message.body.clone().value();
-        let _ = message.body.structures(|row| {
-            row.texts::<2>()?;
-            row.number()?;
-            row.long().map(drop)
-        });
+/// The value of a property; `None` where the service refuses it.
+fn read<V: Value>(answer: &Message, name: &'static str) -> Result<Option<V>, Wrong> {
+    if answer.message_type() == message::Type::Error {
+        return Ok(None);
+    }
+    let body = answer.body();
+    let wrong = || Wrong::Type { name, wanted: V::NAME.into() };
+    match body.deserialize() {
+        Ok(value) => V::read(value).map(Some).ok_or_else(wrong),
+        Err(zbus::Error::SignatureMismatch(..)) => Err(wrong()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The name of the error that is the answer.
+fn error(answer: &Message) -> String {
+    answer.header().error_name().map(ToString::to_string).unwrap_or_default()
+}
+
+fn ask(
+    state: &mut State,
+    calls: &[Message],
+    deadline: Instant,
+    each: impl FnMut(usize, &Message),
+) -> Result<(), Wrong> {
+    match &mut state.connection {
+        Some(connection) => connection.ask(calls, deadline, each),
+        None => Err(io::Error::from(io::ErrorKind::NotConnected).into()),
     }
 }

@@ -45,7 +45,7 @@ impl Example {
     fn name(&self, scrape: u64, patience: Duration) -> Result<String, String> {
         let ask = || -> Result<String> {
             let mut session = self.bus.open(scrape, patience)?;
-            let name = session.text(&OBJECT, "Name")?.unwrap_or("refused").to_owned();
+            let name = session.get(&OBJECT, "Name")?.unwrap_or("refused".to_owned());
             session.end()?;
             Ok(name)
         };
@@ -57,31 +57,49 @@ impl Example {
 fn properties_and_lists_are_read() {
     let example = Example::new();
     let mut session = example.bus.open(1, PATIENCE).unwrap();
-    assert_eq!(session.text(&OBJECT, "Name").unwrap(), Some("ü"));
-    assert_eq!(session.number(&OBJECT, "Count").unwrap(), Some(u64::MAX));
-    assert_eq!(session.flag(&OBJECT, "Off").unwrap(), Some(false));
-    assert_eq!(session.text(&OBJECT, "Absent").unwrap(), None, "the service refuses");
-    let mut all = Vec::new();
-    let read = session.list(&OBJECT, "All", "a(sut)", |row| {
-        all.push((row.text()?.to_owned(), row.number()?, row.long()?));
-        Ok(())
-    });
-    read.unwrap();
-    assert_eq!(all, [("a".to_owned(), 1, 7), ("bcdefghi".to_owned(), 2, 8)]);
+    assert_eq!(session.get(&OBJECT, "Name").unwrap(), Some("ü".to_owned()));
+    assert_eq!(session.get(&OBJECT, "Count").unwrap(), Some(u64::MAX));
+    assert_eq!(session.get(&OBJECT, "Off").unwrap(), Some(false));
+    assert_eq!(session.get::<String>(&OBJECT, "Absent").unwrap(), None, "the service refuses");
+    let all = session.list(&OBJECT, "All").unwrap();
+    let rows: Vec<(&str, u32, u64)> = all.rows().unwrap();
+    assert_eq!(rows, [("a", 1, 7), ("bcdefghi", 2, 8)]);
     session.end().unwrap();
     assert_eq!(example.server.counts().0, 1, "one connection");
+}
+
+#[test]
+fn many_properties_are_asked_for_at_once() {
+    let example = Example::new();
+    let mut session = example.bus.open(1, PATIENCE).unwrap();
+    let names = ["Name", "Absent", "Count"];
+    let all = (0..=3 * TOGETHER).map(|i| {
+        let property = Property { object: OBJECT, name: names[i % names.len()] };
+        (property, i)
+    });
+    let mut answers = vec![None; 3 * TOGETHER + 1];
+    let take = |i: usize, answer: Option<u64>| {
+        assert_eq!(answers[i].replace(answer), None, "one answer to each question");
+    };
+    session.get_all(all, take).unwrap();
+    for (i, answer) in answers.into_iter().enumerate() {
+        let want = (i % names.len() == 2).then_some(u64::MAX);
+        assert_eq!(answer, Some(want), "{i}");
+    }
+    assert_eq!(session.end().unwrap_err().to_string(), "dbus: Name is not a number");
 }
 
 #[test]
 fn an_answer_of_another_type_hides_no_other() {
     let example = Example::new();
     let mut session = example.bus.open(1, PATIENCE).unwrap();
-    assert_eq!(session.number(&OBJECT, "Name").unwrap(), None);
-    assert_eq!(session.text(&OBJECT, "List").unwrap(), None);
-    assert_eq!(session.text(&OBJECT, "Name").unwrap(), Some("ü"));
-    let error = session.list(&OBJECT, "All", "a(su)", |_| Ok(())).unwrap_err();
+    assert_eq!(session.get::<u64>(&OBJECT, "Name").unwrap(), None);
+    assert_eq!(session.get::<String>(&OBJECT, "List").unwrap(), None);
+    assert_eq!(session.get(&OBJECT, "Name").unwrap(), Some("ü".to_owned()));
+    let all = session.list(&OBJECT, "All").unwrap();
+    let error = all.rows::<(&str, u32)>().unwrap_err();
     assert_eq!(error.to_string(), "dbus: All is not a(su)");
-    let error = session.list(&OBJECT, "None", "a(su)", |_| Ok(())).unwrap_err();
+    let error = session.list(&OBJECT, "None").err().unwrap();
     assert_eq!(error.to_string(), "dbus: None: org.freedesktop.DBus.Error.UnknownObject");
     assert_eq!(session.end().unwrap_err().to_string(), "dbus: Name is not a number");
 }
@@ -128,7 +146,7 @@ fn a_silent_bus_is_waited_for_once_a_scrape() {
     // Silent in the middle of a session: the call fails, and so does each after it.
     let mut session = example.bus.open(13, NONE).unwrap();
     example.server.set(Mood::SilentOnceAuthenticated);
-    assert!(session.text(&OBJECT, "Name").is_err());
+    assert!(session.get::<String>(&OBJECT, "Name").is_err());
     drop(session);
     example.server.set(Mood::Answers);
     assert_eq!(example.name(13, PATIENCE).as_deref(), Ok("ü"), "another connection");
@@ -207,13 +225,10 @@ fn an_answer_that_is_cut_or_spoiled_anywhere_ends_the_call() {
                 example.server.set(Mood::Spoils(spoil, place));
                 let mut session = example.bus.open(scrape, PATIENCE).unwrap();
                 let asked = if list {
-                    session.list(&OBJECT, "All", "a(sut)", |row| {
-                        row.text()?;
-                        row.number()?;
-                        row.long().map(drop)
-                    })
+                    let list = session.list(&OBJECT, "All");
+                    list.and_then(|list| list.rows::<(&str, u32, u64)>().map(drop))
                 } else {
-                    session.text(&OBJECT, "Name").map(drop)
+                    session.get::<String>(&OBJECT, "Name").map(drop).and_then(|()| session.end())
                 };
                 // Padding and some values may be anything, but nothing may be missing.
                 let is_cut = name == "cut" && place < 40;
