@@ -32,12 +32,12 @@ pub struct Folder {
     was_absent: bool,
     names: Names,
     /// The attributes that stay open.
-    pool: Option<Pool>,
+    pool: Option<Box<Pool>>,
 }
 
 impl Folder {
     pub(super) fn new(path: PathBuf, kept: Option<Budget>) -> Self {
-        let pool = kept.map(Pool::new);
+        let pool = kept.map(|budget| Box::new(Pool::new(budget)));
         Self { path, at: None, was_absent: false, names: Names::default(), pool }
     }
 
@@ -57,7 +57,7 @@ impl Folder {
             return Err(Error::Read { path: self.path.clone(), source: source.into() });
         }
         let Self { path, at, names, pool, .. } = &*self;
-        let (place, pool) = (Place::Folder(path), pool.as_ref());
+        let (place, pool) = (Place::Folder(path), pool.as_deref());
         let entry = move |at, name| Entry { place, at, name, pool };
         Ok(at.iter().flat_map(move |at| names.iter().map(move |name| entry(at, name))))
     }

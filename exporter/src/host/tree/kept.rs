@@ -109,8 +109,8 @@ struct Files {
     next: usize,
     /// The last scrape in which the directory was used.
     scrape: u64,
-    /// The directory's time of modification.
-    changed: (i64, i64),
+    /// The directory's time of modification, in nanoseconds.
+    changed: i128,
     /// Whether that time is long enough ago.
     is_settled: bool,
 }
@@ -128,7 +128,7 @@ impl Pool {
         Self { budget, scrape: 0, dirs: Mutex::default() }
     }
 
-    /// Begins a scrape: closes what the last one has not used.
+    /// Begins a scrape: closes directories and attributes that the last one has not used.
     pub(super) fn begin(&mut self) {
         let last = self.scrape;
         self.scrape += 1;
@@ -207,7 +207,7 @@ impl Kept {
     /// have.
     fn begin(&self, stat: &Stat, scrape: u64) {
         let mut files = lock(&self.files);
-        let changed = (stat.st_mtime, stat.st_mtime_nsec as i64);
+        let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
         if files.changed != changed {
             files.kept.clear();
             files.is_settled = false;

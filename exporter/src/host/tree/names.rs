@@ -39,7 +39,7 @@ impl Names {
     }
 
     /// Whether there is no name.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
