@@ -1,7 +1,7 @@
 //! The life of the exporter: from the flags to the first scrape, and from SIGTERM to the end.
 
 use crate::{
-    cli, collector::Collector, collectors, flag::Flags, host, log, privileges, scrape, web,
+    cli, collector::Collector, collectors, flag::Flags, host, log, memory, privileges, scrape, web,
 };
 use anyhow::{Context as _, Result, anyhow};
 use std::{
@@ -18,6 +18,7 @@ use std::{
 pub fn run(config: &cli::Config) -> Result<()> {
     let started = SystemTime::now();
     let flags = &config.flags;
+    memory::map_large_blocks();
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     host::names::look_up_without_libraries();
     let taken_up = privileges::take_up();
@@ -102,8 +103,8 @@ fn start(
         privileges,
     });
     spare_descriptors()?;
-    host::bpf::trim(); // memory that reading the command line and the patterns has freed
-    host::bpf::forget_code();
+    memory::trim(); // memory that reading the command line and the patterns has freed
+    memory::forget_code();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, site))
 }
@@ -124,19 +125,16 @@ fn collectors(
     Ok(collectors)
 }
 
-/// Reads `--web.config.file`. Where the file holds secrets, no other process sees this one's
-/// memory, and no core is dumped.
+/// Reads `--web.config.file`. Keys and hashes may be in it at any later time, so from then on no
+/// other process sees this one's memory, and no core is dumped.
 fn guard(flags: &Flags) -> Result<Option<web::Guard>> {
     let path = flags.get(&web::CONFIG);
     if path.is_empty() {
         return Ok(None);
     }
-    let guard =
-        web::Guard::open(&path).map_err(|error| anyhow!("--web.config.file={path}: {error}"))?;
-    if guard.is_secret() {
-        privileges::hide_memory();
-    }
-    Ok(Some(guard))
+    privileges::hide_memory();
+    let guard = web::Guard::open(&path);
+    guard.map(Some).map_err(|error| anyhow!("--web.config.file={path}: {error}"))
 }
 
 const RAISE: &str = "raise the limit (ulimit -n, LimitNOFILE= of a unit)";

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod flag;
+pub mod memory;
 pub mod parse;
 
 pub mod exposition;

@@ -98,7 +98,7 @@ pub fn drop_all() {
 }
 
 /// Makes this process's memory that of nobody else: no core is dumped, and only who may read any
-/// process's memory reads this one's.
+/// process's memory reads this one's. Its files in /proc belong to root from then on.
 pub fn hide_memory() {
     if let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!("cores with keys and hashes in them may be dumped: {errno}");

@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
         let path = folder.path().join("web.yml");
         std::fs::write(&path, data).expect("a writable file");
         let path = path.to_str().expect("UTF-8");
-        let opened = || Guard::open(path).map(|guard| (guard.has_tls(), guard.is_secret()));
+        let opened = || Guard::open(path).map(|guard| (guard.has_tls(), guard.has_http2()));
         let first = opened();
         assert!(first.as_ref().err().is_none_or(|said| !said.is_empty()));
         assert_eq!(first, opened());

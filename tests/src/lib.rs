@@ -134,7 +134,15 @@ impl Server {
     /// # Panics
     /// The program ends instead.
     pub fn start_unread(ulimit: &str, args: &[&str]) -> Self {
-        Self::listen(&mut limited(ulimit, Command::new(program()).args(args)))
+        Self::unread_from(&mut limited(ulimit, Command::new(program()).args(args)))
+    }
+
+    /// The same, by a command as that of [`Server::from`].
+    ///
+    /// # Panics
+    /// The program ends instead.
+    pub fn unread_from(command: &mut Command) -> Self {
+        Self::listen(command)
     }
 
     fn listen(command: &mut Command) -> Self {
@@ -231,12 +239,21 @@ impl Server {
     /// # Panics
     /// The program is gone.
     pub fn threads(&self, name: &str) -> usize {
-        let threads = format!("/proc/{}/task", self.child.id());
-        std::fs::read_dir(threads)
-            .expect("its threads")
-            .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok())
-            .filter(|comm| comm.trim() == name)
-            .count()
+        self.thread_ids(name).len()
+    }
+
+    /// The numbers of its threads with that name.
+    ///
+    /// # Panics
+    /// The program is gone.
+    pub fn thread_ids(&self, name: &str) -> Vec<i32> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let id = |thread: std::io::Result<std::fs::DirEntry>| {
+            let thread = thread.ok()?;
+            let comm = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+            (comm.trim() == name).then(|| thread.file_name().to_str()?.parse().ok()).flatten()
+        };
+        threads.expect("its threads").filter_map(id).collect()
     }
 
     /// Sends it a signal, by the name that kill(1) has for it.
@@ -340,9 +357,20 @@ impl Hung {
     /// # Panics
     /// The exporter does not start.
     pub fn server(&self, args: &[&str]) -> Server {
-        let procfs = format!("--path.procfs={}", self.0.path().display());
-        let own = ["--collector.disable-defaults", "--collector.loadavg", "--collector.uname"];
-        Server::start(&[&own[..], &["--no-bpf", &procfs], args].concat())
+        let own = self.args();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        Server::start(&[&own[..], args].concat())
+    }
+
+    /// The arguments of such an exporter.
+    pub fn args(&self) -> [String; 5] {
+        [
+            "--collector.disable-defaults".into(),
+            "--collector.loadavg".into(),
+            "--collector.uname".into(),
+            "--no-bpf".into(),
+            format!("--path.procfs={}", self.0.path().display()),
+        ]
     }
 
     /// Lets the collector go on. Its run fails, and so do later ones, since a pipe has no offset to

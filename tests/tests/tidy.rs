@@ -17,6 +17,7 @@ fn collectors_know_neither_http_nor_the_text_format() {
 /// ARCHITECTURE.md draws, and within the first and the last of them the order of their files.
 const ORDER: [&str; 17] = [
     "error",
+    "memory",
     "parse",
     "flag",
     "exposition",
@@ -27,7 +28,6 @@ const ORDER: [&str; 17] = [
     "scrape",
     "web",
     "log",
-    "upstream",
     "privileges",
     "cli",
     "daemon",

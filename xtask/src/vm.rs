@@ -31,8 +31,14 @@ usage: cargo xtask vm [--stress | --nohz-full] [--boots=N] [--verbose] [KERNEL]â
 /// With a target named, `RUSTFLAGS` make the programs static and leave build scripts and macros alone.
 const TARGET: &str = "--target=x86_64-unknown-linux-gnu";
 
-/// Modules of the kernel that the tests use, unless they are built in.
-const MODULES: [&str; 1] = ["veth"];
+/// Modules of the kernel that the tests use, unless they are built in, by folder; each after those
+/// that it needs.
+const MODULES: [(&str, &str); 4] = [
+    ("drivers/net", "veth"),
+    ("net/vmw_vsock", "vsock"),
+    ("net/vmw_vsock", "vmw_vsock_virtio_transport_common"),
+    ("net/vmw_vsock", "vsock_loopback"),
+];
 
 /// How long a machine may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -170,7 +176,7 @@ fn programs(root: &Path) -> Result<Archive> {
 fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
     let mut archive = common.clone();
     archive.folder("modules");
-    for module in modules(kernel)? {
+    for (number, module) in modules(kernel).iter().enumerate() {
         let name = module.file_name().context("a module without a name")?.to_string_lossy();
         let (tool, plain) = match module.extension().and_then(|e| e.to_str()) {
             Some("xz") => ("xz", name.trim_end_matches(".xz")),
@@ -182,9 +188,9 @@ fn boot(kernel: &Path, common: &Archive, options: Options) -> Result<String> {
         if tool != "cat" {
             command.arg("-dc");
         }
-        let unpacked = command.arg(&module).output().with_context(|| tool.to_owned())?;
+        let unpacked = command.arg(module).output().with_context(|| tool.to_owned())?;
         ensure!(unpacked.status.success(), "{} cannot be unpacked", module.display());
-        archive.file(&format!("modules/{plain}"), &unpacked.stdout);
+        archive.file(&format!("modules/{number}-{plain}"), &unpacked.stdout);
     }
     let folder = tempfile::tempdir()?;
     let image = folder.path().join("image");
@@ -267,7 +273,7 @@ fn listen(console: &Receiver<String>, verbose: bool) -> Said {
 }
 
 /// Those of [`MODULES`] that belong to an image.
-fn modules(kernel: &Path) -> Result<Vec<PathBuf>> {
+fn modules(kernel: &Path) -> Vec<PathBuf> {
     let image = kernel.file_name().unwrap_or_default().to_string_lossy();
     let version = image.strip_prefix("vmlinuz-").unwrap_or_default();
     let around = kernel.ancestors().skip(1).take(3).flat_map(|folder| {
@@ -275,17 +281,13 @@ fn modules(kernel: &Path) -> Result<Vec<PathBuf>> {
             .map(|below| folder.join(below).join(version).join("kernel"))
     });
     let Some(folder) = around.into_iter().find(|folder| folder.is_dir()) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder.join("drivers/net"))? {
-        let entry = entry?.path();
-        let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        if MODULES.iter().any(|module| name.starts_with(&format!("{module}.ko"))) {
-            found.push(entry.clone());
-        }
-    }
-    Ok(found)
+    let built = |(below, name): (&str, &str)| {
+        let file = folder.join(below).join(name);
+        ["ko", "ko.xz", "ko.zst", "ko.gz"].map(|end| file.with_extension(end))
+    };
+    MODULES.into_iter().flat_map(built).filter(|file| file.is_file()).collect()
 }
 
 /// An archive in the form "newc" of cpio, which the kernel unpacks at boot:

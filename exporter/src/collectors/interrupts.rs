@@ -11,6 +11,7 @@ use crate::{
     parse::{decimal, number, rows_after},
     prelude::*,
 };
+use std::ops::Range;
 
 pub const SPEC: Spec = Spec {
     name: "interrupts",
@@ -25,7 +26,7 @@ pub const SPEC: Spec = Spec {
             filter: gives.then_some(filter),
             zeros: flags.get(&ZEROS),
             cpus: Vec::new(),
-            name: String::new(),
+            table: Table::default(),
         }))
     },
 };
@@ -50,8 +51,83 @@ struct Interrupts {
     zeros: bool,
     /// The processors of the first line.
     cpus: Vec<Option<u32>>,
-    /// Room for the text that the filter looks at.
-    name: String,
+    table: Table,
+}
+
+/// The table, turned round: samples are put in the order of their labels, the processor first. To
+/// put all that a large machine has in order afterwards would take a third of the scrape.
+#[derive(Default)]
+struct Table {
+    /// The labels of all rows. The filter looks at a name, `info` and `devices` with `;` between.
+    text: String,
+    rows: Vec<Row>,
+    /// The counts of all rows; not a number where a count is malformed or its processor unknown.
+    counts: Vec<f64>,
+    /// The columns, by the text of their processors' numbers.
+    columns: Vec<usize>,
+}
+
+/// The labels of a row, by their places in the text, and the place of its first count.
+struct Row {
+    name: Range<usize>,
+    info: Range<usize>,
+    devices: Range<usize>,
+    counts: usize,
+}
+
+impl Table {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.rows.clear();
+        self.counts.clear();
+    }
+
+    /// Adds the labels of a row, unless the filter drops it; says whether it has.
+    fn add(&mut self, interrupt: &Interrupt<'_>, filter: Option<&mut Filter>) -> bool {
+        let text = &mut self.text;
+        let begin = text.len();
+        text.push_str(interrupt.name);
+        let name = begin..text.len();
+        text.push(';');
+        let begin = text.len();
+        Spaced(interrupt.info).append(text);
+        let info = begin..text.len();
+        text.push(';');
+        let begin = text.len();
+        Spaced(interrupt.devices).append(text);
+        let devices = begin..text.len();
+        let all = text.get(name.start..).unwrap_or_default();
+        if filter.is_some_and(|filter| !filter.keeps(all)) {
+            text.truncate(name.start);
+            return false;
+        }
+        self.rows.push(Row { name, info, devices, counts: self.counts.len() });
+        true
+    }
+
+    fn put(&mut self, cpus: &[Option<u32>], zeros: bool, out: &mut Sink) {
+        let Self { text, rows, counts, columns } = self;
+        let label = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+        let labels = |row: &Row| (label(&row.devices), label(&row.info), label(&row.name));
+        rows.sort_unstable_by(|a, b| labels(a).cmp(&labels(b)));
+        columns.clear();
+        columns.extend(0..cpus.len());
+        columns.sort_unstable_by(|&a, &b| {
+            let number = |column| cpus.get(column).copied().flatten().unwrap_or_default();
+            let (mut one, mut other) = (itoa::Buffer::new(), itoa::Buffer::new());
+            one.format(number(a)).cmp(other.format(number(b)))
+        });
+        for &column in &*columns {
+            let Some(Some(cpu)) = cpus.get(column) else { continue };
+            for row in &*rows {
+                let count = counts.get(row.counts + column).copied().unwrap_or(f64::NAN);
+                if !count.is_nan() && (zeros || count != 0.0) {
+                    let (devices, info, name) = labels(row);
+                    out.put(&INTERRUPTS, [cpu, &devices, &info, &name], count);
+                }
+            }
+        }
+    }
 }
 
 /// One line, its counts unread.
@@ -65,36 +141,25 @@ struct Interrupt<'a> {
 
 impl Collector for Interrupts {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Self { file, filter, zeros, cpus, name } = self;
+        let Self { file, filter, zeros, cpus, table } = self;
         file.parse(|text| {
+            table.clear();
             let mut faults = Faults::default();
             faults.keep(processors(text.lines().next().unwrap_or_default(), cpus));
             faults.keep(rows_after(1, text, |line| {
                 let Some(interrupt) = parse(line, cpus.len()) else { return Ok(()) };
-                let (info, devices) = (Spaced(interrupt.info), Spaced(interrupt.devices));
-                if let Some(filter) = filter {
-                    name.clear();
-                    name.push_str(interrupt.name);
-                    name.push(';');
-                    info.append(name);
-                    name.push(';');
-                    devices.append(name);
-                    if !filter.keeps(name) {
-                        return Ok(());
-                    }
+                if !table.add(&interrupt, filter.as_mut()) {
+                    return Ok(());
                 }
                 let mut faults = Faults::default();
-                for (cpu, word) in cpus.iter().zip(interrupt.counts.split_ascii_whitespace()) {
-                    let (Some(cpu), Some(count)) = (cpu, faults.keep(decimal("count", word)))
-                    else {
-                        continue;
-                    };
-                    if *zeros || count != 0.0 {
-                        out.put(&INTERRUPTS, [cpu, &devices, &info, &interrupt.name], count);
-                    }
-                }
+                let words = interrupt.counts.split_ascii_whitespace();
+                table.counts.extend(cpus.iter().zip(words).map(|(cpu, word)| {
+                    let count = cpu.and_then(|_| faults.keep(decimal("count", word)));
+                    count.unwrap_or(f64::NAN)
+                }));
                 faults.end()
             }));
+            table.put(cpus, *zeros, out);
             faults.end()
         })
     }

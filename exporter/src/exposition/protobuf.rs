@@ -6,6 +6,7 @@
 
 use crate::exposition::{
     Body, Family, Kind, Sink,
+    sink::Merged,
     text::{Conflict, Order, merge},
 };
 use std::{borrow::Cow, fmt::Write as _};
@@ -31,14 +32,14 @@ pub fn append(
 ) -> Vec<Conflict> {
     let mut binary = Binary::default();
     merge(sinks, only, order, |first, same| {
-        let (samples, repeated) = Family::merged(same);
-        let metrics = samples.iter().map(|sample| Metric::parse(first.kind(), sample.text));
+        let merged = Merged::of(same);
+        let metrics = merged.samples().map(|(_, lines)| Metric::parse(first.kind(), lines));
         if encoding == Encoding::Delimited {
             binary.append(first, metrics, body);
         } else {
             append_text(first, metrics, encoding == Encoding::Compact, body);
         }
-        repeated
+        merged.repeated
     })
 }
 

@@ -5,8 +5,9 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::TcpStream,
+    os::fd::AsRawFd as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,8 +15,12 @@ use std::{
 
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
+    libc,
     mount::{MsFlags, mount},
-    sys::reboot::{RebootMode, reboot},
+    sys::{
+        reboot::{RebootMode, reboot},
+        socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket},
+    },
 };
 use tests::network::{Network, State};
 
@@ -64,8 +69,10 @@ fn prepare() -> Result<String, Box<dyn std::error::Error>> {
         fs::create_dir_all(at)?;
         mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)?;
     }
-    for module in fs::read_dir("/modules")? {
-        let path = module?.path();
+    let modules = fs::read_dir("/modules")?.map(|entry| Ok(entry?.path()));
+    let mut modules = modules.collect::<std::io::Result<Vec<_>>>()?;
+    modules.sort(); // each after those that it needs
+    for path in modules {
         if let Err(error) = finit_module(fs::File::open(&path)?, c"", ModuleInitFlags::empty()) {
             println!("{}: {error}", path.display());
         }
@@ -115,9 +122,44 @@ fn check(release: &str, done: &mut Vec<String>) -> Checked {
     Server::start(&["--no-bpf", "--no-collector.arp.netlink"])?.expect("arp", "procfs")?;
     done.push("procfs".to_owned());
     network.remove("va")?;
+    vsock(done)?;
 
     test("/live", "live tests", programs, done)?;
     processors(release, done)
+}
+
+/// A scrape over a vsock of this machine itself, where the kernel has that.
+fn vsock(done: &mut Vec<String>) -> Checked {
+    const PORT: u32 = 9100;
+    const SERVED: &str = "\nnode_scrape_collector_success{collector=\"arp\"} 1\n";
+    if !Path::new("/sys/module/vsock_loopback").exists() {
+        done.push("no vsock".to_owned());
+        return Ok(());
+    }
+    let server = Server::start(&["--no-bpf", &format!("--web.listen-address=vsock://:{PORT}")])?;
+    let ask = || -> Result<String, Box<dyn std::error::Error>> {
+        let socket = socket(AddressFamily::Vsock, SockType::Stream, SockFlag::empty(), None)?;
+        connect(socket.as_raw_fd(), &VsockAddr::new(libc::VMADDR_CID_LOCAL, PORT))?;
+        exchange(fs::File::from(socket))
+    };
+    // A second client comes when the first one's connection has ended.
+    for _ in 0..2 {
+        let text = ask().map_err(|error| format!("vsock: {error}"))?;
+        if !text.starts_with("HTTP/1.1 200") || !text.contains(SERVED) {
+            return Err(format!("vsock: {text}"));
+        }
+    }
+    done.push("vsock".to_owned());
+    drop(server);
+    Ok(())
+}
+
+/// Asks for the metrics on a connection, and reads to its end.
+fn exchange(mut stream: impl Read + Write) -> Result<String, Box<dyn std::error::Error>> {
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Whether programs can copy the kernel's accounting of processors.
@@ -230,15 +272,12 @@ impl Server {
     }
 
     fn scrape(&self) -> Result<String, String> {
-        let mut text = String::new();
-        let mut ask = || {
-            let mut stream = TcpStream::connect(&self.address)?;
+        let ask = || {
+            let stream = TcpStream::connect(&self.address)?;
             stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-            stream.read_to_string(&mut text)
+            exchange(stream)
         };
-        ask().map_err(|error| format!("no answer: {error}"))?;
-        Ok(text)
+        ask().map_err(|error| format!("no answer: {error}"))
     }
 
     /// The answer, in which that source must have served the collector.

@@ -135,6 +135,12 @@ impl<A: Access> Neighbour<A> {
         self.0.member::<u8>(offset!(neighbour_dead)) != 0
     }
 
+    /// Whether anything refers to the entry, as something does until its memory is freed.
+    #[inline(always)]
+    pub fn is_held(self) -> bool {
+        self.0.member::<u32>(offset!(neighbour_refcnt)) != 0
+    }
+
     /// The address of its table.
     #[inline(always)]
     pub fn table(self) -> u64 {
@@ -183,8 +189,7 @@ impl Neighbour<Copied> {
     #[inline(always)]
     pub fn is_live(self, tables: [u64; 2]) -> bool {
         let table = self.table();
-        let held = self.0.member::<u32>(offset!(neighbour_refcnt)) != 0;
-        let is_entry = !self.is_dead() & held & !self.device().0.is_null();
+        let is_entry = !self.is_dead() & self.is_held() & !self.device().0.is_null();
         // Checked twice: the kernel links another entry before this one in two steps.
         let is_linked = self.is_linked() | self.is_linked();
         table != 0 && (table == tables[0] || table == tables[1]) && is_entry & is_linked

@@ -57,10 +57,11 @@ const ADMIN: u32 = 1 << 31 | 1 << 7;
 fn neigh_create(ctx: BtfTracePointContext) {
     let (table, device) = (Pointer::<Typed>::new(ctx.arg(0)), Pointer::<Typed>::new(ctx.arg(1)));
     let n = Neighbour::<Typed>::new(ctx.arg(3));
+    let place = place(device, table);
     // Some kernels tell the verifier that `n` is never null, and it drops the first test. The
     // second test reads a zero through a null pointer.
-    if n.is_null() || n.table() == 0 {
-        count(&place(device, table), Event::Overflow);
+    if n.is_null() || !n.is_held() {
+        count(&place, Event::Overflow);
     } else {
         stock::note(n.address());
     }
@@ -85,12 +86,13 @@ fn neigh_update_done(ctx: BtfTracePointContext) {
 fn neigh_update(ctx: BtfTracePointContext) {
     let n = Neighbour::<Typed>::new(ctx.arg(0));
     let (new, flags): (u8, u32) = (ctx.arg(2), ctx.arg(3));
+    let (device, place) = (n.device(), n.place());
     let state = n.state();
     let refused = flags & ADMIN == 0 && state & (NUD_NOARP | NUD_PERMANENT) != 0;
     if flags & OVERRIDE != 0 && state & NUD_VALID != 0 && new & NUD_VALID != 0 && !refused {
-        let length = n.device().member::<u8>(offset!(device_addr_len));
+        let length = device.member::<u8>(offset!(device_addr_len));
         if differ(n.link_layer_address(), Pointer::new(ctx.arg(1)), length) && !n.is_dead() {
-            count(&n.place(), Event::AddressChange);
+            count(&place, Event::AddressChange);
         }
     }
 }

@@ -109,12 +109,30 @@ struct Position {
     walk: u32,
 }
 
+/// The number of buckets that a step looks at together, to pass them if all are empty: a table that
+/// was large once has hundreds of thousands of buckets for good. Every table has as many, or a
+/// multiple.
+const ABREAST: u64 = 8;
+
 impl Position {
+    /// The heads of so many buckets, from the current one on.
+    #[inline(always)]
+    fn heads<T: Copy + Default>(&self) -> T {
+        let head = self.heads.wrapping_add(self.bucket * 8);
+        Pointer::<Copied>::new(head as *const c_void).member(0)
+    }
+
     /// The link to the first entry of the bucket.
     #[inline(always)]
     fn first(&self) -> u64 {
-        let head = self.heads.wrapping_add(self.bucket * 8);
-        Pointer::<Copied>::new(head as *const c_void).member(0)
+        self.heads()
+    }
+
+    /// Whether this bucket and those that are looked at with it are empty.
+    #[inline(always)]
+    fn are_empty(&self) -> bool {
+        let heads: [u64; ABREAST as usize] = self.heads();
+        heads.iter().fold(0, |all, head| all | head) == 0
     }
 }
 
@@ -150,6 +168,10 @@ extern "C" fn step(_: *const c_void, _: *const u32, _: *const u64, position: *mu
         position.bucket += 1;
         if position.bucket >= position.buckets {
             return 1;
+        }
+        if position.bucket % ABREAST == 0 && position.are_empty() {
+            position.bucket += ABREAST - 1;
+            return 0;
         }
         position.link = position.first();
     } else {

@@ -70,12 +70,15 @@ pub unsafe extern "C" fn count_tasks(ctx: *const Context) -> i32 {
             return 0;
         }
         let task = Pointer::<Typed>::new(task);
+        // Before anything branches: the verifier searches all types of the kernel for each pointer
+        // that is followed, on each path.
+        let signal = task.follow(offset!(signal));
         let index = state_index(task.member(offset!(state)), task.member(offset!(exit_state)));
         let index = (index & 15) as usize;
         *(&raw mut (*sums).threads).cast::<u64>().add(index) += 1;
         if task.member::<u32>(offset!(pid)) == task.member(offset!(tgid)) {
             *(&raw mut (*sums).processes).cast::<u64>().add(index) += 1;
-            let threads: u32 = task.follow(offset!(signal)).member(offset!(threads));
+            let threads: u32 = signal.member(offset!(threads));
             (*sums).allocated += u64::from(threads);
         }
     }

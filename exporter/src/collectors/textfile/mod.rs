@@ -7,7 +7,7 @@ mod complaints;
 mod files;
 mod parse;
 
-use crate::{exposition::Kind, host::bpf::trim, prelude::*};
+use crate::{exposition::Kind, memory::trim, prelude::*};
 use complaints::Complaints;
 use files::{expand, join, read, text_files};
 use hashbrown::HashMap;

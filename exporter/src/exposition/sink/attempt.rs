@@ -2,11 +2,10 @@
 
 use super::Sink;
 
-/// The lengths of a family's buffers at the beginning of an attempt.
+/// A family at the beginning of an attempt.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
-    text: usize,
-    keys: usize,
+    /// The number of its samples.
     samples: usize,
     in_order: bool,
 }
@@ -20,22 +19,18 @@ impl Sink {
     pub fn attempt<E>(&mut self, put: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         let mut marks = std::mem::take(&mut self.marks);
         marks.clear();
-        marks.extend(self.families.iter().map(|family| Mark {
-            text: family.text.len(),
-            keys: family.keys.len(),
-            samples: family.samples.len(),
-            in_order: family.in_order,
-        }));
+        marks.extend(
+            self.families
+                .iter()
+                .map(|family| Mark { samples: family.samples.len(), in_order: family.in_order }),
+        );
         let result = put(self);
         if result.is_err() {
-            let none = Mark { text: 0, keys: 0, samples: 0, in_order: true };
+            let none = Mark { samples: 0, in_order: true };
             // New families come after those with marks.
             let marks = marks.iter().copied().chain(std::iter::repeat(none));
             for (family, mark) in self.families.iter_mut().zip(marks) {
-                family.text.truncate(mark.text);
-                family.keys.truncate(mark.keys);
-                family.samples.truncate(mark.samples);
-                family.in_order = mark.in_order;
+                family.truncate(mark.samples, mark.in_order);
             }
         }
         self.marks = marks;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Ends a value in a key. A NUL within a value is written as [`NUL`], which sorts after this end,
 /// so that keys compare like lists of values.
-pub(super) const END_OF_VALUE: &str = "\0\0";
+const END_OF_VALUE: &str = "\0\0";
 const NUL: &str = "\0\u{1}";
 
 /// Types that can be a label's value.
@@ -102,12 +102,47 @@ integer!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
 pub(super) fn append_key(key: &mut String, text: &mut String, value: &dyn Label) {
     let begin = key.len();
     value.append(key);
-    let raw = key.get(begin..).unwrap_or_default();
-    append_escaped(text, raw);
-    if memchr::memchr(0, raw.as_bytes()).is_some() {
-        let escaped = raw.replace('\0', NUL);
+    append_escaped(text, key.get(begin..).unwrap_or_default());
+    end_value(key, begin);
+}
+
+/// Ends the value that begins there in a key.
+fn end_value(key: &mut String, begin: usize) {
+    let value = key.get(begin..).unwrap_or_default();
+    if memchr::memchr(0, value.as_bytes()).is_some() {
+        let escaped = value.replace('\0', NUL);
         key.truncate(begin);
         key.push_str(&escaped);
+    }
+    key.push_str(END_OF_VALUE);
+}
+
+/// Appends to `key` the values of the first `labels` labels of a line, as [`append_key`] does.
+pub(super) fn read_key(line: &str, labels: u32, key: &mut String) {
+    let mut rest = line;
+    for _ in 0..labels {
+        // No name has such a character, so this one begins the value.
+        let Some((_, value)) = rest.split_once('"') else { return };
+        rest = value;
+        let begin = key.len();
+        while let Some(end) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
+            let (plain, special) = rest.split_at(end);
+            key.push_str(plain);
+            let mut chars = special.chars();
+            let is_end = chars.next() == Some('"');
+            if !is_end {
+                key.push(match chars.next() {
+                    Some('n') => '\n',
+                    Some(escaped) => escaped,
+                    None => '\\',
+                });
+            }
+            rest = chars.as_str();
+            if is_end {
+                break;
+            }
+        }
+        end_value(key, begin);
     }
 }
 

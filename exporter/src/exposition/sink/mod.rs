@@ -17,11 +17,15 @@ use crate::{
 };
 use float::Number;
 use hashbrown::HashMap;
-use label::{END_OF_VALUE, append_escaped, append_key};
+use label::{append_escaped, append_key, read_key};
 use std::time::{Duration, Instant};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
+/// Scrapes for which a family with few samples keeps the buffers of many.
+const KEPT_WHILE_SMALL: u8 = 8;
+/// Buffers up to this many bytes are kept in any case.
+const SMALL: usize = 1 << 16;
 /// The least time that a collector waits, even if the scrape's answer is due earlier: a late answer
 /// is better than a wrong one.
 const LEAST: Duration = Duration::from_millis(250);
@@ -71,20 +75,23 @@ pub struct Family {
     kind: Kind,
     /// The sample lines, each without the family's name at its beginning.
     text: String,
-    /// The label values of each sample, each ended by [`END_OF_VALUE`]; series are sorted by them.
-    keys: String,
     samples: Vec<Sample>,
+    /// The label values of the sample that is being put, each with its end: series are sorted by
+    /// them.
+    key: String,
+    /// Those of the sample before it.
+    key_before: String,
     in_order: bool,
     empty_for: u8,
+    small_for: u8,
 }
 
-/// The ends of a sample's lines and of its label values; both begin at the ends of the sample
-/// before.
+/// The end of a sample's lines, which begin at the end of the sample before, and the number of its
+/// labels. No family has 4 GiB of text.
 #[derive(Clone, Copy, Default)]
 struct Sample {
-    text_end: usize,
-    key_end: usize,
-    labels: usize,
+    text_end: u32,
+    labels: u32,
 }
 
 impl Sink {
@@ -100,10 +107,7 @@ impl Sink {
             family.empty_for =
                 if family.samples.is_empty() { family.empty_for.saturating_add(1) } else { 0 };
             disordered |= family.empty_for > KEPT_WHILE_EMPTY;
-            family.text.clear();
-            family.keys.clear();
-            family.samples.clear();
-            family.in_order = true;
+            family.clear();
         }
         if disordered {
             self.families.retain(|family| family.empty_for <= KEPT_WHILE_EMPTY);
@@ -218,11 +222,34 @@ impl Family {
             help: help.into(),
             kind,
             text: String::new(),
-            keys: String::new(),
             samples: Vec::new(),
+            key: String::new(),
+            key_before: String::new(),
             in_order: true,
             empty_for: 0,
+            small_for: 0,
         }
+    }
+
+    /// Forgets the samples. Buffers stay as they are, unless one scrape has made them large and
+    /// those after it were small.
+    fn clear(&mut self) {
+        let is_small = |len: usize, capacity| capacity > SMALL && len < capacity / 4;
+        if is_small(self.text.len(), self.text.capacity()) {
+            self.small_for += 1;
+        } else {
+            self.small_for = 0;
+        }
+        if self.small_for > KEPT_WHILE_SMALL {
+            self.small_for = 0;
+            self.text.shrink_to(2 * self.text.len());
+            self.samples.shrink_to(2 * self.samples.len());
+        }
+        self.text.clear();
+        self.samples.clear();
+        self.key.clear();
+        self.key_before.clear();
+        self.in_order = true;
     }
 
     /// The family's name.
@@ -332,36 +359,48 @@ impl Family {
 
     fn label(&mut self, open: char, name: &str, value: &dyn Label) {
         self.open_label(open, name);
-        append_key(&mut self.keys, &mut self.text, value);
+        append_key(&mut self.key, &mut self.text, value);
         self.text.push('"');
-        self.keys.push_str(END_OF_VALUE);
     }
 
     fn end_sample(&mut self, labels: usize) {
-        let sample = Sample { text_end: self.text.len(), key_end: self.keys.len(), labels };
-        if let Some(&last) = self.samples.last() {
-            let i = self.samples.len();
-            let before =
-                i.checked_sub(2).and_then(|i| self.samples.get(i)).map_or(0, |s| s.key_end);
-            let (a, b) = (self.keys.get(before..last.key_end), self.keys.get(last.key_end..));
-            self.in_order &= (last.labels, a) < (labels, b);
+        let short = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        let sample = Sample { text_end: short(self.text.len()), labels: short(labels) };
+        if let Some(before) = self.samples.last() {
+            self.in_order &= (before.labels, &self.key_before) < (sample.labels, &self.key);
         }
         self.samples.push(sample);
+        std::mem::swap(&mut self.key, &mut self.key_before);
+        self.key.clear();
     }
 
-    /// The lines of each sample, with the label values by which it is sorted.
-    fn each(&self) -> impl Iterator<Item = Lines<'_>> {
-        let mut begin = Sample::default();
-        self.samples.iter().map(move |&end| {
-            let line = Lines {
-                family: self,
-                labels: end.labels,
-                key: self.keys.get(begin.key_end..end.key_end).unwrap_or_default(),
-                text: self.text.get(begin.text_end..end.text_end).unwrap_or_default(),
-            };
-            begin = end;
-            line
-        })
+    /// Takes back the samples but for the first so many.
+    fn truncate(&mut self, samples: usize, in_order: bool) {
+        self.samples.truncate(samples);
+        let end = self.samples.last().map_or(0, |last| last.text_end as usize);
+        self.text.truncate(end);
+        self.in_order = in_order;
+        let mut key = std::mem::take(&mut self.key_before);
+        key.clear();
+        if let Some(last) = samples.checked_sub(1) {
+            self.read_key(last, &mut key);
+        }
+        self.key_before = key;
+        self.key.clear();
+    }
+
+    /// Appends the label values by which a sample is sorted, as they stand in its first line.
+    fn read_key(&self, sample: usize, key: &mut String) {
+        let labels = self.samples.get(sample).map_or(0, |sample| sample.labels);
+        read_key(self.lines(sample), labels, key);
+    }
+
+    /// The lines of a sample, without the name before each.
+    fn lines(&self, sample: usize) -> &str {
+        let end = |n: Option<usize>| n.and_then(|n| self.samples.get(n));
+        let [begin, end] = [sample.checked_sub(1), Some(sample)]
+            .map(|n| end(n).map_or(0, |sample| sample.text_end as usize));
+        self.text.get(begin..end).unwrap_or_default()
     }
 
     /// Appends these lines with the family's name before each. A line break within a label's value
@@ -385,32 +424,66 @@ impl Family {
             family.append_lines(&family.text, body);
             return 0;
         }
-        let (samples, repeated) = Self::merged(same_name);
-        for sample in &samples {
-            sample.family.append_lines(sample.text, body);
+        let merged = Merged::of(same_name);
+        for (family, lines) in merged.samples() {
+            family.append_lines(lines, body);
         }
-        repeated
-    }
-
-    /// The samples of families of one name, in the order of their label values, and how many were
-    /// left out because another has the same labels.
-    pub(in crate::exposition) fn merged<'a>(same_name: &[&'a Self]) -> (Vec<Lines<'a>>, usize) {
-        let mut lines: Vec<Lines<'a>> = same_name.iter().flat_map(|family| family.each()).collect();
-        lines.sort_by(|a, b| (a.labels, a.key).cmp(&(b.labels, b.key)));
-        let all = lines.len();
-        lines.dedup_by(|b, a| (a.labels, a.key) == (b.labels, b.key));
-        let repeated = all - lines.len();
-        (lines, repeated)
+        merged.repeated
     }
 }
 
-/// A sample: one line, or those of a histogram or summary.
-pub(in crate::exposition) struct Lines<'a> {
-    family: &'a Family,
-    labels: usize,
-    key: &'a str,
-    /// Without the name before each line.
-    pub(in crate::exposition) text: &'a str,
+/// The samples of families of one name, in the order of their label values.
+pub(in crate::exposition) struct Merged<'a> {
+    families: &'a [&'a Family],
+    places: Vec<Place>,
+    /// The number of samples left out, since another has the same labels.
+    pub(in crate::exposition) repeated: usize,
+}
+
+/// The place of a sample: which of the families, and which of its samples. There may be a million.
+struct Place {
+    family: u32,
+    sample: u32,
+    /// The bounds of its key among all keys; both 0 where no key is needed.
+    key: [u32; 2],
+}
+
+impl<'a> Merged<'a> {
+    pub(in crate::exposition) fn of(families: &'a [&'a Family]) -> Self {
+        let is_in_order = matches!(families, [family] if family.in_order);
+        let all = families.iter().map(|family| family.samples.len()).sum();
+        let (mut keys, mut places) = (String::new(), Vec::with_capacity(all));
+        let end = |keys: &String| u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        for (family, it) in (0..).zip(families) {
+            for (sample, found) in (0..).zip(&it.samples) {
+                let begin = end(&keys);
+                if !is_in_order {
+                    // Samples with fewer labels come first.
+                    keys.push(char::from_u32(found.labels).unwrap_or(char::MAX));
+                    it.read_key(sample as usize, &mut keys);
+                }
+                places.push(Place { family, sample, key: [begin, end(&keys)] });
+            }
+        }
+        if !is_in_order {
+            let key = |place: &Place| {
+                let [begin, end] = place.key.map(|place| place as usize);
+                keys.get(begin..end).unwrap_or_default()
+            };
+            places.sort_by(|a, b| key(a).cmp(key(b)));
+            places.dedup_by(|b, a| key(a) == key(b));
+        }
+        Self { families, repeated: all - places.len(), places }
+    }
+
+    /// Each sample's family, and its lines without the name before each: one line, or those of a
+    /// histogram or summary.
+    pub(in crate::exposition) fn samples(&self) -> impl Iterator<Item = (&'a Family, &'a str)> {
+        self.places.iter().filter_map(|place| {
+            let family = *self.families.get(place.family as usize)?;
+            Some((family, family.lines(place.sample as usize)))
+        })
+    }
 }
 
 #[cfg(test)]

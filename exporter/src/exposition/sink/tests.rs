@@ -91,6 +91,29 @@ fn families_that_stay_empty_are_forgotten() {
 }
 
 #[test]
+fn a_family_gives_back_the_room_of_one_large_scrape() {
+    let mut sink = Sink::default();
+    let mut room_after = |scrape, samples: u32| {
+        sink.begin(scrape);
+        for n in 0..samples {
+            sink.put(&LABELED, [&n, &"x"], 1);
+        }
+        let family = sink.families().next().unwrap();
+        (family.text.capacity(), family.samples.capacity())
+    };
+    let large = room_after(1, 100_000);
+    for scrape in 2..=u64::from(KEPT_WHILE_SMALL) + 1 {
+        assert_eq!(room_after(scrape, 10), large, "{scrape}");
+    }
+    room_after(20, 100_000);
+    for scrape in 21..=u64::from(KEPT_WHILE_SMALL) + 21 {
+        assert_eq!(room_after(scrape, 10), large, "counted anew: {scrape}");
+    }
+    let (text, samples) = room_after(40, 10);
+    assert!(text < SMALL && samples < SMALL, "{text} {samples}");
+}
+
+#[test]
 fn histograms_and_summaries_have_their_lines_in_order() {
     let mut sink = Sink::default();
     sink.begin(1);
@@ -172,4 +195,31 @@ fn a_failed_attempt_leaves_nothing() {
     };
     sink.attempt(attempt).unwrap();
     assert_eq!(rendered(&sink), before + "node_labeled_total{a=\"2\",b=\"x\"} 4\n");
+    // The last sample that stayed is known, so that its series is not given twice.
+    let failed = sink.attempt(|out| {
+        out.put(&LABELED, [&"3", &"x"], 5);
+        Err("no")
+    });
+    assert_eq!(failed, Err("no"));
+    let before = rendered(&sink);
+    sink.put(&LABELED, [&"2", &"x"], 6);
+    assert_eq!(rendered(&sink), before);
+}
+
+#[test]
+fn values_are_read_from_lines_as_they_were_put() {
+    const VALUES: [&str; 9] =
+        ["", "a", "\\", "\"", "\n", "n\\n\"=\"\\\\", "\0", "a\0\u{1}b", "é,}="];
+    for (a, b) in VALUES.iter().flat_map(|a| VALUES.iter().map(move |b| (a, b))) {
+        let (mut put, mut line, mut read) = (String::new(), String::new(), String::new());
+        for (name, value) in [("{a", a), (",b", b)] {
+            line.push_str(name);
+            line.push_str("=\"");
+            append_key(&mut put, &mut line, value);
+            line.push('"');
+        }
+        line.push_str(",le=\"1\"} 2\n");
+        read_key(&line, 2, &mut read);
+        assert_eq!(read, put, "{line}");
+    }
 }

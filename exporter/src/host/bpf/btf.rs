@@ -5,9 +5,10 @@
 //! 150,000 types in 6 MiB, of which a dozen are wanted here. So the file is read in pieces, and
 //! only the place of every 64th type is kept. aya reads the whole file, into ten times the memory.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 use bytemuck::{Pod, Zeroable};
+use hashbrown::HashMap;
 
 use super::Error;
 
@@ -105,8 +106,8 @@ impl Type {
     }
 
     /// Bytes that follow, by kind.
-    const fn trailer(self) -> Option<u64> {
-        let n = (self.info & 0xffff) as u64;
+    const fn trailer(self) -> Option<usize> {
+        let n = (self.info & 0xffff) as usize;
         Some(match self.kind() {
             // Integers, variables, tags; arrays; structures, sections; enumerations, prototypes.
             1 | VARIABLE | 17 => 4,
@@ -209,25 +210,34 @@ impl<'a> Btf<'a> {
     }
 
     fn look_through(&mut self, mut place: u64, end: u64) -> Result<(), Error> {
+        const HEAD: usize = size_of::<Type>();
         let mut number = 1;
         while place < end {
-            if number % STRIDE == 1 {
-                self.places.push(place);
-            }
-            let found: Type = self.types.at(place)?;
-            let kind = found.kind();
-            if matches!(kind, STRUCT | ENUM | SECTION | TYPEDEF | FUNCTION | VARIABLE)
-                && let Some(&name) = self.names.get(&found.name)
-            {
-                if matches!(kind, STRUCT | ENUM | SECTION) {
-                    self.found.entry((kind, name)).or_insert(place);
-                } else {
-                    self.numbers.entry((kind, name)).or_insert(number);
+            let piece = self.types.get(place, HEAD)?;
+            let mut passed = 0_usize;
+            while let Some(head) = piece.get(passed..passed.saturating_add(HEAD)) {
+                let (here, found) =
+                    (place + passed as u64, bytemuck::pod_read_unaligned::<Type>(head));
+                if number % STRIDE == 1 {
+                    self.places.push(here);
                 }
+                let kind = found.kind();
+                if matches!(kind, STRUCT | ENUM | SECTION | TYPEDEF | FUNCTION | VARIABLE)
+                    && let Some(&name) = self.names.get(&found.name)
+                {
+                    if matches!(kind, STRUCT | ENUM | SECTION) {
+                        self.found.entry((kind, name)).or_insert(here);
+                    } else {
+                        self.numbers.entry((kind, name)).or_insert(number);
+                    }
+                }
+                let Some(trailer) = found.trailer() else {
+                    return Err(Error::BadBtf("types of an unknown kind"));
+                };
+                passed += HEAD + trailer;
+                number += 1;
             }
-            let trailer = found.trailer().ok_or(Error::BadBtf("types of an unknown kind"))?;
-            place += size_of::<Type>() as u64 + trailer;
-            number += 1;
+            place += passed as u64;
         }
         Ok(())
     }
@@ -318,7 +328,7 @@ impl<'a> Btf<'a> {
             let mut place = *self.places.get(stride as usize)?;
             for _ in 0..rest {
                 let passed: Type = self.types.at(place).ok()?;
-                place += size_of::<Type>() as u64 + passed.trailer()?;
+                place += (size_of::<Type>() + passed.trailer()?) as u64;
             }
             let found: Type = self.types.at(place).ok()?;
             match found.kind() {

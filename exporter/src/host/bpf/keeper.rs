@@ -43,8 +43,8 @@ use super::{
     loader::{Question, Words},
     loading,
     object::{Plan, Set},
-    sys,
 };
+use crate::memory;
 
 /// The most descriptors that go with a message: the kernel's `SCM_MAX_FD` is 253.
 const MOST: usize = 64;
@@ -238,7 +238,7 @@ fn serve(socket: BorrowedFd<'_>, mut load: impl FnMut(Question) -> Result<Set, E
                 send(socket, &text, &[])
             }
         };
-        sys::trim();
+        memory::trim();
         if sent.is_err() {
             return;
         }

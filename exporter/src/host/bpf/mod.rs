@@ -43,7 +43,7 @@ pub use self::{
     error::Error,
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
     report::{AllFigures, Figures, Map, Program, Report, Resyncs, State},
-    sys::{Runs, forget_code, trim},
+    sys::Runs,
 };
 
 /// `--bpf`: whether programs are loaded into the kernel.

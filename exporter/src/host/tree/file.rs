@@ -51,6 +51,14 @@ impl File {
         Self { path, fd: None, was_absent: false, in_one_piece, bytes: Vec::new(), len: 0 }
     }
 
+    /// The same, opened at once: for a file that this process may not open later. Where it cannot
+    /// be opened, the first read tells.
+    #[must_use]
+    pub fn opened(mut self) -> Self {
+        self.fd = open_again(&self.path, &mut self.was_absent, OFlags::empty()).ok();
+        self
+    }
+
     /// Where the file is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -33,6 +33,9 @@ static TIMEOUT: Metric<1> = gauge(
 /// overlap, one from an answer that was being rendered.
 const KEPT: usize = 2;
 
+/// After so many runs in a row that have not needed the second reading it is given back.
+const SPARED: u8 = 8;
+
 /// The samples of one run of a collector; shared by the scrapes that the run serves.
 #[derive(Default)]
 pub(super) struct Reading {
@@ -43,29 +46,50 @@ pub(super) struct Reading {
 
 /// Buffers between their uses, so that a steady scrape allocates none.
 pub(super) struct Kept {
-    /// The unused readings, by slot; nothing else refers to them.
-    readings: Vec<Vec<Arc<Reading>>>,
+    readings: Vec<Unused>,
     pub renderer: Option<Box<Renderer>>,
+}
+
+/// The unused readings of a slot; nothing else refers to them.
+#[derive(Default)]
+struct Unused {
+    readings: Vec<Arc<Reading>>,
+    /// The number of runs in a row for which there were [`KEPT`].
+    spared: u8,
+}
+
+impl Unused {
+    fn take(&mut self) -> Arc<Reading> {
+        if self.readings.len() < KEPT {
+            self.spared = 0;
+        } else if self.spared < SPARED {
+            self.spared += 1;
+        } else {
+            self.spared = 0;
+            self.readings.truncate(1);
+        }
+        self.readings.pop().unwrap_or_default()
+    }
 }
 
 impl Kept {
     pub(super) fn new(slots: usize) -> Self {
-        let readings = std::iter::repeat_with(Vec::new).take(slots).collect();
+        let readings = std::iter::repeat_with(Unused::default).take(slots).collect();
         Self { readings, renderer: None }
     }
 
     /// A buffer for a run of this slot.
     pub(super) fn reading(&mut self, slot: usize) -> Arc<Reading> {
-        self.readings.get_mut(slot).and_then(Vec::pop).unwrap_or_default()
+        self.readings.get_mut(slot).map(Unused::take).unwrap_or_default()
     }
 
     /// Keeps the buffer, unless another scrape still reads it or [`KEPT`] are kept already.
     pub(super) fn put_back(&mut self, slot: usize, mut reading: Arc<Reading>) {
-        if let Some(kept) = self.readings.get_mut(slot)
-            && kept.len() < KEPT
+        if let Some(Unused { readings, .. }) = self.readings.get_mut(slot)
+            && readings.len() < KEPT
             && Arc::get_mut(&mut reading).is_some()
         {
-            kept.push(reading);
+            readings.push(reading);
         }
     }
 
@@ -81,7 +105,7 @@ impl Kept {
     /// The number of buffers that are kept.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.readings.iter().map(Vec::len).sum()
+        self.readings.iter().map(|kept| kept.readings.len()).sum()
     }
 }
 

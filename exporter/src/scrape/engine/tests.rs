@@ -383,3 +383,20 @@ impl Engine {
         lock(&self.state).seats[slot].is_none()
     }
 }
+
+#[test]
+fn a_second_buffer_is_given_back_once_it_has_been_spared_for_some_runs() {
+    let mut kept = Kept::new(1);
+    let (one, two) = (kept.reading(0), kept.reading(0));
+    kept.put_back(0, one);
+    kept.put_back(0, two);
+    for run in 1..=8 {
+        let reading = kept.reading(0);
+        kept.put_back(0, reading);
+        assert_eq!(kept.len(), 2, "{run}");
+    }
+    let reading = kept.reading(0);
+    assert_eq!(kept.len(), 0, "in use, and no other");
+    kept.put_back(0, reading);
+    assert_eq!(kept.len(), 1);
+}

@@ -45,7 +45,6 @@ pub struct Guard {
     has_tls: bool,
     /// As the file was at the start.
     http2: bool,
-    is_secret: bool,
     /// As the file was at the start.
     limit: Option<Mutex<Bucket>>,
     users: Users,
@@ -107,7 +106,6 @@ impl Guard {
             source,
             has_tls,
             http2: has_tls && config.http2,
-            is_secret: has_tls || !config.users.is_empty(),
             limit: Bucket::new(rate, Instant::now()).map(Mutex::new),
             users: Users::default(),
             requests: Faults::default(),
@@ -123,11 +121,6 @@ impl Guard {
     /// Whether clients are offered HTTP/2.
     pub const fn has_http2(&self) -> bool {
         self.http2
-    }
-
-    /// Whether keys or hashes were configured at the start.
-    pub const fn is_secret(&self) -> bool {
-        self.is_secret
     }
 
     /// The settings of the next handshake.

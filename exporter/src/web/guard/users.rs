@@ -5,7 +5,7 @@
 
 use super::{
     hash::{self, DECOY},
-    queue::{Origin, Queue},
+    queue::{Origin, Party, Queue},
 };
 use crate::web::config::Config;
 use aws_lc_rs::{hmac, rand};
@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 const RIGHT: usize = 1024;
 /// Wrong ones that are remembered.
 const WRONG: usize = 100;
-/// The niceness of the thread, so that it takes no time from the threads that serve.
+/// The niceness of the thread from its second check on, so that a flood of passwords takes no time
+/// from the threads that serve, nor from other programs. A first login is not kept waiting by them.
 const NICE: i32 = 10;
 
 /// The verdict on a name and a password.
@@ -82,6 +83,7 @@ impl Users {
         let hash = known.unwrap_or_else(|| Zeroizing::new(DECOY.to_owned()));
         let Some(checker) = self.0.get_or_init(Checker::new) else { return Verdict::Busy };
         let digest = checker.digest(&[user.as_bytes(), hash.as_bytes(), &password]);
+        let party = Party { user: Some(user).filter(|_| counts), origin: Origin::of(peer) };
         let asked = {
             let mut state = checker.lock();
             if state.right.contains(&digest) {
@@ -91,7 +93,7 @@ impl Users {
                 return Verdict::Wrong;
             }
             let secret = Secret { hash, password, counts };
-            let asked = state.queue.put(digest, secret, Origin::of(peer));
+            let asked = state.queue.put(digest, secret, party);
             let works = std::mem::replace(&mut state.works, true);
             drop(state);
             if !works {
@@ -155,9 +157,11 @@ struct Shift {
 
 impl Shift {
     fn work(mut self) {
-        // Of this thread alone, on Linux.
-        let _ = rustix::process::setpriority_process(None, NICE);
-        loop {
+        for checked in 0_u64.. {
+            if checked == 1 {
+                // Of this thread alone, on Linux.
+                let _ = rustix::process::setpriority_process(None, NICE);
+            }
             let mut state = self.checker.lock();
             let Some(mut job) = state.queue.begin() else {
                 state.works = false;

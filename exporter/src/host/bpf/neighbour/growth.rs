@@ -32,10 +32,12 @@ use super::{
     counts::Interfaces,
     load, stock,
 };
-use crate::host::bpf::{
-    Error, Health, Sizes,
-    loader::{Loader, Question},
-    sys,
+use crate::{
+    host::bpf::{
+        Error, Health, Sizes,
+        loader::{Loader, Question},
+    },
+    memory,
 };
 
 /// How long no room is asked for after a refusal.
@@ -126,7 +128,7 @@ impl Neighbours {
             warned: false,
             scrape: 0,
         };
-        sys::trim();
+        memory::trim();
         match neighbours.refresh(0, Instant::now()) {
             Err(error) if !error.is_doubt() => Err(error),
             _ => Ok(neighbours),
@@ -313,7 +315,7 @@ impl Neighbours {
         self.counting = next;
         self.least = Room::default();
         self.refused.clear();
-        sys::trim();
+        memory::trim();
         Ok(())
     }
 }
