@@ -1,5 +1,6 @@
 //! Attributes that stay open leave descriptors to others. The only test of this process: it counts
 //! its descriptors, and limits them.
+#![expect(clippy::disallowed_methods, reason = "changes directories, and opens files to keep them")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{
