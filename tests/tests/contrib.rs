@@ -1,6 +1,7 @@
 //! The dashboards and alerts in `contrib` are about metrics that exist, and their texts point to
 //! sections that exist. `cargo xtask dashboards` asks a real Prometheus for their data.
 
+use expect_test::expect_file;
 use std::collections::BTreeSet;
 use tests::source::read;
 
@@ -67,4 +68,27 @@ fn every_alert_is_tested_and_has_a_section_about_its_remedy() {
         let section = runbook.strip_prefix("docs/troubleshooting.md#").unwrap_or_default();
         assert!(sections.contains(section), "{runbook}");
     }
+}
+
+/// The rules as an object of the Prometheus operator are generated: `UPDATE_EXPECT=1` writes them.
+#[test]
+fn the_operator_has_the_same_rules() {
+    const HEAD: &str = "\
+# Generated from contrib/alerts/bpf_node_exporter.yml, whose head has more about the alerts.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: bpf-node-exporter
+  namespace: bpf-node-exporter
+  labels:
+    app.kubernetes.io/name: bpf-node-exporter
+spec:
+";
+    let rules = read(ALERTS);
+    let groups = rules.lines().skip_while(|line| *line != "groups:");
+    let indented =
+        groups.map(|line| if line.is_empty() { "\n".into() } else { format!("  {line}\n") });
+    let text = HEAD.to_owned() + &indented.collect::<String>();
+    assert!(text.contains("  groups:\n    - name: "), "{text}");
+    expect_file!["../../contrib/kubernetes/monitoring/prometheusrule.yaml"].assert_eq(&text);
 }

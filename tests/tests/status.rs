@@ -1,9 +1,14 @@
 //! The status, as a page and as JSON, over a real socket.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::disallowed_methods, reason = "runs the program as another user")]
 
 use serde_json::Value;
-use std::fs;
-use tests::{HASH_OF_RIGHT, Hung, Server, folder};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::Command,
+};
+use tests::{HASH_OF_RIGHT, Hung, Server, folder, program};
 
 const JSON: &str = "Accept: application/json\r\n";
 
@@ -176,6 +181,44 @@ fn a_source_that_is_not_taken_has_a_reason_and_a_remedy() {
     assert_eq!(collector(&status, "cpu")["last"]["source"], "procfs", "{status}");
     let text = page(&server);
     for part in ["eBPF does not serve arp, cpu<", "start it without --no-bpf"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// As in a container for nobody: the page tells a user how to give the exporter its programs.
+#[test]
+fn a_user_without_capabilities_reads_which_to_grant() {
+    // Nobody may search the folders of the project.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.path().join("bpf_node_exporter");
+    fs::copy(program(), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let own = ["--collector.arp", "--collector.cpu", "--collector.processes"];
+    let server = Server::from(command.arg("--collector.disable-defaults").args(own));
+    server.get("/metrics");
+    let status = status(&server);
+    let remedy = "AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit of systemd, --cap-add=BPF \
+                  --cap-add=PERFMON for a container, or setcap cap_bpf,cap_perfmon+ep on the \
+                  program's file";
+    for (subject, collector) in [("neighbour", "arp"), ("cpu", "cpu"), ("tasks", "processes")] {
+        let programs = status["programs"].as_array().unwrap();
+        let of = programs.iter().find(|of| of["subject"] == subject).unwrap();
+        assert_eq!(of["state"], "refused", "{of}");
+        assert_eq!(of["collectors"], serde_json::json!([collector]));
+        let reason = "not permitted to load programs: grant CAP_BPF and CAP_PERFMON";
+        assert_eq!(of["reason"], reason);
+        assert_eq!(of["remedy"], remedy);
+    }
+    for (name, source) in [("arp", "netlink"), ("cpu", "procfs"), ("processes", "procfs")] {
+        let last = &collector(&status, name)["last"];
+        assert_eq!((&last["outcome"], &last["source"]), (&"succeeded".into(), &source.into()));
+    }
+    let text = page(&server);
+    for part in ["eBPF does not serve arp, cpu, processes<", remedy] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }

@@ -10,6 +10,7 @@ mod kept;
 mod package;
 mod soak;
 mod sources;
+mod targets;
 mod vm;
 
 use anyhow::{Result, bail};
@@ -24,6 +25,7 @@ fn main() -> Result<()> {
         ["ebpf", options @ ..] => ebpf::run(options),
         ["package", options @ ..] => package::run(options),
         ["soak", options @ ..] => soak::run(options),
+        ["targets", names @ ..] => targets::run(names),
         ["vm", options @ ..] => vm::run(options),
         _ => bail!(
             "tasks:\n  \
@@ -33,6 +35,7 @@ fn main() -> Result<()> {
              ebpf [--check]  build the programs that run in the kernel, or compare them\n  \
              package         make archives, packages and images of a release\n  \
              soak            scrape while interfaces, mounts and neighbours change\n  \
+             targets [TARGET]…  type-check the exporter for other processors\n  \
              vm [KERNEL]…    test the exporter on other kernels, in QEMU"
         ),
     }

@@ -111,7 +111,8 @@ pub struct Programs {
 }
 
 /// The collectors that may use the programs of a subject.
-pub(super) fn users(subject: &str) -> &'static [&'static str] {
+#[must_use]
+pub fn users(subject: &str) -> &'static [&'static str] {
     match subject {
         "neighbour" => &["arp", "neighbour"],
         "cpu" | "interrupts" => &["cpu"],

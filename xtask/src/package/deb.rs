@@ -1,7 +1,7 @@
 //! Debian's package: <https://manpages.debian.org/deb.5>.
 
 use super::{
-    DESCRIPTION, MAINTAINER, NAME, Processor, Release, SUMMARY,
+    DESCRIPTION, NAME, Processor, Release, SUMMARY,
     contents::{Content, Contents, DEFAULTS, File},
     tar::{Archive, gzip, xz},
 };
@@ -86,7 +86,7 @@ fn fields(release: &Release, processor: Processor, size: usize) -> String {
         "Package: {NAME}\n\
          Version: {version}\n\
          Architecture: {processor}\n\
-         Maintainer: {MAINTAINER}\n\
+         Maintainer: {maintainer}\n\
          Installed-Size: {size}\n\
          Depends: systemd | systemd-standalone-sysusers | systemd-sysusers\n\
          Conflicts: {PEER}\n\
@@ -96,6 +96,7 @@ fn fields(release: &Release, processor: Processor, size: usize) -> String {
          Priority: optional\n\
          Description: {SUMMARY}\n {description}\n",
         version = release.version,
+        maintainer = release.maintainer,
         processor = processor.short(),
     )
 }
@@ -103,8 +104,8 @@ fn fields(release: &Release, processor: Processor, size: usize) -> String {
 /// The changelog in Debian's form; the project's own is in the sources.
 fn changelog(release: &Release) -> Result<String> {
     let date = rfc2822::to_string(&release.time()?)?;
-    let version = release.version;
+    let Release { version, maintainer, .. } = release;
     Ok(format!(
-        "{NAME} ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- {MAINTAINER}  {date}\n"
+        "{NAME} ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- {maintainer}  {date}\n"
     ))
 }

@@ -44,8 +44,6 @@ Drop-in replacement for Prometheus node_exporter on Linux: the same flags,
 metrics and HTTP. Neighbours, tasks and processor times are counted by eBPF
 programs in the kernel where that is allowed, and else read over netlink and
 from /proc.";
-/// The address in the packages.
-const MAINTAINER: &str = "bpf_node_exporter maintainers <maintainers@bpf-node-exporter.invalid>";
 
 /// A processor that is released for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +85,8 @@ impl Processor {
 struct Release {
     root: PathBuf,
     version: &'static str,
+    /// A name and an address: `authors` of Cargo.toml, or the commit's author.
+    maintainer: String,
     /// Seconds since 1970: the time of everything in the packages.
     epoch: u64,
 }
@@ -106,7 +106,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if processors.is_empty() {
         processors.push(own);
     }
-    let release = Release { epoch: epoch(&root)?, root, version: env!("CARGO_PKG_VERSION") };
+    let release = Release {
+        epoch: epoch(&root)?,
+        maintainer: maintainer(&root, env!("CARGO_PKG_AUTHORS"))?,
+        version: env!("CARGO_PKG_VERSION"),
+        root,
+    };
     let began = Instant::now();
     // The program tells its flags itself, and can do so on this machine's processor alone.
     let manual = Manual::of(&program::build(&release, own)?)?;
@@ -162,9 +167,38 @@ fn epoch(root: &Path) -> Result<u64> {
     if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
         return given.parse().with_context(|| format!("SOURCE_DATE_EPOCH={given}"));
     }
-    output(Command::new("git").current_dir(root).args(["log", "-1", "--format=%ct"]))
+    commit(root, "%ct")
         .and_then(|time| Ok(time.trim().parse()?))
         .context("neither SOURCE_DATE_EPOCH nor a commit tells the time of the packages")
+}
+
+/// The name and address of the packages: the first of the authors, or that of the commit. All
+/// clones have the same.
+fn maintainer(root: &Path, authors: &str) -> Result<String> {
+    let text = match authors.split(':').next() {
+        None | Some("") => commit(root, "%an <%ae>")
+            .context("neither authors in Cargo.toml nor a commit names a maintainer")?,
+        Some(first) => first.to_owned(),
+    };
+    let text = text.trim();
+    let address = text.strip_suffix('>').and_then(|text| text.split_once(" <"));
+    let is_whole = address.is_some_and(|(name, address)| {
+        !name.is_empty()
+            && !name.contains(['<', '\n'])
+            && address.contains('@')
+            && !address.contains([' ', '>'])
+    });
+    ensure!(
+        is_whole,
+        "{text}: no maintainer of the form NAME <USER@HOST>: see authors in Cargo.toml"
+    );
+    Ok(text.to_owned())
+}
+
+/// A property of the commit that is packaged.
+fn commit(root: &Path, format: &str) -> Result<String> {
+    let format = format!("--format={format}");
+    output(Command::new("git").current_dir(root).args(["log", "-1", &format]))
 }
 
 /// A program's output.
@@ -173,4 +207,29 @@ fn output(command: &mut Command) -> Result<String> {
     let output = command.output().context(name.clone())?;
     ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
     String::from_utf8(output.stdout).context(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_maintainer_is_the_first_author_or_the_commits() {
+        let of = |authors| maintainer(Path::new(env!("CARGO_MANIFEST_DIR")), authors);
+        assert_eq!(of("A B <a@b.org>:C <c@d.org>").unwrap(), "A B <a@b.org>");
+        for wrong in ["A B", "<a@b.org>", "A <a>", "A <a@b.org> <c@d.org>"] {
+            let error = of(wrong).unwrap_err().to_string();
+            assert!(error.starts_with(wrong) && error.contains("authors"), "{error}");
+        }
+        let repository = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let mut git = Command::new("git");
+            git.current_dir(&repository).env("HOME", repository.path()).args(arguments);
+            output(git.args(["--quiet"])).unwrap();
+        };
+        git(&["init"]);
+        let commit = ["commit", "--allow-empty", "--message=x", "--no-gpg-sign"];
+        git(&[&["-c", "user.name=D E", "-c", "user.email=d@e.org"], &commit[..]].concat());
+        assert_eq!(maintainer(repository.path(), "").unwrap(), "D E <d@e.org>");
+    }
 }

@@ -26,6 +26,7 @@ pub(super) fn package(
         .using_config(config)
         .release("1")
         .description(DESCRIPTION)
+        .packager(&*release.maintainer)
         .requires(Dependency::script_post("systemd"))
         .post_install_script(script("post")?)
         .pre_uninstall_script(script("preun")?)

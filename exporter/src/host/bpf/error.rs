@@ -48,6 +48,17 @@ pub enum Error {
     /// Nobody has tried the programs on this architecture.
     #[error("not tried on {0}")]
     Untried(&'static str),
+    /// The processor has another byte order than the programs.
+    #[error("the programs are for little-endian processors, and {0} is big-endian")]
+    BigEndian(&'static str),
+    /// The processor has shorter addresses than the programs.
+    #[error("the programs are for processors of 64 bits, and {arch} has {bits}")]
+    Narrow {
+        /// The architecture.
+        arch: &'static str,
+        /// The width of its addresses.
+        bits: u32,
+    },
     /// The accounting of some processors was not found.
     #[error("the accounting of {found} of {possible} processors was found")]
     Unlocated {

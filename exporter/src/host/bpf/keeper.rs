@@ -291,9 +291,10 @@ mod tests {
     use super::{super::neighbour::Room, *};
 
     /// Three descriptors and no programs.
-    static PLAN: Plan = Plan { object: &[], hooks: &[], maps: &["a", "b", "c"], since: "" };
+    static PLAN: Plan =
+        Plan { name: "a", object: &[], hooks: &[], maps: &["a", "b", "c"], since: "" };
     /// One descriptor.
-    static OTHER: Plan = Plan { object: &[], hooks: &[], maps: &["a"], since: "" };
+    static OTHER: Plan = Plan { name: "b", object: &[], hooks: &[], maps: &["a"], since: "" };
 
     const PATIENT: Duration = Duration::from_secs(60);
 

@@ -15,6 +15,7 @@ mod mapped;
 mod neighbour;
 mod object;
 mod pause;
+mod processor;
 mod report;
 mod sys;
 pub mod tasks;
@@ -42,6 +43,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 pub use self::{
     error::Error,
     neighbour::{Counts, FAMILIES, Key, Neighbours, Options},
+    processor::{Offer, Processor},
     report::{AllFigures, Figures, Map, Program, Report, Resyncs, State},
     sys::Runs,
 };
@@ -115,6 +117,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Places {
+    processor: Processor,
     proc: Tree,
     net: Tree,
     sys: Tree,
@@ -129,14 +132,7 @@ impl Bpf {
     /// namespaces; `net` has the files about the network that collectors see. Nothing is loaded yet.
     #[must_use]
     pub fn new(proc: &Tree, net: &Tree, sys: &Tree, sizes: Sizes) -> Self {
-        let places = Places {
-            proc: proc.clone(),
-            net: net.clone(),
-            sys: sys.clone(),
-            btf: sys.path("kernel/btf/vmlinux"),
-            netns: proc.path("thread-self/ns/net"),
-        };
-        Self::with(Some(places), sizes)
+        Self::with(Some(Places::new(proc, net, sys)), sizes)
     }
 
     /// No programs: a question for them is answered with [`Error::Off`].
@@ -169,8 +165,9 @@ impl Bpf {
     /// # Errors
     /// The process cannot be forked: there will be no more room later.
     pub fn keep(&self, confine: fn(CapabilitySet) -> rustix::io::Result<()>) -> io::Result<()> {
-        let Some(Places { btf, .. }) = &self.0.places else { return Ok(()) };
-        if permitted().is_err() || !btf.exists() {
+        let Some(Places { btf, processor, .. }) = &self.0.places else { return Ok(()) };
+        let is_wanted = processor.offers().iter().any(|offer| offer.refused.is_none());
+        if !is_wanted || permitted().is_err() || !btf.exists() {
             return Ok(());
         }
         let (btf, mut kernel) = (btf.clone(), None);
@@ -194,9 +191,10 @@ impl Bpf {
         self.0.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the kernel describes itself, and who loads.
-    fn wanted(&self) -> Result<(&Places, Loader), Error> {
+    /// Where the kernel describes itself, and who loads the programs of a subject.
+    fn wanted(&self, subject: &str) -> Result<(&Places, Loader), Error> {
         let places = self.0.places.as_ref().ok_or(Error::Off)?;
+        places.processor.admits(subject)?;
         let mut loader = self.loader();
         if let Some(loader) = &*loader {
             return Ok((places, loader.clone()));
@@ -232,7 +230,7 @@ impl Bpf {
     /// The reason why they cannot be loaded; found out once.
     pub fn neighbours(&self) -> Result<&Mutex<Neighbours>, &Error> {
         let start = || {
-            let (places, loader) = self.wanted()?;
+            let (places, loader) = self.wanted("neighbour")?;
             let Places { btf, netns: path, .. } = places;
             let netns = rustix::fs::stat(path)
                 .map_err(|errno| Error::NoNamespace { path: path.clone(), source: errno.into() })?;
@@ -252,7 +250,7 @@ impl Bpf {
     /// Why they cannot be had, or differ from `/proc/stat`; found out once.
     pub fn cpu(&self, events: bool) -> Result<&Mutex<CpuTimes>, &Error> {
         let start = || {
-            let (places, loader) = self.wanted()?;
+            let (places, loader) = self.wanted("cpu")?;
             CpuTimes::start(&loader, &places.processors()?, events, &places.proc)
         };
         self.0.cpu.get_or_init(|| start().map(Mutex::new)).as_ref()
@@ -265,7 +263,7 @@ impl Bpf {
     /// Why they cannot be had; found out once.
     pub fn interrupts(&self) -> Result<&Mutex<Interrupts>, &Error> {
         let start = || {
-            let (places, loader) = self.wanted()?;
+            let (places, loader) = self.wanted("interrupts")?;
             let highest = places.processors()?.into_iter().max().unwrap_or_default();
             Interrupts::start(&loader, highest.saturating_add(1))
         };
@@ -283,7 +281,7 @@ impl Bpf {
         compare: impl FnOnce(&mut Tasks) -> Result<(), Error>,
     ) -> Result<&Mutex<Tasks>, &Error> {
         let start = || {
-            let (places, loader) = self.wanted()?;
+            let (places, loader) = self.wanted("tasks")?;
             if !places.shows_own_pids() {
                 return Err(Error::OtherPids(places.proc.root().to_owned()));
             }
@@ -375,6 +373,17 @@ impl Bpf {
 }
 
 impl Places {
+    fn new(proc: &Tree, net: &Tree, sys: &Tree) -> Self {
+        Self {
+            processor: Processor::OWN,
+            proc: proc.clone(),
+            net: net.clone(),
+            sys: sys.clone(),
+            btf: sys.path("kernel/btf/vmlinux"),
+            netns: proc.path("thread-self/ns/net"),
+        }
+    }
+
     /// The numbers of all processors that there can be.
     fn processors(&self) -> Result<Vec<u32>, Error> {
         /// More than Linux can be built for.

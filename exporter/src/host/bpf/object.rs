@@ -52,6 +52,8 @@ impl Hook {
 /// An object file, and the parts of it that are used.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// The name of the file in `exporter-ebpf/prebuilt`.
+    pub(super) name: &'static str,
     pub(super) object: &'static [u8],
     /// The programs. They are attached in this order.
     pub(super) hooks: &'static [Hook],

@@ -3,7 +3,7 @@
 //! Figures are those of the last scrape, which leaves them here: to read them costs the kernel
 //! nothing, and no scrape waits for it.
 
-use super::{Bpf, Error, Shared, Subject};
+use super::{Bpf, Error, Shared, Subject, cpu, neighbour, object::Plan, tasks};
 use serde::Serialize;
 use std::sync::PoisonError;
 
@@ -87,8 +87,13 @@ pub struct Resyncs {
     pub total: u64,
 }
 
-/// The subjects, in the order of the figures.
-const SUBJECTS: [&str; 4] = ["neighbour", "cpu", "interrupts", "tasks"];
+/// The subjects and their programs, in the order of the figures.
+pub(super) const SUBJECTS: [(&str, &Plan); 4] = [
+    ("neighbour", &neighbour::PLAN),
+    ("cpu", &cpu::PLAN),
+    ("interrupts", &cpu::INTERRUPTS),
+    ("tasks", &tasks::PLAN),
+];
 
 /// The figures of all subjects.
 pub type AllFigures = [Figures; SUBJECTS.len()];
@@ -119,7 +124,7 @@ impl Bpf {
         let mut states =
             [state(neighbours), state(cpu), state(interrupts), state(tasks)].into_iter();
         let mut figures = figures.into_iter();
-        SUBJECTS.map(|subject| Report {
+        SUBJECTS.map(|(subject, _)| Report {
             subject,
             state: states.next().unwrap_or(State::Unused),
             figures: figures.next().unwrap_or_default(),

@@ -24,6 +24,7 @@ pub(super) const FUNCTION: &str = "bpf_iter_task";
 
 /// The program, as `cargo xtask ebpf` has built it.
 pub(super) static PLAN: Plan = Plan {
+    name: "tasks",
     object: aya::include_bytes_aligned!("../../../../exporter-ebpf/prebuilt/tasks.o"),
     hooks: &[Hook::Iterator(PROGRAM)],
     maps: &["TASKS"],

@@ -23,6 +23,7 @@ const INTERRUPTS: &str = "INTERRUPTS";
 
 /// The programs, as `cargo xtask ebpf` has built them.
 pub(in crate::host::bpf) static PLAN: Plan = Plan {
+    name: "cpu_events",
     object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/cpu_events.o"),
     hooks: &HOOKS,
     maps: &[INTERRUPTS],

@@ -51,6 +51,7 @@ const HOOKS: [Hook; 2] = [Hook::OnDemand(LOCATE), Hook::OnDemand(FETCH)];
 /// The programs, as `cargo xtask ebpf` has built them. `bpf_map_lookup_percpu_elem` is of that
 /// version.
 pub(super) static PLAN: Plan = Plan {
+    name: "cpu",
     object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/cpu.o"),
     hooks: &HOOKS,
     maps: &[READINGS],
@@ -66,9 +67,6 @@ impl Facts {
 
     /// The facts, from the kernel's types.
     pub(super) fn of(types: &mut Btf<'_>) -> Result<Self, Error> {
-        if !cfg!(target_arch = "x86_64") {
-            return Err(Error::Untried(std::env::consts::ARCH));
-        }
         layout::layout(types).map(|(layout, form)| Self(layout, form))
     }
 

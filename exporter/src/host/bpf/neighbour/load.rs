@@ -39,6 +39,7 @@ pub(super) fn groups(interfaces: u32) -> u32 {
 
 /// The programs, as `cargo xtask ebpf` has built them.
 pub(in crate::host::bpf) static PLAN: Plan = Plan {
+    name: "neighbour",
     object: aya::include_bytes_aligned!("../../../../../exporter-ebpf/prebuilt/neighbour.o"),
     hooks: &HOOKS,
     maps: &["TAGS", "COUNTS", "ENTRIES", "BATCH", "TOTALS"],
