@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use exporter::host::perf::{Counter, Event, Type};
+use exporter::host::{
+    perf::{Counter, Event, Type},
+    tree::{Budget, Tree},
+};
 use nix::{
     mount::{MsFlags, mount},
     sched::CloneFlags,
@@ -177,4 +180,35 @@ fn talk(times: usize) {
     }
     drop(here);
     echo.join().unwrap();
+}
+
+#[test]
+fn an_interface_that_comes_back_under_its_name_shows_its_own_attributes() {
+    in_a_thread(REQUIRED, || {
+        enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
+        let sys = tempfile::tempdir().unwrap();
+        // A sysfs shows the interfaces of the thread that mounts it.
+        mount(Some("sysfs"), sys.path(), Some("sysfs"), MsFlags::empty(), None::<&str>)
+            .map_err(|errno| format!("no sysfs: {errno}"))?;
+        let network = Network::open()?;
+        let budget = Budget::new(100, usize::MAX);
+        let mut folder = Tree::new(sys.path()).keeping(budget.clone()).devices("class/net");
+        for round in 0..3 {
+            network.wire("va", "vb")?;
+            let index = Some(network.index("va")?);
+            for scrape in 0..4 {
+                let va = folder.list().unwrap().find(|entry| entry.bytes() == b"va").unwrap();
+                let dir = va.dir().unwrap().unwrap();
+                assert_eq!(dir.number("ifindex").unwrap(), index, "{round}, {scrape}");
+                assert_eq!(dir.number("mtu").unwrap(), Some(1500));
+                if scrape == 0 {
+                    thread::sleep(Duration::from_millis(2100)); // a directory that has just changed keeps nothing
+                }
+            }
+            assert_eq!(budget.left(), 97, "a directory and two attributes stay open");
+            network.remove("va")?;
+            assert!(folder.list().unwrap().all(|entry| entry.bytes() != b"va"));
+        }
+        Ok(())
+    });
 }

@@ -24,7 +24,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| {
         Ok(Box::new(CpuFreq {
             cpuinfo: host.proc.file("cpuinfo"),
-            processors: host.sys.folder("devices/system/cpu"),
+            processors: host.sys.devices("devices/system/cpu"),
             offline: host.sys.file("devices/system/cpu/offline"),
             absent: Vec::new(),
         }))

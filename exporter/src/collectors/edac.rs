@@ -19,7 +19,7 @@ pub const SPEC: Spec = Spec {
     flags: &[],
     new: |host, _| {
         Ok(Box::new(Edac {
-            controllers: host.sys.folder("devices/system/edac/mc"),
+            controllers: host.sys.devices("devices/system/edac/mc"),
             csrows: Names::default(),
             room: Room::default(),
         }))

@@ -11,7 +11,7 @@ pub const SPEC: Spec = Spec {
     enabled: true,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(ThermalZone(host.sys.folder("class/thermal")))),
+    new: |host, _| Ok(Box::new(ThermalZone(host.sys.devices("class/thermal")))),
 };
 
 static TEMPERATURE: Metric<2> =

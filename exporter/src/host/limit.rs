@@ -1,4 +1,5 @@
-//! The limit on the exporter's memory, by the control groups that it is in.
+//! The limits on the exporter's memory, by the control groups that it is in, and on its
+//! descriptors.
 //!
 //! Both hierarchies are looked at, version 2 (`memory.max`) and version 1
 //! (`memory.limit_in_bytes`), from the exporter's own group up to the root of the mount.
@@ -11,8 +12,24 @@ use std::{
 
 use super::{
     mounts::{self, unescape},
-    tree::Tree,
+    tree::{Budget, Tree},
 };
+use rustix::process::{Resource, getrlimit};
+
+/// The attributes that may stay open: a quarter of the descriptors beyond the first 64, as many as
+/// connections may take, of those that the hard limit allows, and none beyond its half. Each takes a
+/// buffer in the kernel: together they take 18 MiB at the most, and no more than an eighth of the
+/// limit `memory`.
+pub(super) fn attributes(memory: Option<u64>) -> Budget {
+    const MOST: u64 = 4096;
+    /// Bytes of a kept attribute, as the kernel accounts for them.
+    const ATTRIBUTE: u64 = 4608;
+    let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let allowed = memory.map_or(MOST, |limit| limit / 8 / ATTRIBUTE);
+    let most = (descriptors.saturating_sub(64) / 4).min(allowed).min(MOST);
+    let number = |n| usize::try_from(n).unwrap_or(usize::MAX);
+    Budget::new(number(most), number(descriptors / 2))
+}
 
 /// The lowest of the limits, in bytes; `None` where nothing limits the memory.
 pub(super) fn memory(proc: &Tree) -> Option<u64> {

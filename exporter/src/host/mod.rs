@@ -99,7 +99,7 @@ impl Host {
     #[must_use]
     pub fn new(flags: &Flags) -> Self {
         let proc = Tree::new(flags.get(&PROC));
-        let sys = Tree::new(flags.get(&SYS));
+        let sys = Tree::new(flags.get(&SYS)).keeping(limit::attributes(limit::memory(&proc)));
         let net = netns::files(&proc, flags, is(&proc, PROC_SUPER_MAGIC));
         let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
             Bpf::new(&proc, &net, &sys, sizes(&proc, flags))

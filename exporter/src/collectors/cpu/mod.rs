@@ -130,7 +130,7 @@ impl Cpu {
             bugs,
             frequency: flags.runs("cpufreq"),
             isolated,
-            folder: host.sys.folder("devices/system/cpu"),
+            folder: host.sys.devices("devices/system/cpu"),
             packages: Vec::new(),
             cores: Vec::new(),
         }
@@ -224,14 +224,16 @@ impl Cpu {
             if *told.get_or_insert(!matches!(online, Ok(None))) {
                 out.put(&ONLINE, [&cpu], online.is_ok_and(|text| text.as_deref() == Some("1")));
             }
-            let core_count = faults.read(dir.decimal("thermal_throttle/core_throttle_count"));
-            let package_count = faults.read(dir.decimal("thermal_throttle/package_throttle_count"));
+            let Some(throttle) = faults.read(dir.dir("thermal_throttle")) else { continue };
+            let core_count = faults.read(throttle.decimal("core_throttle_count"));
+            let package_count = faults.read(throttle.decimal("package_throttle_count"));
             if core_count.or(package_count).is_none() {
                 continue;
             }
-            let mut id = |file| faults.read(dir.parse(file, id)).flatten();
-            let package = id("topology/physical_package_id");
-            let (Some(package), Some(core)) = (package, id("topology/core_id")) else { continue };
+            let Some(topology) = faults.read(dir.dir("topology")) else { continue };
+            let mut id = |file| faults.read(topology.parse(file, id)).flatten();
+            let package = id("physical_package_id");
+            let (Some(package), Some(core)) = (package, id("core_id")) else { continue };
             if let Some(count) = core_count.filter(|_| !cores.contains(&(package, core))) {
                 cores.push((package, core));
                 out.put(&CORE_THROTTLES, [&core, &package], count);

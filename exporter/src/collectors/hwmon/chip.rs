@@ -78,8 +78,8 @@ pub(super) fn find<'a>(
     let name = |(found, label): (&Found, String)| {
         let folder = format!("{class}/{}", found.directory);
         let chip = Chip {
-            device: found.has_device.then(|| tree.folder(&format!("{folder}/device"))),
-            folder: tree.folder(&folder),
+            device: found.has_device.then(|| tree.devices(&format!("{folder}/device"))),
+            folder: tree.devices(&folder),
             readings: Readings::default(),
             result: Ok(()),
         };

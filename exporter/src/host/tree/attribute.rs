@@ -1,22 +1,24 @@
 //! Files of at most a page, such as a device's attributes.
 
-use super::open;
 use crate::exposition::Label;
-use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
+use rustix::{fd::OwnedFd, io::Errno};
 use std::ops::Deref;
 
 /// Reads the file, at most a page of it. A read that does not fill its buffer has reached the end:
-/// sysfs gives an attribute whole (`kernfs_fop_read_iter()`), and procfs the files of a process.
-pub(super) fn read_page(at: &OwnedFd, name: &[u8]) -> Result<Bytes, Errno> {
-    let fd = open(at, name, OFlags::empty())?;
+/// sysfs gives an attribute whole (`kernfs_fop_read_iter()`), and procfs the files of a process. A
+/// read at the start makes the kernel ask for the value anew.
+pub(super) fn read_page(fd: &OwnedFd) -> Result<Bytes, Errno> {
     let mut page = Bytes::default();
-    page.len = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.short))?;
+    let read = |room: &mut [u8; ROOM], offset: usize| {
+        rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut *room, offset as u64))
+    };
+    page.len = read(&mut page.short, 0)?;
     if page.len < ROOM {
         return Ok(page);
     }
     page.long.extend_from_slice(&page.short);
     while page.long.len() < PAGE {
-        let more = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut page.short))?;
+        let more = read(&mut page.short, page.long.len())?;
         let Some(more) = page.short.get(..more).filter(|more| !more.is_empty()) else { break };
         page.long.extend_from_slice(more);
     }

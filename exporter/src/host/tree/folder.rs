@@ -1,7 +1,9 @@
 //! Directories that are listed again and again, and the files in them.
 
 use super::{
-    attribute::{Attribute, Bytes, PAGE, read_page},
+    attribute::{Attribute, Bytes, PAGE},
+    kept::{Budget, Handle, Pool},
+    names::Names,
     open, open_again, text,
 };
 use crate::{
@@ -9,14 +11,13 @@ use crate::{
     parse::{decimal, number},
 };
 use rustix::{
-    fd::{AsFd, OwnedFd},
-    fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom},
+    fd::{AsFd, BorrowedFd},
+    fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, SeekFrom},
     io::Errno,
 };
 use std::{
     borrow::Cow,
     ffi::OsStr,
-    mem::MaybeUninit,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     str::FromStr,
@@ -27,14 +28,17 @@ use std::{
 pub struct Folder {
     path: PathBuf,
     /// Open where the last listing had entries.
-    fd: Option<OwnedFd>,
+    at: Option<Handle>,
     was_absent: bool,
     names: Names,
+    /// The attributes that stay open.
+    pool: Option<Box<Pool>>,
 }
 
 impl Folder {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, fd: None, was_absent: false, names: Names::default() }
+    pub(super) fn new(path: PathBuf, kept: Option<Budget>) -> Self {
+        let pool = kept.map(|budget| Box::new(Pool::new(budget)));
+        Self { path, at: None, was_absent: false, names: Names::default(), pool }
     }
 
     /// Where the directory is.
@@ -49,12 +53,13 @@ impl Folder {
     /// The directory cannot be opened or listed; see [`Error::is_absent`].
     pub fn list(&mut self) -> Result<impl Iterator<Item = Entry<'_>> + Clone> {
         if let Err(source) = self.fill() {
-            self.fd = None;
+            self.at = None;
             return Err(Error::Read { path: self.path.clone(), source: source.into() });
         }
-        let Self { path, fd, names, .. } = &*self;
-        let place = Place::Folder(path);
-        Ok(fd.iter().flat_map(move |at| names.iter().map(move |name| Entry { place, at, name })))
+        let Self { path, at, names, pool, .. } = &*self;
+        let (place, pool) = (Place::Folder(path), pool.as_deref());
+        let entry = move |at, name| Entry { place, at, name, pool };
+        Ok(at.iter().flat_map(move |at| names.iter().map(move |name| entry(at, name))))
     }
 
     /// The directory itself, to read attributes in it; `None` where it is not there.
@@ -62,63 +67,33 @@ impl Folder {
     /// # Errors
     /// It cannot be opened.
     pub fn dir(&self) -> Result<Option<Dir<'_>>> {
-        open_dir(rustix::fs::CWD, self.path.as_path(), Place::Folder(&self.path), b"")
+        let path = self.path.as_os_str().as_bytes();
+        open_dir(CWD, path, None, Place::Folder(&self.path), b"")
     }
 
     /// Lists the names. The directory that is open may have been removed, and another put in its
     /// place (a module loaded again): a removed directory is empty, or the kernel says that it is
     /// gone.
     fn fill(&mut self) -> Result<(), Errno> {
-        if let Some(fd) = &self.fd {
-            rustix::fs::seek(fd, SeekFrom::Start(0))?;
-            if self.names.fill(fd) == Ok(()) && !self.names.ends.is_empty() {
-                return Ok(());
+        if let Some(pool) = &mut self.pool {
+            pool.begin();
+        }
+        if let Some(at) = &self.at {
+            rustix::fs::seek(at, SeekFrom::Start(0))?;
+            if self.names.fill(at) == Ok(()) && !self.names.is_empty() {
+                return self.pool.as_ref().map_or(Ok(()), |pool| pool.check(at));
             }
-            self.fd = None;
+            self.at = None;
         }
         let fd = open_again(&self.path, &mut self.was_absent, OFlags::DIRECTORY)?;
         self.names.fill(&fd)?;
-        self.fd = (!self.names.ends.is_empty()).then_some(fd);
-        Ok(())
-    }
-}
-
-/// Room for the names in a directory, kept between scrapes.
-#[derive(Debug, Default)]
-pub struct Names {
-    /// All names in a row, in the order the kernel gave them.
-    bytes: Vec<u8>,
-    /// Start and end of each name in `bytes`, in alphabetical order of the names.
-    ends: Vec<(u32, u32)>,
-}
-
-impl Names {
-    fn fill(&mut self, fd: impl AsFd) -> Result<(), Errno> {
-        let Self { bytes, ends } = self;
-        bytes.clear();
-        ends.clear();
-        let mut buffer = [MaybeUninit::uninit(); 8192];
-        let mut entries = RawDir::new(fd, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            let (Ok(begin), Ok(len)) = (u32::try_from(bytes.len()), u32::try_from(name.len()))
-            else {
-                break; // 4 GiB of names
-            };
-            bytes.extend_from_slice(name);
-            ends.push((begin, begin + len));
+        if !self.names.is_empty() {
+            self.at = Some(match &self.pool {
+                Some(pool) => pool.folder(fd)?,
+                None => Handle::Own(fd),
+            });
         }
-        let name = |&(begin, end): &(u32, u32)| bytes.get(begin as usize..end as usize);
-        ends.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
         Ok(())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.ends.iter().filter_map(|&(begin, end)| self.bytes.get(begin as usize..end as usize))
     }
 }
 
@@ -146,8 +121,9 @@ impl Place<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     place: Place<'a>,
-    at: &'a OwnedFd,
+    at: &'a Handle,
     name: &'a [u8],
+    pool: Option<&'a Pool>,
 }
 
 impl<'a> Entry<'a> {
@@ -174,7 +150,7 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// It cannot be opened.
     pub fn dir(&self) -> Result<Option<Dir<'a>>> {
-        open_dir(self.at, self.name, self.place, self.name)
+        open_dir(self.at.as_fd(), self.name, self.pool, self.place, self.name)
     }
 
     /// The inode of the directory of that name; `None` where there is no such directory. A
@@ -247,17 +223,23 @@ impl<'a> Entry<'a> {
 pub struct Dir<'a> {
     place: Place<'a>,
     name: &'a [u8],
-    fd: OwnedFd,
+    at: Handle,
+    pool: Option<&'a Pool>,
 }
 
 fn open_dir<'a>(
-    at: impl AsFd,
-    path: impl rustix::path::Arg,
+    at: BorrowedFd<'_>,
+    path: &[u8],
+    pool: Option<&'a Pool>,
     place: Place<'a>,
     name: &'a [u8],
 ) -> Result<Option<Dir<'a>>> {
-    match open(at, path, OFlags::PATH | OFlags::DIRECTORY) {
-        Ok(fd) => Ok(Some(Dir { place, name, fd })),
+    let opened = match pool {
+        Some(pool) => pool.dir(at, path),
+        None => open(at, path, OFlags::PATH | OFlags::DIRECTORY).map(Handle::Own),
+    };
+    match opened {
+        Ok(at) => Ok(Some(Dir { place, name, at, pool })),
         // ESRCH: the folder of a process that is gone.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => Ok(None),
         Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
@@ -277,7 +259,7 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be read, or is not UTF-8.
     pub fn text(&self, file: &str) -> Result<Option<Attribute>> {
-        attribute(&self.fd, Place::Dir(self), file.as_bytes())
+        attribute(&self.at, Place::Dir(self), file.as_bytes())
     }
 
     /// The texts of several attributes; an empty one where one cannot be read.
@@ -292,7 +274,7 @@ impl Dir<'_> {
     /// It cannot be read, or is longer than 16 MiB.
     pub fn whole<'a>(&self, file: &str, room: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
         room.clear();
-        match read_whole(&self.fd, file, room) {
+        match read_whole(&self.at, file, room) {
             Ok(()) => Ok(Some(room)),
             Err(error) if Refusal::of(error.raw_os_error()).is_no_attribute() => Ok(None),
             Err(error) => Err(Error::Read { path: self.path(file), source: error.into() }),
@@ -304,7 +286,7 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be read.
     pub fn bytes(&self, file: &str) -> Result<Option<Bytes>> {
-        content(&self.fd, Place::Dir(self), file.as_bytes())
+        content(&self.at, Place::Dir(self), file.as_bytes())
     }
 
     /// One attribute as a number; `None` as for [`Dir::text`].
@@ -333,19 +315,19 @@ impl Dir<'_> {
         file: &str,
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Result<Option<T>> {
-        attribute_as(&self.fd, Place::Dir(self), file.as_bytes(), parse)
+        attribute_as(&self.at, Place::Dir(self), file.as_bytes(), parse)
     }
 
     /// The entry of that name, which need not be UTF-8. Nothing is opened yet.
     #[must_use]
     pub const fn entry<'a>(&'a self, name: &'a [u8]) -> Entry<'a> {
-        Entry { place: Place::Dir(self), at: &self.fd, name }
+        Entry { place: Place::Dir(self), at: &self.at, name, pool: self.pool }
     }
 
     /// Whether the directory has an entry of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        rustix::fs::accessat(&self.fd, name, Access::EXISTS, AtFlags::empty()).is_ok()
+        rustix::fs::accessat(&self.at, name, Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
     /// Whether a process reads from the FIFO of that name, which shows that a daemon lives; `None`
@@ -353,7 +335,7 @@ impl Dir<'_> {
     #[must_use]
     pub fn has_reader(&self, fifo: &str) -> Option<bool> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.fd, fifo, flags, Mode::empty()) {
+        match rustix::fs::openat(&self.at, fifo, flags, Mode::empty()) {
             Ok(_) => Some(true),
             Err(Errno::NXIO) => Some(false),
             Err(_) => None,
@@ -365,7 +347,7 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be opened.
     pub fn dir<'a>(&'a self, name: &'a str) -> Result<Option<Dir<'a>>> {
-        open_dir(&self.fd, name, Place::Dir(self), name.as_bytes())
+        open_dir(self.at.as_fd(), name.as_bytes(), self.pool, Place::Dir(self), name.as_bytes())
     }
 
     /// The entries as they are now, in alphabetical order; `names` is room for them.
@@ -373,11 +355,10 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be listed.
     pub fn list<'a>(&'a self, names: &'a mut Names) -> Result<impl Iterator<Item = Entry<'a>>> {
-        open(&self.fd, c".", OFlags::DIRECTORY)
+        open(&self.at, c".", OFlags::DIRECTORY)
             .and_then(|fd| names.fill(fd))
             .map_err(|source| Error::Read { path: self.path(""), source: source.into() })?;
-        let place = Place::Dir(self);
-        Ok(names.iter().map(move |name| Entry { place, at: &self.fd, name }))
+        Ok(names.iter().map(|name| self.entry(name)))
     }
 
     /// The target of the symbolic link of that name, as it is written; `None` where there is no
@@ -386,7 +367,7 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be read.
     pub fn link(&self, name: &str) -> Result<Option<PathBuf>> {
-        link(&self.fd, Place::Dir(self), name.as_bytes())
+        link(&self.at, Place::Dir(self), name.as_bytes())
     }
 
     /// The path that a name in the directory leads to once all symbolic links are followed; `None`
@@ -398,7 +379,7 @@ impl Dir<'_> {
     }
 }
 
-fn link(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> {
+fn link(at: &Handle, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> {
     match rustix::fs::readlinkat(at, name, Vec::new()) {
         Ok(target) => Ok(Some(OsStr::from_bytes(target.as_bytes()).into())),
         Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => Ok(None),
@@ -407,7 +388,7 @@ fn link(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> 
 }
 
 /// Reads a file of at most a page that must be UTF-8; `None` as for [`Dir::text`].
-fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
+fn attribute(at: &Handle, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
     let Some(bytes) = content(at, place, name)? else { return Ok(None) };
     match std::str::from_utf8(&bytes) {
         Ok(_) => Ok(Some(Attribute::new(bytes))),
@@ -417,7 +398,7 @@ fn attribute(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Attri
 
 /// Reads and parses such a file; every error names it.
 fn attribute_as<T>(
-    at: &OwnedFd,
+    at: &Handle,
     place: Place<'_>,
     name: &[u8],
     parse: impl FnOnce(&str) -> Result<T, Malformed>,
@@ -427,8 +408,8 @@ fn attribute_as<T>(
 }
 
 /// Reads a file of at most a page; `None` as for [`Dir::text`].
-fn content(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
-    match read_page(at, name) {
+fn content(at: &Handle, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
+    match at.read(name) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if Refusal::of(error.raw_os_error()).is_no_attribute() => Ok(None),
         Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
@@ -436,7 +417,7 @@ fn content(at: &OwnedFd, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>>
 }
 
 /// Appends the file to `room`.
-fn read_whole(at: &OwnedFd, name: &str, room: &mut Vec<u8>) -> Result<(), Errno> {
+fn read_whole(at: &Handle, name: &str, room: &mut Vec<u8>) -> Result<(), Errno> {
     const LONGEST: usize = 16 << 20;
     let fd = open(at, name, OFlags::empty())?;
     loop {

@@ -7,12 +7,16 @@
 mod attribute;
 mod file;
 mod folder;
+mod kept;
+mod names;
 #[cfg(test)]
 mod tests;
 
 pub use attribute::{Attribute, Bytes};
 pub use file::{File, SingleFile};
-pub use folder::{Dir, Entry, Folder, Names, Seen};
+pub use folder::{Dir, Entry, Folder, Seen};
+pub use kept::Budget;
+pub use names::Names;
 
 use crate::error::{Error, Malformed, Result};
 use rustix::{
@@ -29,12 +33,19 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: Arc<Path>,
+    budget: Budget,
 }
 
 impl Tree {
     /// The tree below `root`. Nothing is opened yet.
     pub fn new(root: impl AsRef<Path>) -> Self {
-        Self { root: root.as_ref().into() }
+        Self { root: root.as_ref().into(), budget: Budget::default() }
+    }
+
+    /// The same tree, in whose [`Tree::devices`] attributes stay open within this budget.
+    #[must_use]
+    pub fn keeping(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// The root of the tree.
@@ -64,7 +75,14 @@ impl Tree {
     /// A directory that is listed at every scrape.
     #[must_use]
     pub fn folder(&self, path: &str) -> Folder {
-        Folder::new(self.path(path))
+        Folder::new(self.path(path), None)
+    }
+
+    /// A directory that is listed at every scrape, as are the attributes in it and in the
+    /// directories below it, which stay open.
+    #[must_use]
+    pub fn devices(&self, path: &str) -> Folder {
+        Folder::new(self.path(path), Some(self.budget.clone()))
     }
 }
 

@@ -1,0 +1,280 @@
+//! Attributes that stay open between scrapes.
+//!
+//! Opening an attribute of sysfs, reading and closing it takes five times as long as reading it
+//! again at offset 0, where the kernel makes its value anew. But a kept attribute holds a
+//! descriptor and a buffer of a page in the kernel (`seq_read_iter()`), so that their number is
+//! limited by a [`Budget`]. Those that come first stay: where every scrape reads more than fits, a
+//! cache of the last ones would never have the next one. An attribute or directory that was not
+//! read between two listings is closed at the second.
+//!
+//! A kept attribute is never one of a device that is gone:
+//!
+//! - A directory is kept with its descriptor, so that its inode cannot become another's, and the
+//!   path's inode is asked for at every scrape.
+//! - An attribute that sysfs has removed refuses to be read (`ENODEV`), and is opened anew.
+//! - Elsewhere (a folder of files) a removed file can still be read, but its directory's time of
+//!   modification tells that an entry came or went. That time is coarse, so that nothing is kept
+//!   of a directory that has changed in the last second.
+
+use super::{
+    attribute::{Bytes, read_page},
+    open,
+};
+use hashbrown::HashMap;
+use rustix::{
+    fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    fs::{AtFlags, FileType, OFlags, Stat},
+    io::Errno,
+};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The descriptors that kept attributes and their directories may still take.
+#[derive(Clone, Debug, Default)]
+pub struct Budget {
+    left: Arc<AtomicUsize>,
+    /// The kernel gives the lowest number that is free, so that a higher one than this tells that
+    /// descriptors are short, whoever has them.
+    highest: usize,
+}
+
+impl Budget {
+    /// Room for `most` descriptors, with numbers up to `highest`.
+    #[must_use]
+    pub fn new(most: usize, highest: usize) -> Self {
+        Self { left: Arc::new(AtomicUsize::new(most)), highest }
+    }
+
+    /// The number of descriptors for which there is room.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.left.load(Relaxed)
+    }
+
+    /// Room for this descriptor; `None` where there is none.
+    fn take(&self, fd: &OwnedFd) -> Option<Share> {
+        let number = usize::try_from(fd.as_raw_fd()).unwrap_or(usize::MAX);
+        let less = |left: usize| left.checked_sub(1).filter(|_| number <= self.highest);
+        let taken = self.left.fetch_update(Relaxed, Relaxed, less);
+        taken.is_ok().then(|| Share(Arc::clone(&self.left)))
+    }
+}
+
+/// The budget of one descriptor, given back when it is dropped.
+#[derive(Debug)]
+struct Share(Arc<AtomicUsize>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// The directories and attributes below one folder that are kept.
+#[derive(Debug)]
+pub(super) struct Pool {
+    budget: Budget,
+    /// The number of the scrape, or rather of the folder's listing.
+    scrape: u64,
+    /// By device and inode.
+    dirs: Mutex<HashMap<(u64, u64), Arc<Kept>>>,
+}
+
+/// A directory that is open, and kept where it is in a [`Pool`].
+#[derive(Debug)]
+pub(super) enum Handle {
+    Own(OwnedFd),
+    Kept(Arc<Kept>),
+}
+
+/// A directory that is kept, with the attributes in it that are.
+#[derive(Debug)]
+pub(super) struct Kept {
+    fd: OwnedFd,
+    budget: Budget,
+    files: Mutex<Files>,
+    _share: Option<Share>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    /// In the order in which they are read.
+    kept: Vec<KeptFile>,
+    /// The place of the file that is expected to be read next.
+    next: usize,
+    /// The last scrape in which the directory was used.
+    scrape: u64,
+    /// The directory's time of modification, in nanoseconds.
+    changed: i128,
+    /// Whether that time is long enough ago.
+    is_settled: bool,
+}
+
+#[derive(Debug)]
+struct KeptFile {
+    name: Box<[u8]>,
+    fd: OwnedFd,
+    scrape: u64,
+    _share: Share,
+}
+
+impl Pool {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self { budget, scrape: 0, dirs: Mutex::default() }
+    }
+
+    /// Begins a scrape: closes directories and attributes that the last one has not used.
+    pub(super) fn begin(&mut self) {
+        let last = self.scrape;
+        self.scrape += 1;
+        let dirs = self.dirs.get_mut().unwrap_or_else(PoisonError::into_inner);
+        dirs.retain(|_, dir| dir.is_used_since(last));
+    }
+
+    /// The folder itself, which has just been opened.
+    pub(super) fn folder(&self, fd: OwnedFd) -> Result<Handle, Errno> {
+        let folder = Handle::Kept(Arc::new(Kept::new(fd, self.budget.clone(), None)));
+        self.check(&folder)?;
+        Ok(folder)
+    }
+
+    /// Uses the folder itself in a scrape.
+    pub(super) fn check(&self, folder: &Handle) -> Result<(), Errno> {
+        let Handle::Kept(folder) = folder else { return Ok(()) };
+        folder.is_used_since(self.scrape - 1);
+        folder.begin(&rustix::fs::fstat(&folder.fd)?, self.scrape);
+        Ok(())
+    }
+
+    /// Opens the directory of that name, or finds it open.
+    pub(super) fn dir(&self, at: BorrowedFd<'_>, name: &[u8]) -> Result<Handle, Errno> {
+        let stat = rustix::fs::statat(at, name, AtFlags::empty())?;
+        if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+            return Err(Errno::NOTDIR);
+        }
+        let mut dirs = lock(&self.dirs);
+        if let Some(dir) = dirs.get(&(stat.st_dev, stat.st_ino)) {
+            dir.begin(&stat, self.scrape);
+            return Ok(Handle::Kept(Arc::clone(dir)));
+        }
+        let fd = open(at, name, OFlags::PATH | OFlags::DIRECTORY)?;
+        let Some(share) = self.budget.take(&fd) else { return Ok(Handle::Own(fd)) };
+        let stat = rustix::fs::fstat(&fd)?; // perhaps of another directory by now
+        let dir = Arc::new(Kept::new(fd, self.budget.clone(), Some(share)));
+        dir.begin(&stat, self.scrape);
+        dirs.insert((stat.st_dev, stat.st_ino), Arc::clone(&dir));
+        Ok(Handle::Kept(dir))
+    }
+}
+
+impl Handle {
+    /// The content of the attribute of that name.
+    pub(super) fn read(&self, name: &[u8]) -> Result<Bytes, Errno> {
+        match self {
+            Self::Own(fd) => read_page(&open(fd, name, OFlags::empty())?),
+            Self::Kept(dir) => dir.read(name),
+        }
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(fd) => fd.as_fd(),
+            Self::Kept(dir) => dir.fd.as_fd(),
+        }
+    }
+}
+
+impl Kept {
+    fn new(fd: OwnedFd, budget: Budget, share: Option<Share>) -> Self {
+        Self { fd, budget, files: Mutex::default(), _share: share }
+    }
+
+    /// Whether the directory was used in that scrape or later; closes the files that were not.
+    fn is_used_since(&self, scrape: u64) -> bool {
+        let mut files = lock(&self.files);
+        files.kept.retain(|file| file.scrape >= scrape);
+        files.scrape >= scrape
+    }
+
+    /// Uses the directory in a scrape. Closes its files where an entry of it came or went, or may
+    /// have.
+    fn begin(&self, stat: &Stat, scrape: u64) {
+        let mut files = lock(&self.files);
+        let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+        if files.changed != changed {
+            files.kept.clear();
+            files.is_settled = false;
+        }
+        if !files.is_settled {
+            files.is_settled = is_settled(stat.st_mtime);
+        }
+        (files.changed, files.scrape) = (changed, scrape);
+    }
+
+    fn read(&self, name: &[u8]) -> Result<Bytes, Errno> {
+        let mut files = lock(&self.files);
+        let place = files.find(name);
+        if let Ok(place) = place
+            && let Some(file) = files.kept.get(place)
+        {
+            if let Ok(bytes) = read_page(&file.fd) {
+                files.used(place);
+                return Ok(bytes);
+            }
+            files.kept.remove(place); // perhaps removed, and another put in its place
+        }
+        let fd = open(&self.fd, name, OFlags::empty())?;
+        let bytes = read_page(&fd)?;
+        // The time of a directory does not tell of changes in the directories below it.
+        if files.is_settled
+            && !name.contains(&b'/')
+            && let Some(share) = self.budget.take(&fd)
+        {
+            let (Ok(place) | Err(place)) = place;
+            let place = place.min(files.kept.len());
+            files.kept.insert(place, KeptFile { name: name.into(), fd, scrape: 0, _share: share });
+            files.used(place);
+        }
+        Ok(bytes)
+    }
+}
+
+impl Files {
+    /// The place of the file of that name, or else the place at which it belongs.
+    fn find(&self, name: &[u8]) -> Result<usize, usize> {
+        let next = if self.next < self.kept.len() { self.next } else { 0 };
+        if self.kept.get(next).is_some_and(|file| *file.name == *name) {
+            return Ok(next);
+        }
+        self.kept.iter().position(|file| *file.name == *name).ok_or(self.next)
+    }
+
+    fn used(&mut self, place: usize) {
+        let scrape = self.scrape;
+        if let Some(file) = self.kept.get_mut(place) {
+            file.scrape = scrape;
+        }
+        self.next = place + 1;
+    }
+}
+
+/// Whether a directory that changed at this second cannot have changed in the same tick as a file
+/// in it is opened now.
+fn is_settled(changed: i64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).is_ok_and(|now| changed < now - 1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

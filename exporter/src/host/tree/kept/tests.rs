@@ -1,0 +1,178 @@
+use super::*;
+use crate::host::tree::{Folder, Tree};
+use std::{fs, path::Path};
+
+/// A folder of devices, each a directory, and a budget for `descriptors`.
+struct Machine {
+    root: tempfile::TempDir,
+    budget: Budget,
+    folder: Folder,
+}
+
+impl Machine {
+    fn new(descriptors: usize, files: &[(&str, &str)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let budget = Budget::new(descriptors, usize::MAX);
+        let folder = Tree::new(root.path()).keeping(budget.clone()).devices("class");
+        let machine = Self { root, budget, folder };
+        for (file, content) in files {
+            machine.put(file, content);
+        }
+        machine.settle();
+        machine
+    }
+
+    fn path(&self, file: &str) -> std::path::PathBuf {
+        self.root.path().join("class").join(file)
+    }
+
+    fn put(&self, file: &str, content: &str) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Makes all directories look as if nothing had changed for long.
+    fn settle(&self) {
+        #[expect(clippy::disallowed_methods, reason = "a directory that the test has made")]
+        fn settle(dir: &Path) {
+            for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    settle(&entry.path());
+                }
+            }
+            fs::File::open(dir).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        }
+        settle(self.root.path());
+    }
+
+    /// The values of these attributes of all devices, each with the device's name.
+    fn scrape(&mut self, attributes: &[&str]) -> String {
+        let mut seen = Vec::new();
+        for entry in self.folder.list().unwrap() {
+            let Some(dir) = entry.dir().unwrap() else { continue };
+            for attribute in attributes {
+                let value = dir.text(attribute).unwrap();
+                seen.push(format!("{}={}", entry.name(), value.as_deref().unwrap_or("-")));
+            }
+        }
+        seen.join(" ")
+    }
+
+    fn left(&self) -> usize {
+        self.budget.left()
+    }
+}
+
+#[test]
+fn what_is_read_at_every_scrape_stays_open() {
+    let mut machine = Machine::new(10, &[("a/x", "1\n"), ("a/y", "2\n"), ("b/x", "3\n")]);
+    assert_eq!(machine.left(), 10);
+    for _ in 0..3 {
+        assert_eq!(machine.scrape(&["x", "y"]), "a=1 a=2 b=3 b=-");
+        assert_eq!(machine.left(), 5, "two directories and three files");
+    }
+    fs::write(machine.path("a/y"), "a longer value").unwrap();
+    assert_eq!(machine.scrape(&["x", "y"]), "a=1 a=a longer value b=3 b=-");
+    fs::write(machine.path("a/y"), "4").unwrap();
+    assert_eq!(machine.scrape(&["y", "y", "x"]), "a=4 a=4 a=1 b=- b=- b=3");
+    assert_eq!(machine.left(), 5);
+    machine.scrape(&["x"]);
+    machine.scrape(&["x"]);
+    assert_eq!(machine.left(), 6, "y is closed");
+    drop(machine.folder);
+    assert_eq!(machine.budget.left(), 10);
+}
+
+#[test]
+fn attributes_beyond_the_budget_are_read_all_the_same() {
+    let files = [("a/x", "1"), ("a/y", "2"), ("b/x", "3"), ("b/y", "4")];
+    for descriptors in 0..7 {
+        let mut machine = Machine::new(descriptors, &files);
+        for _ in 0..3 {
+            assert_eq!(machine.scrape(&["x", "y"]), "a=1 a=2 b=3 b=4");
+            assert_eq!(machine.left(), descriptors.saturating_sub(6));
+        }
+        fs::remove_dir_all(machine.path("a")).unwrap();
+        machine.settle();
+        for _ in 0..2 {
+            assert_eq!(machine.scrape(&["x", "y"]), "b=3 b=4");
+        }
+        machine.scrape(&["x", "y"]);
+        assert_eq!(machine.left(), descriptors.saturating_sub(3), "the other one has the room");
+    }
+}
+
+#[test]
+fn a_device_that_was_replaced_under_its_name_shows_its_own_values() {
+    let mut machine = Machine::new(100, &[("../devices/0/x", "1"), ("../devices/1/x", "2")]);
+    let link = |to: &str, machine: &Machine| {
+        let _ = fs::remove_file(machine.path("dev"));
+        fs::create_dir_all(machine.path("")).unwrap();
+        std::os::unix::fs::symlink(to, machine.path("dev")).unwrap();
+        machine.settle();
+    };
+    link("../devices/0", &machine);
+    assert_eq!(machine.scrape(&["x"]), "dev=1");
+    link("../devices/1", &machine);
+    assert_eq!(machine.scrape(&["x"]), "dev=2", "the link leads to another device");
+    let device = machine.path("../devices/1");
+    fs::rename(&device, machine.path("../devices/2")).unwrap();
+    assert_eq!(machine.scrape(&["x"]), "");
+    machine.put("../devices/1/x", "3");
+    machine.settle();
+    assert_eq!(machine.scrape(&["x"]), "dev=3", "the directory is another");
+    for round in 4..20 {
+        fs::remove_dir_all(&device).unwrap();
+        machine.put("../devices/1/x", &round.to_string());
+        machine.settle();
+        assert_eq!(machine.scrape(&["x"]), format!("dev={round}"));
+        assert!(machine.left() >= 94, "devices that are gone are closed");
+    }
+}
+
+#[test]
+fn an_attribute_that_was_replaced_shows_its_own_value() {
+    let mut machine = Machine::new(100, &[("a/x", "1"), ("a/new", "2"), ("top", "5")]);
+    let top = |machine: &mut Machine| {
+        let mut entries = machine.folder.list().unwrap();
+        let top = entries.find(|entry| entry.bytes() == b"top").unwrap();
+        top.text().unwrap().unwrap().to_owned()
+    };
+    assert_eq!((machine.scrape(&["x"]), top(&mut machine)), ("a=1".into(), "5".into()));
+    machine.scrape(&["x"]);
+    fs::rename(machine.path("a/new"), machine.path("a/x")).unwrap();
+    machine.put("new", "6");
+    fs::rename(machine.path("new"), machine.path("top")).unwrap();
+    assert_eq!((machine.scrape(&["x"]), top(&mut machine)), ("a=2".into(), "6".into()));
+    // Replaced once more, perhaps at the same time as far as the file system tells.
+    machine.put("a/new", "3");
+    fs::rename(machine.path("a/new"), machine.path("a/x")).unwrap();
+    assert_eq!(machine.scrape(&["x"]), "a=3");
+    fs::remove_file(machine.path("a/x")).unwrap();
+    assert_eq!(machine.scrape(&["x"]), "a=-");
+}
+
+#[test]
+fn a_directory_that_has_just_changed_and_files_below_another_are_not_kept() {
+    let mut machine = Machine::new(10, &[("a/sub/x", "1")]);
+    machine.scrape(&["sub/x"]);
+    assert_eq!(machine.left(), 9, "the directory alone");
+    machine.put("a/x", "1");
+    assert_eq!(machine.scrape(&["x"]), "a=1");
+    assert_eq!(machine.left(), 9);
+    machine.settle();
+    assert_eq!(machine.scrape(&["x"]), "a=1");
+    assert_eq!(machine.left(), 8);
+}
+
+#[test]
+fn an_attribute_that_cannot_be_read_is_not_kept() {
+    let mut machine = Machine::new(10, &[("a/x/directory", "")]);
+    for _ in 0..3 {
+        let entry = machine.folder.list().unwrap().next().unwrap();
+        let dir = entry.dir().unwrap().unwrap();
+        assert!(dir.text("x").is_err());
+        assert_eq!(machine.budget.left(), 9);
+    }
+}
