@@ -43,6 +43,7 @@ pub const SPEC: Spec = Spec {
             tasks: flags.get(&TASKS),
             restarts: flags.get(&RESTARTS),
             start_times: flags.get(&START_TIMES),
+            triggers: false,
         };
         Ok(Box::new(Systemd { buses, units: Units::new(filter::read(flags)?), wants }))
     },
@@ -198,7 +199,7 @@ static SERIES: [Series; 8] = [
         metric: &LAST_TRIGGER,
         interface: TIMER,
         property: "LastTriggerUSec",
-        source: |unit, _, _| Source::of(unit.kind == Kind::Timer),
+        source: |unit, _, wants| Source::of(unit.kind == Kind::Timer && wants.triggers),
         value: seconds,
     },
 ];
@@ -240,12 +241,15 @@ struct Systemd {
     wants: Wants,
 }
 
-/// The series that are off by default.
+/// The series that are not always there.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "series are wanted apart from each other")]
 struct Wants {
     tasks: bool,
     restarts: bool,
     start_times: bool,
+    /// The times at which timers elapsed last, which this systemd may be too old to tell.
+    triggers: bool,
 }
 
 impl Collector for Systemd {
@@ -268,9 +272,11 @@ impl Collector for Systemd {
 
 fn collect(units: &mut Units, wants: Wants, mut session: Session<'_>, out: &mut Sink) -> Result {
     let asked = &mut session;
-    if manager::put_version(asked, out)? >= manager::WITH_STATE {
+    let has_state = manager::put_version(asked, out)? >= manager::WITH_STATE;
+    if has_state {
         manager::put_state(asked, out)?;
     }
+    let wants = Wants { triggers: has_state, ..wants };
     let loaded_at = manager::loaded_at(asked)?;
     units.refresh(loaded_at, asked)?;
     units.put_summary(out);
