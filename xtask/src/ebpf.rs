@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::sources::{self, MANIFEST, PREBUILT};
+use crate::{
+    ended::output,
+    sources::{self, MANIFEST, PREBUILT},
+};
 
 /// The target for little-endian processors; the programs depend on no other property of the
 /// processor.
@@ -113,14 +116,18 @@ struct Tools {
 impl Tools {
     /// Finds the tools; an error names a missing tool and the command that installs it.
     fn find() -> Result<Self> {
-        let rustc = output("rustc", &["--version"])?;
-        let sysroot = PathBuf::from(output("rustc", &["--print", "sysroot"])?);
-        let host = output("rustc", &["--print", "host-tuple"])?;
+        // A line, without its end.
+        let said = |program, arguments: &[&str]| {
+            output(Command::new(program).args(arguments)).map(|text| text.trim().to_owned())
+        };
+        let rustc = said("rustc", &["--version"])?;
+        let sysroot = PathBuf::from(said("rustc", &["--print", "sysroot"])?);
+        let host = said("rustc", &["--print", "host-tuple"])?;
         ensure!(
             sysroot.join("lib/rustlib/src/rust/library/core").is_dir(),
             "the sources of `core` are missing: rustup component add rust-src"
         );
-        let linker = output("bpf-linker", &["--version"])
+        let linker = said("bpf-linker", &["--version"])
             .context("bpf-linker is missing: cargo install bpf-linker --version 0.10.3")?;
         let objcopy = sysroot.join("lib/rustlib").join(host).join("bin/rust-objcopy");
         ensure!(
@@ -182,14 +189,6 @@ impl Tools {
         }
         Ok(text)
     }
-}
-
-/// The output of a program, without the end of the line.
-fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output =
-        Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
-    ensure!(output.status.success(), "{program} {} fails", arguments.join(" "));
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 #[expect(clippy::print_stdout, reason = "the task's output")]

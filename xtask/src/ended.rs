@@ -1,11 +1,19 @@
-//! Programs that a task starts, and that end with it.
+//! Programs that a task starts: those that it waits for, and those that end with it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use std::{
     net::TcpListener,
     ops::{Deref, DerefMut},
-    process::Child,
+    process::{Child, Command},
 };
+
+/// The output of a program that succeeds.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().display().to_string();
+    let output = command.output().context(name.clone())?;
+    ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    String::from_utf8(output.stdout).context(name)
+}
 
 /// A program that is ended when dropped.
 pub(crate) struct Ended(pub(crate) Child);

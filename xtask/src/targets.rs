@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "runs the compiler, reads the project")]
 #![expect(clippy::print_stdout, reason = "the task's output")]
 
+use crate::ended::output;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::{
@@ -111,13 +112,6 @@ impl<'a> Checker<'a> {
         }
         Ok(cargo.status().context("cargo")?.success())
     }
-}
-
-/// The output of a command that succeeds.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod rpm;
 mod sbom;
 mod tar;
 
-use crate::sources;
+use crate::{ended::output, sources};
 use anyhow::{Context as _, Result, bail, ensure};
 use contents::Contents;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
@@ -199,14 +199,6 @@ fn maintainer(root: &Path, authors: &str) -> Result<String> {
 fn commit(root: &Path, format: &str) -> Result<String> {
     let format = format!("--format={format}");
     output(Command::new("git").current_dir(root).args(["log", "-1", &format]))
-}
-
-/// A program's output.
-fn output(command: &mut Command) -> Result<String> {
-    let name = command.get_program().display().to_string();
-    let output = command.output().context(name.clone())?;
-    ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    String::from_utf8(output.stdout).context(name)
 }
 
 #[cfg(test)]
