@@ -14,9 +14,10 @@ pub mod thresholds;
 pub mod tls;
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{BufRead as _, BufReader, Read, Write as _},
     net::TcpStream,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::OnceLock,
@@ -88,6 +89,28 @@ pub fn folder() -> TempDir {
     folder.expect("a temporary folder")
 }
 
+/// A command that runs the program without privileges, from a copy of it in this folder: nobody may
+/// search the folders of the project.
+///
+/// # Panics
+/// The program cannot be copied.
+pub fn unprivileged(folder: &Path) -> Command {
+    /// The user where the test is root.
+    const NOBODY: u32 = 65534;
+    let copy = folder.join("bpf_node_exporter");
+    if !copy.exists() {
+        std::fs::copy(program(), &copy).expect("a copy");
+        for path in [folder, &copy] {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755)).expect("permissions");
+        }
+    }
+    let mut command = Command::new(copy);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
 /// A command that sets the limits of these options of `ulimit`, and then becomes `command`. Without
 /// options `ulimit` prints a limit, which does no harm.
 fn limited(ulimit: &str, command: &Command) -> Command {
@@ -120,7 +143,7 @@ impl Server {
     /// # Panics
     /// The program ends instead.
     pub fn from(command: &mut Command) -> Self {
-        let mut server = Self::listen(command);
+        let mut server = Self::unread_from(command);
         let mut log = server.log.take();
         std::thread::spawn(move || {
             log.as_mut().map(|log| std::io::copy(log, &mut std::io::sink()))
@@ -142,10 +165,6 @@ impl Server {
     /// # Panics
     /// The program ends instead.
     pub fn unread_from(command: &mut Command) -> Self {
-        Self::listen(command)
-    }
-
-    fn listen(command: &mut Command) -> Self {
         let mut child = command
             .arg("--web.listen-address=127.0.0.1:0")
             .stdout(Stdio::null())

@@ -1,28 +1,15 @@
 //! With `--web.config.file`, other processes of the exporter's user see nothing of its memory, and
 //! its collectors see as much as without.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on panics"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::{
-        fs::{MetadataExt as _, PermissionsExt as _},
-        process::CommandExt as _,
-    },
-    path::Path,
-    process::Command,
-};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 use tests::{
-    HASH_OF_RIGHT, Server, program,
+    HASH_OF_RIGHT, Server,
     tls::{Site, ask, connect},
+    unprivileged,
 };
 
-/// The user who runs the exporter where the test is root: root sees each process's memory.
-const USER: u32 = 65534;
 /// Collectors that read the exporter's own files, or those of all processes.
 const ARGS: [&str; 5] = [
     "--no-bpf",
@@ -32,15 +19,9 @@ const ARGS: [&str; 5] = [
     "--collector.processes",
 ];
 
-/// An exporter without privileges, its copy in this folder.
+/// An exporter without privileges, its copy in this folder: root sees each process's memory.
 fn exporter(folder: &Path, more: &[&str]) -> Server {
-    let copy = folder.join("exporter");
-    let mut command = Command::new(&copy);
-    command.args(ARGS).args(more);
-    if nix::unistd::geteuid().is_root() {
-        command.uid(USER).gid(USER);
-    }
-    Server::from(&mut command)
+    Server::from(unprivileged(folder).args(ARGS).args(more))
 }
 
 /// Whether the kernel shows the process's memory to other processes of its user: else its files in
@@ -64,10 +45,6 @@ fn memory_with_secrets_is_seen_by_no_process_of_the_same_user() {
     let site = Site::new(&users);
     let path = site.path("web.yml");
     let folder = Path::new(&path).parent().unwrap();
-    fs::copy(program(), folder.join("exporter")).unwrap();
-    for path in [folder.to_owned(), folder.join("exporter")] {
-        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-    }
     site.write("users.yml", &users);
     site.write("later.yml", "");
     let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";

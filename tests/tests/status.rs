@@ -1,14 +1,9 @@
 //! The status, as a page and as JSON, over a real socket.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::disallowed_methods, reason = "runs the program as another user")]
 
 use serde_json::Value;
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    process::Command,
-};
-use tests::{HASH_OF_RIGHT, Hung, Server, folder, program};
+use std::fs;
+use tests::{HASH_OF_RIGHT, Hung, Server, folder, unprivileged};
 
 const JSON: &str = "Accept: application/json\r\n";
 
@@ -188,15 +183,8 @@ fn a_source_that_is_not_taken_has_a_reason_and_a_remedy() {
 /// As in a container for nobody: the page tells a user how to give the exporter its programs.
 #[test]
 fn a_user_without_capabilities_reads_which_to_grant() {
-    // Nobody may search the folders of the project.
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.path().join("bpf_node_exporter");
-    fs::copy(program(), &copy).unwrap();
-    let mut command = Command::new(&copy);
-    if nix::unistd::geteuid().is_root() {
-        command.uid(65534).gid(65534);
-    }
+    let mut command = unprivileged(folder.path());
     let own = ["--collector.arp", "--collector.cpu", "--collector.processes"];
     let server = Server::from(command.arg("--collector.disable-defaults").args(own));
     server.get("/metrics");
