@@ -86,6 +86,22 @@ pub fn flags(args: &[String]) -> Flags {
     flags
 }
 
+/// Makes a folder and those below it look as if nothing in them had changed for long.
+///
+/// # Panics
+/// The kernel refuses.
+#[expect(clippy::disallowed_methods, reason = "folders that a test has made")]
+pub fn settle(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.is_symlink() {
+            settle(&path);
+        }
+    }
+    let opened = std::fs::File::open(folder).expect("a folder");
+    opened.set_modified(std::time::UNIX_EPOCH).expect("a time");
+}
+
 /// A machine made of files in a temporary folder.
 #[derive(Debug)]
 pub struct Machine(tempfile::TempDir);

@@ -3,17 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "changes directories, and opens files to keep them")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::{
-    fs::{File, read_dir},
-    path::Path,
-    time::UNIX_EPOCH,
-};
+use std::fs::{File, read_dir};
 
 use exporter::{
     collector::Collector,
     collectors::ALL,
     host::Host,
-    testing::{Machine, flags, paths, samples},
+    testing::{Machine, flags, paths, samples, settle},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -33,15 +29,6 @@ fn machine() -> Machine {
     }
     settle(machine.path());
     machine
-}
-
-fn settle(dir: &Path) {
-    for entry in read_dir(dir).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_dir() {
-            settle(&entry.path());
-        }
-    }
-    File::open(dir).unwrap().set_modified(UNIX_EPOCH).unwrap();
 }
 
 fn open() -> usize {

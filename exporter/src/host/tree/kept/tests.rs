@@ -1,6 +1,9 @@
 use super::*;
-use crate::host::tree::{Folder, Tree};
-use std::{fs, path::Path};
+use crate::{
+    host::tree::{Folder, Tree},
+    testing::settle,
+};
+use std::fs;
 
 /// A folder of devices, each a directory, and a budget for `descriptors`.
 struct Machine {
@@ -34,15 +37,6 @@ impl Machine {
 
     /// Makes all directories look as if nothing had changed for long.
     fn settle(&self) {
-        #[expect(clippy::disallowed_methods, reason = "a directory that the test has made")]
-        fn settle(dir: &Path) {
-            for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
-                if entry.file_type().unwrap().is_dir() {
-                    settle(&entry.path());
-                }
-            }
-            fs::File::open(dir).unwrap().set_modified(UNIX_EPOCH).unwrap();
-        }
         settle(self.root.path());
     }
 
