@@ -99,10 +99,11 @@ impl Host {
     #[must_use]
     pub fn new(flags: &Flags) -> Self {
         let proc = Tree::new(flags.get(&PROC));
-        let sys = Tree::new(flags.get(&SYS)).keeping(limit::attributes(limit::memory(&proc)));
+        let memory = limit::memory(&proc);
+        let sys = Tree::new(flags.get(&SYS)).keeping(limit::attributes(memory));
         let net = netns::files(&proc, flags, is(&proc, PROC_SUPER_MAGIC));
         let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
-            Bpf::new(&proc, &net, &sys, sizes(&proc, flags))
+            Bpf::new(&proc, &net, &sys, sizes(memory, flags))
         } else {
             Bpf::off()
         };
@@ -162,7 +163,7 @@ impl Host {
 
 /// The most room in the eBPF maps: as the flags say, else as much as a fifth of the limit on memory
 /// allows, if there is a limit.
-fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
+fn sizes(memory: Option<u64>, flags: &Flags) -> Sizes {
     /// Bytes that an entry takes in the maps, as the kernel accounts for them.
     const ENTRY: u64 = 150;
     let default = Sizes::default();
@@ -171,7 +172,7 @@ fn sizes(proc: &Tree, flags: &Flags) -> Sizes {
         given => Some(u32::try_from(given).unwrap_or(u32::MAX)),
     };
     let allowed = || {
-        let entries = limit::memory(proc)? / 5 / ENTRY;
+        let entries = memory? / 5 / ENTRY;
         Some(u32::try_from(entries).map_or(default.entries, |n| n.min(default.entries)))
     };
     Sizes {
