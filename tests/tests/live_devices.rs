@@ -202,7 +202,8 @@ fn an_interface_that_comes_back_under_its_name_shows_its_own_attributes() {
                 assert_eq!(dir.number("ifindex").unwrap(), index, "{round}, {scrape}");
                 assert_eq!(dir.number("mtu").unwrap(), Some(1500));
                 if scrape == 0 {
-                    thread::sleep(Duration::from_millis(2100)); // a directory that has just changed keeps nothing
+                    // Nothing is kept of a directory that has just changed.
+                    thread::sleep(Duration::from_millis(2100));
                 }
             }
             assert_eq!(budget.left(), 97, "a directory and two attributes stay open");

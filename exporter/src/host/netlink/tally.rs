@@ -177,8 +177,9 @@ mod tests {
 
     #[test]
     fn a_dump_during_which_the_table_has_grown_is_taken_anew() {
-        // Entries of the dump before, the hash table known from before; entries of each dump; answers to the question for the hash table, below zero while the table grows; entries
-        // served, answers left.
+        // Entries of the dump before, the hash table known from before; entries of each dump;
+        // answers to the question for the hash table, below zero while the table grows; entries
+        // served.
         type Case = (u64, Option<u32>, &'static [u64], &'static [i32], Option<u64>);
         let cases: [Case; 12] = [
             (0, None, &[5], &[8, 8], Some(5)),

@@ -133,7 +133,7 @@ impl Pool {
         let last = self.scrape;
         self.scrape += 1;
         let dirs = self.dirs.get_mut().unwrap_or_else(PoisonError::into_inner);
-        dirs.retain(|_, dir| dir.is_used_since(last));
+        dirs.retain(|_, dir| dir.close_unused(last));
     }
 
     /// The folder itself, which has just been opened.
@@ -146,7 +146,7 @@ impl Pool {
     /// Uses the folder itself in a scrape.
     pub(super) fn check(&self, folder: &Handle) -> Result<(), Errno> {
         let Handle::Kept(folder) = folder else { return Ok(()) };
-        folder.is_used_since(self.scrape - 1);
+        folder.close_unused(self.scrape - 1);
         folder.begin(&rustix::fs::fstat(&folder.fd)?, self.scrape);
         Ok(())
     }
@@ -196,8 +196,9 @@ impl Kept {
         Self { fd, budget, files: Mutex::default(), _share: share }
     }
 
-    /// Whether the directory was used in that scrape or later; closes the files that were not.
-    fn is_used_since(&self, scrape: u64) -> bool {
+    /// Closes the files that were not read in that scrape or later; says whether the directory itself
+    /// was used.
+    fn close_unused(&self, scrape: u64) -> bool {
         let mut files = lock(&self.files);
         files.kept.retain(|file| file.scrape >= scrape);
         files.scrape >= scrape
