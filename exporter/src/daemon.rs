@@ -170,7 +170,8 @@ fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the pages that only the first scrapes have used, and those that the kernel mapped around them.
+/// Forgets the pages that only the first scrapes have used, and those around them, which the kernel
+/// mapped, too.
 async fn forget_first_scrapes(site: Arc<web::Site>) {
     const FIRST: u64 = 3;
     const LOOK: Duration = Duration::from_secs(2);

@@ -82,7 +82,8 @@ mod tests {
             assert!(maps.next().is_none());
         }
         // A kernel that does not say how many pages were written.
-        let maps = MemoryMaps::from_read(&b"1000-3000 r-xp 00000000 fe:00 7 /usr/bin/exporter\n"[..]);
+        let maps =
+            MemoryMaps::from_read(&b"1000-3000 r-xp 00000000 fe:00 7 /usr/bin/exporter\n"[..]);
         assert!(!has_only_pages_of_a_file(maps.unwrap().iter().next().unwrap()));
         forget_files(); // and go on
     }
