@@ -231,7 +231,7 @@ impl Cpu {
                 continue;
             }
             let Some(topology) = faults.read(dir.dir("topology")) else { continue };
-            let mut id = |file| faults.read(topology.parse(file, id)).flatten();
+            let mut id = |file| faults.read(topology.parse_setting(file, id)).flatten();
             let package = id("physical_package_id");
             let (Some(package), Some(core)) = (package, id("core_id")) else { continue };
             if let Some(count) = core_count.filter(|_| !cores.contains(&(package, core))) {

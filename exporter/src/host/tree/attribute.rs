@@ -30,7 +30,7 @@ pub(super) fn read_page(fd: &OwnedFd) -> Result<Bytes, Errno> {
 pub(super) const PAGE: usize = 4096;
 
 /// Nearly all attributes are shorter, and every move of a value copies this many bytes.
-const ROOM: usize = 512;
+const ROOM: usize = 128;
 
 /// The content of an attribute, on the stack save where it is long.
 pub struct Bytes {
@@ -48,6 +48,20 @@ impl Deref for Bytes {
         } else {
             &self.long
         }
+    }
+}
+
+impl From<&[u8]> for Bytes {
+    fn from(content: &[u8]) -> Self {
+        let mut bytes = Self::default();
+        match bytes.short.get_mut(..content.len()) {
+            Some(short) => {
+                short.copy_from_slice(content);
+                bytes.len = content.len();
+            }
+            None => bytes.long.extend_from_slice(content),
+        }
+        bytes
     }
 }
 
