@@ -104,7 +104,7 @@ fn start(
     });
     spare_descriptors()?;
     memory::trim(); // memory that reading the command line and the patterns has freed
-    memory::forget_code();
+    memory::forget_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(listeners, site))
 }
@@ -170,14 +170,15 @@ fn folders(host: &host::Host, flags: &Flags) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the code that only the first scrapes have run; the kernel had mapped that around it, too.
+/// Forgets the pages that only the first scrapes have used, and those around them, which the kernel
+/// mapped, too.
 async fn forget_first_scrapes(site: Arc<web::Site>) {
     const FIRST: u64 = 3;
     const LOOK: Duration = Duration::from_secs(2);
     while site.engine.counts().scrapes().served < FIRST {
         tokio::time::sleep(LOOK).await;
     }
-    memory::forget_code();
+    memory::forget_files();
 }
 
 async fn serve(listeners: Vec<web::Listener>, site: Arc<web::Site>) -> Result<()> {

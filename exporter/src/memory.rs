@@ -1,6 +1,8 @@
 //! This process's own memory: its allocator and its pages.
 #![expect(unsafe_code, reason = "the C library's allocator and madvise(2)")]
 
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
+
 /// Gives memory that was freed back to the kernel.
 pub fn trim() {
     // SAFETY: takes no address; glibc's allocator locks itself.
@@ -21,50 +23,68 @@ pub fn map_large_blocks() {
     }
 }
 
-/// Takes the pages of code that have been run so far out of this process's resident memory: the
-/// kernel maps those around each one that runs, and most that a start runs are never run again.
-/// Code that runs again is still in the kernel's cache of the file.
-pub fn forget_code() {
-    #[expect(clippy::disallowed_methods, reason = "this process's own memory")]
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for (start, end) in maps.lines().filter_map(code) {
-        // SAFETY: these pages are those of a file that is mapped to be read and run, and were never
+/// Takes the pages of the program's files that have been used so far out of this process's resident
+/// memory: the kernel maps those around each one that is used, and most that a start uses are never
+/// used again. A page that is used again is still in the kernel's cache of the file.
+pub fn forget_files() {
+    let maps = Process::myself().and_then(|process| process.smaps());
+    for map in maps.iter().flatten().filter(|map| has_only_pages_of_a_file(map)) {
+        let bounds = (usize::try_from(map.address.0), usize::try_from(map.address.1));
+        let (Ok(start), Ok(end)) = bounds else { continue };
+        // SAFETY: these pages are those of a file that is mapped to be read, and were never
         // written, so that they are read again as they were.
         unsafe {
             libc::madvise(
                 std::ptr::with_exposed_provenance_mut(start),
-                end - start,
+                end.saturating_sub(start),
                 libc::MADV_DONTNEED,
             );
         }
     }
 }
 
-/// The bounds of a mapping, if it is one of a file's code.
-fn code(line: &str) -> Option<(usize, usize)> {
-    let mut words = line.split_ascii_whitespace();
-    let (bounds, mode, path) = (words.next()?, words.next()?, words.nth(3)?);
-    let (start, end) = bounds.split_once('-')?;
-    let number = |text| usize::from_str_radix(text, 16).ok();
-    (mode == "r-xp" && path.starts_with('/')).then_some((number(start)?, number(end)?))
+/// Whether a mapping is one of a file, cannot be written, and has not been written before it was
+/// protected, as addresses that are relocated at the start were: each page that was written is the
+/// process's own, in memory or swapped out.
+fn has_only_pages_of_a_file(map: &MemoryMap) -> bool {
+    let none = |field| map.extension.map.get(field) == Some(&0);
+    matches!(map.pathname, MMapPath::Path(_))
+        && map.perms.contains(MMPermissions::READ | MMPermissions::PRIVATE)
+        && !map.perms.contains(MMPermissions::WRITE)
+        && none("Anonymous")
+        && none("Swap")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use procfs::{FromRead as _, process::MemoryMaps};
 
     #[test]
-    fn only_code_of_files_is_forgotten() {
-        for (line, want) in [
-            ("1000-3000 r-xp 00001000 fe:00 7    /usr/bin/exporter", Some((0x1000, 0x3000))),
-            ("1000-3000 r--p 00001000 fe:00 7    /usr/bin/exporter", None),
-            ("1000-3000 rwxp 00001000 fe:00 7    /usr/bin/exporter", None),
-            ("1000-3000 r-xp 00000000 00:00 0    [vdso]", None),
-            ("1000-3000 r-xp 00000000 00:00 0", None),
-            ("", None),
+    fn only_unwritten_pages_of_files_are_forgotten() {
+        for (head, anonymous, swapped, want) in [
+            ("r-xp 00001000 fe:00 7    /usr/bin/exporter", 0, 0, true),
+            ("r--p 00001000 fe:00 7    /usr/bin/exporter", 0, 0, true),
+            ("r--p 00001000 fe:00 7    /usr/bin/exporter", 4, 0, false),
+            ("r--p 00001000 fe:00 7    /usr/bin/exporter", 0, 4, false),
+            ("rw-p 00001000 fe:00 7    /usr/bin/exporter", 0, 0, false),
+            ("r--s 00001000 fe:00 7    /usr/bin/exporter", 0, 0, false),
+            ("---p 00001000 fe:00 7    /usr/bin/exporter", 0, 0, false),
+            ("r-xp 00000000 00:00 0    [vdso]", 0, 0, false),
+            ("r-xp 00000000 00:00 0 ", 0, 0, false),
         ] {
-            assert_eq!(code(line), want, "{line}");
+            let text = format!(
+                "1000-3000 {head}\nRss: 8 kB\nAnonymous: {anonymous} kB\nSwap: {swapped} kB\n"
+            );
+            let maps = MemoryMaps::from_read(text.as_bytes()).unwrap();
+            let mut maps = maps.iter();
+            assert_eq!(has_only_pages_of_a_file(maps.next().unwrap()), want, "{text}");
+            assert!(maps.next().is_none());
         }
-        forget_code(); // and go on
+        // A kernel that does not say how many pages were written.
+        let maps =
+            MemoryMaps::from_read(&b"1000-3000 r-xp 00000000 fe:00 7 /usr/bin/exporter\n"[..]);
+        assert!(!has_only_pages_of_a_file(maps.unwrap().iter().next().unwrap()));
+        forget_files(); // and go on
     }
 }
