@@ -194,7 +194,7 @@ fn make(action: &Action, files: &mut [Option<OwnedFd>], buffer: &mut [u8]) -> io
         }
         Action::List(number, size) => {
             let mut names = Vec::with_capacity(*size);
-            // One call fills the room; what it holds is not looked at.
+            // One call fills the room; the names in it are not read.
             if let Some(entry) =
                 RawDir::new(file(files, *number)?, names.spare_capacity_mut()).next()
             {
