@@ -9,7 +9,7 @@
 //! file of one processor, the files of the others are not tried. `offline` is absent on kernels
 //! that cannot switch processors off.
 //!
-//! The limits of the hardware and the governors that there are are read once in
+//! Limits and the list of governors are read once in
 //! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes.
 
 use crate::{
@@ -73,8 +73,9 @@ static FREQUENCIES: [(&str, Metric<1>); 7] = [
         .by(["cpu"]),
     ),
 ];
-/// Limits of the hardware, which are read less often.
-const LIMITS: [&str; 2] = ["cpuinfo_max_freq", "cpuinfo_min_freq"];
+/// Limits, which are read less often.
+const LIMITS: [&str; 4] =
+    ["cpuinfo_max_freq", "cpuinfo_min_freq", "scaling_max_freq", "scaling_min_freq"];
 static GOVERNOR: Metric<2> =
     gauge("node_cpu_scaling_governor", "Current enabled CPU frequency governor.")
         .by(["cpu", "governor"]);

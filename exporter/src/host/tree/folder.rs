@@ -71,6 +71,19 @@ impl Folder {
         open_dir(CWD, path, None, Place::Folder(&self.path), b"")
     }
 
+    /// The directory itself in a scrape that does not list it, as [`Folder::dir`]. Settings in it
+    /// are kept.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn kept_dir(&mut self) -> Result<Option<Dir<'_>>> {
+        if let Some(pool) = &mut self.pool {
+            pool.begin();
+        }
+        let Self { path, pool, .. } = &*self;
+        open_dir(CWD, path.as_os_str().as_bytes(), pool.as_deref(), Place::Folder(path), b"")
+    }
+
     /// Lists the names. The directory that is open may have been removed, and another put in its
     /// place (a module loaded again): a removed directory is empty, or the kernel says that it is
     /// gone.
@@ -300,8 +313,8 @@ impl Dir<'_> {
 
     /// The text of an attribute that hardly ever changes: a label, a limit, a place in the topology.
     /// Below [`Tree::devices`](super::Tree::devices) it is read at the first scrape, again after
-    /// [`SETTINGS_EVERY`](super::SETTINGS_EVERY) scrapes, and when its directory is another or has
-    /// changed. `None` as for [`Dir::text`].
+    /// [`SETTINGS_EVERY`](super::SETTINGS_EVERY) scrapes, and when this directory is another or has
+    /// changed. `file` may be a path that leads into directories below. `None` as for [`Dir::text`].
     ///
     /// # Errors
     /// As [`Dir::text`].

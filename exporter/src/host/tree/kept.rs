@@ -18,7 +18,8 @@
 //!
 //! Of a setting (a label, a limit, a place in the topology) the value is kept in place of the
 //! descriptor, for [`SETTINGS_EVERY`] scrapes at most and while its directory is the same. Nothing
-//! of it remains in the kernel, and it is not in the budget.
+//! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute is
+//! kept in the same way.
 
 mod row;
 
@@ -137,7 +138,8 @@ struct KeptFile {
 #[derive(Debug)]
 struct Setting {
     name: Box<[u8]>,
-    value: Box<[u8]>,
+    /// `None` where there is no such file.
+    value: Option<Box<[u8]>>,
     /// The last scrape that asked for it.
     scrape: u64,
     /// The scrape that reads it again.
@@ -273,9 +275,22 @@ impl Kept {
             }
             files.kept.remove_found(); // perhaps removed, and another put in its place
         }
-        let fd = open(&self.fd, name, OFlags::empty())?;
+        let was_absent = match files.known(name) {
+            Known::Value(None) => return Err(Errno::NOENT),
+            Known::Value(Some(_)) | Known::Nothing => false,
+            Known::Old => true,
+        };
+        let fd = match open(&self.fd, name, OFlags::empty()) {
+            Err(Errno::NOENT) => {
+                files.learn(name, None, was_absent);
+                return Err(Errno::NOENT);
+            }
+            opened => opened?,
+        };
         let bytes = read_page(&fd)?;
-        if files.may_keep(name)
+        // The time of a directory does not tell of changes in the directories below it.
+        if files.is_settled
+            && !name.contains(&b'/')
             && let Some(share) = self.budget.take(&fd)
         {
             files.kept.insert(KeptFile { name: name.into(), fd, scrape, _share: share });
@@ -285,34 +300,54 @@ impl Kept {
 
     fn setting(&self, name: &[u8]) -> Result<Bytes, Errno> {
         let mut files = lock(&self.files);
-        let scrape = files.scrape;
-        let known = files.settings.find(name);
-        let was_known = known.is_some();
-        if let Some(setting) = known {
-            if scrape < setting.due {
-                setting.scrape = scrape;
-                return Ok(Bytes::from(&*setting.value));
-            }
-            files.settings.remove_found();
+        let was_known = match files.known(name) {
+            Known::Value(value) => return value.ok_or(Errno::NOENT),
+            Known::Old => true,
+            Known::Nothing => false,
+        };
+        let read = open(&self.fd, name, OFlags::empty()).and_then(|fd| read_page(&fd));
+        match &read {
+            Ok(bytes) => files.learn(name, Some(bytes), was_known),
+            Err(Errno::NOENT) => files.learn(name, None, was_known),
+            Err(_) => {}
         }
-        let bytes = read_page(&open(&self.fd, name, OFlags::empty())?)?;
-        if files.may_keep(name) && bytes.len() <= LONGEST_SETTING {
-            // At first the settings of a directory become due one after the other, so that each
-            // scrape reads a share of them.
-            let after =
-                if was_known { SETTINGS_EVERY } else { 1 + files.settings.len() % SETTINGS_EVERY };
-            let (name, value) = (name.into(), (*bytes).into());
-            files.settings.insert(Setting { name, value, scrape, due: scrape + after });
-        }
-        Ok(bytes)
+        read
     }
 }
 
+/// What is known of a setting.
+enum Known {
+    /// Its value; `None` where there is no such file.
+    Value(Option<Bytes>),
+    /// A value that is to be read again, and is forgotten.
+    Old,
+    Nothing,
+}
+
 impl Files {
-    /// Whether the directory's time of modification will tell that this file was replaced. It does
-    /// not tell of changes in the directories below it.
-    fn may_keep(&self, name: &[u8]) -> bool {
-        self.is_settled && !name.contains(&b'/')
+    fn known(&mut self, name: &[u8]) -> Known {
+        let scrape = self.scrape;
+        let Some(setting) = self.settings.find(name) else { return Known::Nothing };
+        if scrape < setting.due {
+            setting.scrape = scrape;
+            return Known::Value(setting.value.as_deref().map(Bytes::from));
+        }
+        self.settings.remove_found();
+        Known::Old
+    }
+
+    /// Keeps a value, unless the directory's time does not yet tell of changes.
+    fn learn(&mut self, name: &[u8], value: Option<&[u8]>, was_known: bool) {
+        let is_short = value.is_none_or(|value| value.len() <= LONGEST_SETTING);
+        if !self.is_settled || !is_short {
+            return;
+        }
+        // At first the settings of a directory become due one after the other, so that each scrape
+        // reads a share of them.
+        let first = || 1 + self.settings.len() % SETTINGS_EVERY;
+        let due = self.scrape + if was_known { SETTINGS_EVERY } else { first() };
+        let (name, value) = (name.into(), value.map(Into::into));
+        self.settings.insert(Setting { name, value, scrape: self.scrape, due });
     }
 }
 

@@ -237,3 +237,19 @@ fn settings_of_another_device_or_a_changed_directory_are_its_own() {
     fs::remove_file(machine.path("a/max")).unwrap();
     assert_eq!(machine.settings("max"), "-");
 }
+
+#[test]
+fn a_file_that_is_not_there_is_asked_for_again_like_a_setting() {
+    let mut machine = Machine::new(10, &[("a/x", "1"), ("a/below/max", "2")]);
+    assert_eq!(machine.scrape(&["y"]), "a=-");
+    assert_eq!(machine.settings("below/min"), "-");
+    machine.put("a/y", "3");
+    assert_eq!(machine.scrape(&["y"]), "a=3", "its directory changed");
+    machine.settle();
+    // A directory does not tell of entries in those below it.
+    assert_eq!(machine.settings("below/min"), "-");
+    machine.put("a/below/min", "4");
+    machine.settle();
+    let scrapes = (1..=SETTINGS_EVERY + 1).find(|_| machine.settings("below/min") == "4");
+    assert!(scrapes.is_some());
+}
