@@ -20,8 +20,11 @@ const CHUNK: usize = 1 << 14;
 /// No line of the log-in may be longer than this, in bytes.
 const LONGEST_LINE: usize = 1 << 10;
 
-/// The bytes with which every message begins, and which tell how long it is.
+/// The bytes with which every message begins, and which tell how long it is. Fields follow.
 const HEAD: usize = 16;
+
+/// The code of the field that names the sender (the D-Bus Specification, "Header Fields").
+const SENDER: u8 = 7;
 
 /// No message may be longer than this, in bytes: the list of 50,000 units. zbus would take 128 MiB.
 const LONGEST: usize = 16 << 20;
@@ -66,11 +69,13 @@ pub(super) struct Reader {
     received: BytesMut,
     /// How much of the message that zbus reads is not yet given on.
     left: usize,
+    /// Whether a service sends the messages, without a bus between.
+    is_direct: bool,
 }
 
 impl Reader {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, received: BytesMut::new(), left: 0 }
+    pub(super) fn new(socket: Socket, is_direct: bool) -> Self {
+        Self { socket, received: BytesMut::new(), left: 0, is_direct }
     }
 
     /// A line of the log-in, without its end.
@@ -119,7 +124,12 @@ impl socket::ReadHalf for Reader {
     async fn recvmsg(&mut self, into: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         if self.left == 0 {
             self.fill(HEAD).await?;
-            self.left = length(&self.received)?;
+            let (header, body) = lengths(&self.received)?;
+            self.left = header + body;
+            if self.is_direct {
+                self.fill(header).await?;
+                mark_sender(&mut self.received);
+            }
         }
         self.fill(1).await?;
         let length = into.len().min(self.received.len()).min(self.left);
@@ -131,18 +141,49 @@ impl socket::ReadHalf for Reader {
     }
 }
 
-/// The length of the message that begins with these bytes.
-fn length(head: &[u8]) -> io::Result<usize> {
-    let number = |at: usize| {
-        let bytes = head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        let is_big_endian = head.first() == Some(&b'B');
-        if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-    };
-    let (body, fields) = (number(4) as usize, number(12) as usize);
+/// The lengths of the header, fields and padding included, and of the body of the message that
+/// begins with these bytes.
+fn lengths(head: &[u8]) -> io::Result<(usize, usize)> {
+    let (body, fields) = (number(head, 4), number(head, 12));
     if body > LONGEST || fields > LONGEST {
         return Err(malformed("a message is too long"));
     }
-    Ok((HEAD + fields).next_multiple_of(8) + body)
+    Ok(((HEAD + fields).next_multiple_of(8), body))
+}
+
+/// Makes the sender's name one that a bus gives. A service without a bus between may send its own,
+/// as systemd does (`org.freedesktop.systemd1`), and zbus refuses a message with such a sender.
+fn mark_sender(header: &mut [u8]) {
+    if let Some(first) = sender(header).and_then(|name| header.get_mut(name)) {
+        *first = b':';
+    }
+}
+
+/// The place of the sender's name in a header.
+fn sender(header: &[u8]) -> Option<usize> {
+    let (mut at, end) = (HEAD, HEAD + number(header, 12));
+    while at < end {
+        // Each field has its code, the signature of its one type and its value.
+        let [code, _, type_, _] = *header.get(at..)?.first_chunk()?;
+        let value = at + 4;
+        if (code, type_) == (SENDER, b's') {
+            return Some(value + 4);
+        }
+        let length = match type_ {
+            b'o' | b's' => number(header, value).checked_add(5)?,
+            b'g' => usize::from(*header.get(value)?) + 2,
+            _ => 4,
+        };
+        at = value.checked_add(length)?.checked_next_multiple_of(8)?;
+    }
+    None
+}
+
+/// The number of four bytes at this place of a message; 0 where there is none.
+fn number(message: &[u8], at: usize) -> usize {
+    let bytes = message.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    let is_big_endian = message.first() == Some(&b'B');
+    (if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }) as usize
 }
 
 fn malformed(fault: &'static str) -> io::Error {
