@@ -105,9 +105,16 @@ impl Server {
         *lock(&self.shared.mood) = mood;
     }
 
-    /// Closes all connections.
+    /// Closes all connections, after a signal that nobody asked for, as systemd does before it
+    /// executes itself anew.
     pub fn disconnect(&self) {
-        for client in lock(&self.shared.clients).drain(..) {
+        let fields = [
+            (1, "o", "/org/freedesktop/systemd1"),
+            (2, "s", "org.freedesktop.systemd1.Manager"),
+            (3, "s", "Reloading"),
+        ];
+        for mut client in lock(&self.shared.clients).drain(..) {
+            let _ = client.write_all(&message(4, &fields, None, &[]));
             let _ = client.shutdown(Shutdown::Both);
         }
     }

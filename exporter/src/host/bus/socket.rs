@@ -1,7 +1,10 @@
 //! A Unix socket for zbus, which takes no message that is too long and no descriptor.
 
 use bytes::{Buf as _, BytesMut};
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{Shutdown, shutdown},
+};
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
@@ -39,13 +42,12 @@ impl Socket {
         UnixStream::from_std(connected.into()).map(|stream| Self(Arc::new(stream)))
     }
 
-    /// Whether the other side has closed it, and nothing is left to be read.
+    /// Whether the other side has closed it, even if signals are left that nobody read.
     pub(super) fn is_closed(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match recv(&*self.0, &mut [0_u8; 1], flags) {
-            Ok((length, _)) => length == 0,
-            Err(errno) => io::Error::from(errno).kind() != io::ErrorKind::WouldBlock,
-        }
+        let mut socket = [PollFd::new(&*self.0, PollFlags::RDHUP)];
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut socket, Some(&Timespec::default())).is_err()
+            || socket.iter().any(|socket| socket.revents().intersects(ended))
     }
 
     pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
