@@ -30,7 +30,7 @@ pub(super) fn read_page(fd: &OwnedFd) -> Result<Bytes, Errno> {
 pub(super) const PAGE: usize = 4096;
 
 /// Nearly all attributes are shorter, and every move of a value copies this many bytes.
-const ROOM: usize = 128;
+const ROOM: usize = 512;
 
 /// The content of an attribute, on the stack save where it is long.
 pub struct Bytes {

@@ -319,7 +319,7 @@ impl Kept {
 enum Known {
     /// Its value; `None` where there is no such file.
     Value(Option<Bytes>),
-    /// A value that is to be read again, and is forgotten.
+    /// A value that is to be read again.
     Old,
     Nothing,
 }
@@ -332,22 +332,31 @@ impl Files {
             setting.scrape = scrape;
             return Known::Value(setting.value.as_deref().map(Bytes::from));
         }
-        self.settings.remove_found();
         Known::Old
     }
 
-    /// Keeps a value, unless the directory's time does not yet tell of changes.
+    /// Keeps a value, unless the directory's time does not yet tell of changes. [`Files::known`] has
+    /// just said whether there is an old one.
     fn learn(&mut self, name: &[u8], value: Option<&[u8]>, was_known: bool) {
-        let is_short = value.is_none_or(|value| value.len() <= LONGEST_SETTING);
-        if !self.is_settled || !is_short {
-            return;
+        let is_kept = self.is_settled && value.is_none_or(|value| value.len() <= LONGEST_SETTING);
+        let scrape = self.scrape;
+        match self.settings.found().filter(|_| was_known) {
+            Some(setting) if is_kept => {
+                if setting.value.as_deref() != value {
+                    setting.value = value.map(Into::into);
+                }
+                (setting.scrape, setting.due) = (scrape, scrape + SETTINGS_EVERY);
+            }
+            Some(_) => self.settings.remove_found(),
+            None if is_kept => {
+                // At first the settings of a directory become due one after the other, so that each
+                // scrape reads a share of them.
+                let due = scrape + 1 + self.settings.len() % SETTINGS_EVERY;
+                let (name, value) = (name.into(), value.map(Into::into));
+                self.settings.insert(Setting { name, value, scrape, due });
+            }
+            None => {}
         }
-        // At first the settings of a directory become due one after the other, so that each scrape
-        // reads a share of them.
-        let first = || 1 + self.settings.len() % SETTINGS_EVERY;
-        let due = self.scrape + if was_known { SETTINGS_EVERY } else { first() };
-        let (name, value) = (name.into(), value.map(Into::into));
-        self.settings.insert(Setting { name, value, scrape: self.scrape, due });
     }
 }
 

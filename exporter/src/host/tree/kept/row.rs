@@ -33,6 +33,11 @@ impl<T: Named> Row<T> {
         self.things.get_mut(place)
     }
 
+    /// The thing that [`Row::find`] has just found.
+    pub(super) fn found(&mut self) -> Option<&mut T> {
+        self.next.checked_sub(1).and_then(|place| self.things.get_mut(place))
+    }
+
     /// Takes the thing out that [`Row::find`] has just found.
     pub(super) fn remove_found(&mut self) {
         self.next = self.next.saturating_sub(1);
@@ -85,6 +90,7 @@ mod tests {
         row.insert("c");
         assert_eq!(row.things, ["a", "b", "c", "d"]);
         assert_eq!(row.find(b"d"), Some(&mut "d"));
+        assert_eq!(row.found(), Some(&mut "d"));
         row.remove_found();
         assert_eq!(row.find(b"b"), Some(&mut "b"));
         row.remove_found();
