@@ -315,7 +315,7 @@ impl Kept {
     }
 }
 
-/// What is known of a setting.
+/// A setting as it is known.
 enum Known {
     /// Its value; `None` where there is no such file.
     Value(Option<Bytes>),
