@@ -21,7 +21,7 @@ use std::{
     io::{BufRead as _, ErrorKind, Write as _},
     os::unix::net::UnixDatagram,
     process::Command,
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -71,20 +71,37 @@ impl Watched {
         }
     }
 
-    /// Waits until the log says again and again that the engine does not answer, and looks whether
-    /// the watchdog was fed in between.
-    fn starves(&self) {
-        self.wait_for_refusal();
-        self.take_all();
-        for _ in 0..3 {
-            self.wait_for_refusal();
+    /// Waits until the log says again and again that the engine does not answer, and the watchdog is
+    /// not fed in between.
+    fn starves(&self, stopped: &mut Stopped) {
+        let start = Instant::now();
+        loop {
+            self.wait_for_refusal(stopped);
+            self.take_all();
+            for _ in 0..3 {
+                self.wait_for_refusal(stopped);
+            }
+            if self.take_all() == 0 {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "it is told that scrapes can be served");
         }
-        assert_eq!(self.take_all(), 0, "nothing is told while no scrape can be served");
     }
 
-    fn wait_for_refusal(&self) {
+    /// Waits for the line in the log. Threads that the engine starts in place of those that were
+    /// stopped at work are stopped, too.
+    fn wait_for_refusal(&self, stopped: &mut Stopped) {
         let said = "the engine does not answer: the watchdog is not fed";
-        while !self.log.recv_timeout(PATIENCE).unwrap().contains(said) {}
+        let start = Instant::now();
+        loop {
+            match self.log.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) if line.contains(said) => return,
+                Ok(_) => {}
+                Err(error) => assert_eq!(error, RecvTimeoutError::Timeout, "the exporter ended"),
+            }
+            assert!(start.elapsed() < PATIENCE, "the watchdog is fed");
+            stopped.add(&self.server.thread_ids("collectors")).unwrap();
+        }
     }
 
     /// The number of messages that wait, which are taken.
@@ -110,14 +127,24 @@ struct Stopped(Vec<Pid>);
 impl Stopped {
     fn new(threads: &[i32]) -> Result<Self, Errno> {
         let mut stopped = Self(Vec::new());
-        for thread in threads {
-            let thread = Pid::from_raw(*thread);
-            ptrace::seize(thread, ptrace::Options::empty())?;
-            stopped.0.push(thread);
-            ptrace::interrupt(thread)?;
-            waitpid(thread, Some(WaitPidFlag::__WALL))?;
-        }
+        stopped.add(threads)?;
         Ok(stopped)
+    }
+
+    /// Stops those that are not stopped yet.
+    fn add(&mut self, threads: &[i32]) -> Result<(), Errno> {
+        for thread in threads.iter().map(|thread| Pid::from_raw(*thread)) {
+            if !self.0.contains(&thread) {
+                match ptrace::seize(thread, ptrace::Options::empty()) {
+                    Err(Errno::ESRCH) => continue, // a thread that was dismissed
+                    seized => seized?,
+                }
+                self.0.push(thread);
+                ptrace::interrupt(thread)?;
+                waitpid(thread, Some(WaitPidFlag::__WALL))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -137,11 +164,11 @@ fn the_watchdog_starves_while_no_scrape_can_be_served() {
     watched.is_fed();
 
     let stop = || Stopped::new(&server.thread_ids("collectors"));
-    let stopped = match stop() {
+    let mut stopped = match stop() {
         Ok(stopped) => stopped,
         Err(errno) => return skip("PTRACE_REQUIRED", &format!("ptrace: {errno}")),
     };
-    watched.starves();
+    watched.starves(&mut stopped);
     drop(stopped);
     watched.is_fed();
 
@@ -157,8 +184,8 @@ fn the_watchdog_starves_while_no_scrape_can_be_served() {
     assert!(server.get("/metrics?collect[]=uname").1.contains("\nnode_uname_info{"));
 
     // Both are stopped: the one that hangs and the one that works.
-    let stopped = stop().unwrap();
-    watched.starves();
+    let mut stopped = stop().unwrap();
+    watched.starves(&mut stopped);
     drop(stopped);
     watched.is_fed();
     hung.answer();

@@ -275,14 +275,14 @@ impl Kept {
             }
             files.kept.remove_found(); // perhaps removed, and another put in its place
         }
-        let was_absent = match files.known(name) {
-            Known::Value(None) => return Err(Errno::NOENT),
-            Known::Value(Some(_)) | Known::Nothing => false,
-            Known::Old => true,
-        };
+        let known = files.known(name);
+        if known == Known::Fresh && files.settings.found().is_some_and(|file| file.value.is_none())
+        {
+            return Err(Errno::NOENT);
+        }
         let fd = match open(&self.fd, name, OFlags::empty()) {
             Err(Errno::NOENT) => {
-                files.learn(name, None, was_absent);
+                files.learn(name, None, known);
                 return Err(Errno::NOENT);
             }
             opened => opened?,
@@ -300,52 +300,52 @@ impl Kept {
 
     fn setting(&self, name: &[u8]) -> Result<Bytes, Errno> {
         let mut files = lock(&self.files);
-        let was_known = match files.known(name) {
-            Known::Value(value) => return value.ok_or(Errno::NOENT),
-            Known::Old => true,
-            Known::Nothing => false,
-        };
+        let known = files.known(name);
+        if known == Known::Fresh
+            && let Some(setting) = files.settings.found()
+        {
+            return setting.value.as_deref().map(Bytes::from).ok_or(Errno::NOENT);
+        }
         let read = open(&self.fd, name, OFlags::empty()).and_then(|fd| read_page(&fd));
         match &read {
-            Ok(bytes) => files.learn(name, Some(bytes), was_known),
-            Err(Errno::NOENT) => files.learn(name, None, was_known),
+            Ok(bytes) => files.learn(name, Some(bytes), known),
+            Err(Errno::NOENT) => files.learn(name, None, known),
             Err(_) => {}
         }
         read
     }
 }
 
-/// A setting as it is known.
+/// Whether a setting's value is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
-    /// Its value; `None` where there is no such file.
-    Value(Option<Bytes>),
-    /// A value that is to be read again.
+    /// It need not be read.
+    Fresh,
+    /// It is to be read again.
     Old,
     Nothing,
 }
 
 impl Files {
+    /// Finds the setting of that name, which [`Row::found`] then has.
     fn known(&mut self, name: &[u8]) -> Known {
         let scrape = self.scrape;
         let Some(setting) = self.settings.find(name) else { return Known::Nothing };
-        if scrape < setting.due {
-            setting.scrape = scrape;
-            return Known::Value(setting.value.as_deref().map(Bytes::from));
-        }
-        Known::Old
+        setting.scrape = scrape;
+        if scrape < setting.due { Known::Fresh } else { Known::Old }
     }
 
     /// Keeps a value, unless the directory's time does not yet tell of changes. [`Files::known`] has
-    /// just said whether there is an old one.
-    fn learn(&mut self, name: &[u8], value: Option<&[u8]>, was_known: bool) {
+    /// just said `known`.
+    fn learn(&mut self, name: &[u8], value: Option<&[u8]>, known: Known) {
         let is_kept = self.is_settled && value.is_none_or(|value| value.len() <= LONGEST_SETTING);
         let scrape = self.scrape;
-        match self.settings.found().filter(|_| was_known) {
+        match self.settings.found().filter(|_| known != Known::Nothing) {
             Some(setting) if is_kept => {
                 if setting.value.as_deref() != value {
                     setting.value = value.map(Into::into);
                 }
-                (setting.scrape, setting.due) = (scrape, scrape + SETTINGS_EVERY);
+                setting.due = scrape + SETTINGS_EVERY;
             }
             Some(_) => self.settings.remove_found(),
             None if is_kept => {
