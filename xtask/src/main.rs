@@ -1,7 +1,6 @@
 //! Tasks of the project: `cargo xtask <task>`.
 
 mod bench;
-mod bench_neighbours;
 mod cgroup;
 mod dashboards;
 mod ebpf;
@@ -19,7 +18,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["bench", "neighbours", options @ ..] => bench_neighbours::run(options),
+        ["bench", "neighbours", options @ ..] => bench::neighbours::run(options),
         ["bench", options @ ..] => bench::run(options),
         ["dashboards", options @ ..] => dashboards::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),

@@ -8,6 +8,9 @@
 //! Only root may read `cpuinfo_cur_freq`, which asks the hardware: once the kernel has refused the
 //! file of one processor, the files of the others are not tried. `offline` is absent on kernels
 //! that cannot switch processors off.
+//!
+//! Limits and the list of governors are read once in
+//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes.
 
 use crate::{
     host::tree::{Dir, Entry},
@@ -70,6 +73,9 @@ static FREQUENCIES: [(&str, Metric<1>); 7] = [
         .by(["cpu"]),
     ),
 ];
+/// Limits, which are read less often.
+const LIMITS: [&str; 4] =
+    ["cpuinfo_max_freq", "cpuinfo_min_freq", "scaling_max_freq", "scaling_min_freq"];
 static GOVERNOR: Metric<2> =
     gauge("node_cpu_scaling_governor", "Current enabled CPU frequency governor.")
         .by(["cpu", "governor"]);
@@ -124,7 +130,12 @@ fn put_processor(
         if *forbidden {
             continue;
         }
-        match dir.parse(file, kilohertz) {
+        let read = if LIMITS.contains(file) {
+            dir.parse_setting(file, kilohertz)
+        } else {
+            dir.parse(file, kilohertz)
+        };
+        match read {
             Err(error) if error.is_forbidden() => *forbidden = true,
             read => {
                 if let Some(khz) = faults.read(read).flatten() {
@@ -139,7 +150,7 @@ fn put_processor(
 fn put_governors(dir: &Dir<'_>, cpu: &str, faults: &mut Faults, out: &mut Sink) {
     let governor = faults.read(dir.text("scaling_governor"));
     let Some(governor) = governor.filter(|governor| !governor.is_empty()) else { return };
-    let Some(available) = faults.read(dir.text("scaling_available_governors")) else { return };
+    let Some(available) = faults.read(dir.setting("scaling_available_governors")) else { return };
     for name in available.split_ascii_whitespace() {
         out.put(&GOVERNOR, [&cpu, &name], *name == *governor);
     }

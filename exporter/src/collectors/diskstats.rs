@@ -20,7 +20,7 @@ pub const SPEC: Spec = Spec {
         Ok(Box::new(DiskStats {
             file: host.proc.file("diskstats"),
             filter: PAIR.read(flags)?,
-            block: host.sys.folder("block"),
+            block: host.sys.devices("block"),
             udev: host.udev.folder(""),
             name: String::new(),
             database: Vec::new(),
@@ -126,7 +126,7 @@ struct DiskStats {
 impl Collector for DiskStats {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let Self { file, filter, block, udev, name, database } = self;
-        let block = block.dir().ok().flatten();
+        let block = block.kept_dir().ok().flatten();
         let udev = udev.dir().ok().flatten();
         file.parse(|text| {
             rows(text, |line| {
@@ -140,8 +140,8 @@ impl Collector for DiskStats {
                 // Partitions have no queue, and are exposed as devices that do not rotate.
                 let rotational = block
                     .as_ref()
-                    .and_then(|block| block.number::<u64>(name).ok().flatten())
-                    .is_some_and(|rotational| rotational == 1);
+                    .and_then(|block| block.setting(name).ok().flatten())
+                    .is_some_and(|rotational| *rotational == *"1");
                 name.clear();
                 let _ = write!(name, "b{}:{}", disk.major, disk.minor);
                 let known = udev.as_ref().and_then(|udev| {

@@ -143,7 +143,7 @@ fn put_channels(
             },
         };
         if labeled != channel {
-            match dir.text(of_channel(channel, "_dimm_label", file)) {
+            match dir.setting(of_channel(channel, "_dimm_label", file)) {
                 Ok(Some(text)) => clean(&text, label),
                 _ => "unknown".clone_into(label),
             }

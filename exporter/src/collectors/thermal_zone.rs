@@ -46,7 +46,7 @@ fn put_zone(entry: &Entry<'_>, zone: &str, out: &mut Sink) -> Result {
     let mut faults = Faults::default();
     let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
     if let Some(millidegrees) = faults.read(dir.decimal("temp")) {
-        let [kind] = dir.texts(["type"]);
+        let kind = dir.setting("type").ok().flatten().unwrap_or_default();
         out.put(&TEMPERATURE, [&kind, &zone], millidegrees / 1000.0);
     }
     faults.end()
@@ -55,7 +55,7 @@ fn put_zone(entry: &Entry<'_>, zone: &str, out: &mut Sink) -> Result {
 fn put_cooling_device(entry: &Entry<'_>, name: &str, out: &mut Sink) -> Result {
     let mut faults = Faults::default();
     let Some(dir) = faults.read(entry.dir()) else { return faults.end() };
-    let [kind] = dir.texts(["type"]);
+    let kind = dir.setting("type").ok().flatten().unwrap_or_default();
     for (metric, file) in [(&STATE, "cur_state"), (&MAX_STATE, "max_state")] {
         if let Some(state) = faults.read(dir.decimal(file)) {
             out.put(metric, [&name, &kind], state);

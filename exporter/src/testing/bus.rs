@@ -105,9 +105,16 @@ impl Server {
         *lock(&self.shared.mood) = mood;
     }
 
-    /// Closes all connections.
+    /// Closes all connections, after a signal that nobody asked for, as systemd does before it
+    /// executes itself anew.
     pub fn disconnect(&self) {
-        for client in lock(&self.shared.clients).drain(..) {
+        let fields = [
+            (1, "o", "/org/freedesktop/systemd1"),
+            (2, "s", "org.freedesktop.systemd1.Manager"),
+            (3, "s", "Reloading"),
+        ];
+        for mut client in lock(&self.shared.clients).drain(..) {
+            let _ = client.write_all(&message(4, &fields, None, &[]));
             let _ = client.shutdown(Shutdown::Both);
         }
     }
@@ -182,10 +189,14 @@ impl Shared {
         line.clear();
         reader.read_until(b'\n', &mut line).ok()?;
         (line == b"BEGIN\r\n").then_some(())?;
-        let mut is_awake = false;
+        let (mut is_awake, mut is_bus) = (false, false);
         loop {
-            let call = Call::read(&mut reader)?;
+            let mut call = Call::read(&mut reader)?;
             let is_hello = call.member == "Hello";
+            is_bus |= is_hello;
+            if is_bus {
+                ":1.1".clone_into(&mut call.service);
+            }
             if !is_hello {
                 self.calls.fetch_add(1, Ordering::SeqCst);
             }
@@ -200,8 +211,8 @@ impl Shared {
                 self.recorded(&call)
             };
             let answer = answer.unwrap_or_else(|| {
-                let name = [(4, "s", "org.freedesktop.DBus.Error.UnknownObject")];
-                message(3, &name, Some(call.serial), &[])
+                let name = "org.freedesktop.DBus.Error.UnknownObject";
+                message(3, &[(4, "s", name), call.sender()], Some(call.serial), &[])
             });
             match *lock(&self.mood) {
                 Mood::Silent | Mood::SilentOnceAuthenticated => {}
@@ -237,6 +248,8 @@ impl Shared {
 #[derive(Debug, Default)]
 struct Call {
     serial: u32,
+    /// The name of the service. A bus replaces it with that of the service's connection.
+    service: String,
     path: String,
     interface: String,
     member: String,
@@ -272,6 +285,7 @@ impl Call {
                     1 => call.path = text,
                     2 => call.interface = text,
                     3 => call.member = text,
+                    6 => call.service = text,
                     _ => {}
                 }
                 end
@@ -294,7 +308,13 @@ impl Call {
             append(kind, value, &mut body)?;
             rest = after;
         }
-        rest.is_empty().then(|| message(2, &[(8, "g", signature)], Some(self.serial), &body))
+        let fields = [(8, "g", signature), self.sender()];
+        rest.is_empty().then(|| message(2, &fields, Some(self.serial), &body))
+    }
+
+    /// The field of the answer that names its sender, as systemd sends it without a bus, too.
+    fn sender(&self) -> (u8, &str, &str) {
+        (7, "s", &self.service)
     }
 }
 

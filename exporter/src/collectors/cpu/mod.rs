@@ -230,10 +230,9 @@ impl Cpu {
             if core_count.or(package_count).is_none() {
                 continue;
             }
-            let Some(topology) = faults.read(dir.dir("topology")) else { continue };
-            let mut id = |file| faults.read(topology.parse(file, id)).flatten();
-            let package = id("physical_package_id");
-            let (Some(package), Some(core)) = (package, id("core_id")) else { continue };
+            let mut id = |file| faults.read(dir.parse_setting(file, id)).flatten();
+            let package = id("topology/physical_package_id");
+            let (Some(package), Some(core)) = (package, id("topology/core_id")) else { continue };
             if let Some(count) = core_count.filter(|_| !cores.contains(&(package, core))) {
                 cores.push((package, core));
                 out.put(&CORE_THROTTLES, [&core, &package], count);

@@ -9,6 +9,7 @@ use crate::{
     },
 };
 use std::{
+    iter,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -34,21 +35,24 @@ pub(super) struct Chip {
 }
 
 impl Chip {
-    /// Reads all sensors. Where both directories have a file of one name, the device's file is
-    /// exposed.
+    /// Reads all sensors.
     pub(super) fn read(&mut self) {
         self.result = self.try_read();
     }
 
     fn try_read(&mut self) -> Result {
-        self.readings.clear();
-        self.readings.read(self.folder.list()?, false);
-        let mut result = Ok(());
-        if let Some(device) = &mut self.device {
-            result = device.list().map(|entries| self.readings.read(entries, true));
+        let Self { folder, device, readings, .. } = self;
+        readings.clear();
+        let files = folder.list()?;
+        match device.as_mut().map(Folder::list) {
+            Some(Ok(of_device)) => readings.read(files, of_device),
+            Some(Err(error)) => {
+                readings.read(files, iter::empty());
+                return Err(error);
+            }
+            None => readings.read(files, iter::empty()),
         }
-        self.readings.sort();
-        result
+        Ok(())
     }
 
     /// The path of a file of the chip or of its device.

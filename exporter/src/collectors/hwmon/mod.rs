@@ -6,6 +6,9 @@
 //! modules were loaded, which may change: the label `chip` is made from the chip's device, with an
 //! addition where chips share a device.
 //!
+//! Labels, limits and the like are read once in [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY)
+//! scrapes: a limit that somebody changes shows so much later.
+//!
 //! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: that sensor
 //! is left out, and the others stay. Some chips are slow and some never answer, so the threads of a
 //! [`Crew`] read them. A chip that has not answered within five seconds, or within half of the time

@@ -8,7 +8,7 @@ use crate::{
     host::tree::Entry,
     parse::decimal,
 };
-use std::{cmp::Reverse, fmt::Write as _};
+use std::fmt::Write as _;
 
 /// The types of sensors that are known.
 const TYPES: [&str; 14] = [
@@ -32,6 +32,36 @@ const TYPES: [&str; 14] = [
 /// (`drivers/hwmon/acpi_power_meter.c`).
 const TEXTS: [&str; 4] = ["label", "model_number", "serial_number", "oem_info"];
 
+/// Properties that drivers read from the device's description or take from the administrator
+/// (`Documentation/hwmon/sysfs-interface.rst`).
+const SETTINGS: [&str; 22] = [
+    "label",
+    "type",
+    "min",
+    "max",
+    "lcrit",
+    "crit",
+    "emergency",
+    "min_hyst",
+    "max_hyst",
+    "lcrit_hyst",
+    "crit_hyst",
+    "emergency_hyst",
+    "rated_min",
+    "rated_max",
+    "div",
+    "pulses",
+    "accuracy",
+    "cap_min",
+    "cap_max",
+    "model_number",
+    "serial_number",
+    "oem_info",
+];
+
+/// The end of a file's name in a list of names.
+const END: &[u8] = b"/";
+
 static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
     .by(["chip", "label", "sensor"]);
 static BEEP: Metric<2> =
@@ -42,21 +72,27 @@ static INTERVAL: Metric<2> =
     gauge("node_hwmon_update_interval_seconds", "Hardware monitor update interval")
         .by(["chip", "sensor"]);
 
-/// The content of a chip's files, in buffers that are kept.
+/// The files of a chip's sensors and their content, in buffers that are kept.
 #[derive(Default)]
 pub(super) struct Readings {
-    bytes: Vec<u8>,
-    readings: Vec<Reading>,
+    /// All names in the directories, each with an end, to tell whether files came or went.
+    listed: Vec<u8>,
+    /// For each of these names the place in `files`, if it is a sensor's.
+    places: Vec<Option<usize>>,
+    /// In the order of their series, the files of each sensor together.
+    files: Vec<SensorFile>,
+    content: Vec<u8>,
 }
 
-/// One file. Its property's name and its content are ranges of [`Readings::bytes`].
-struct Reading {
+/// One file.
+struct SensorFile {
     kind: &'static str,
     number: u64,
-    /// Whether the file is in the directory of the chip's device.
+    property: Box<str>,
+    /// Its content is a range of [`Readings::content`]; `None` where it could not be read.
+    content: Option<(usize, usize)>,
+    /// Whether this is the content of the file in the directory of the chip's device.
     of_device: bool,
-    property: (usize, usize),
-    content: (usize, usize),
 }
 
 /// Room for the texts of a sample.
@@ -70,64 +106,81 @@ pub(super) struct Words {
 }
 
 impl Readings {
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.readings.clear();
-    }
-
-    /// Reads the files of all sensors; a file that cannot be read is left out.
-    pub(super) fn read<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, of_device: bool) {
-        for entry in entries {
-            let Ok(name) = std::str::from_utf8(entry.bytes()) else { continue };
-            let Some((kind, number, property)) = parse(name) else { continue };
-            let Ok(Some(content)) = entry.content() else { continue };
-            let begin = self.bytes.len();
-            self.bytes.extend_from_slice(property.as_bytes());
-            let middle = self.bytes.len();
-            let mut bare: &[u8] = &content;
+    /// Reads the files of all sensors in the chip's directory and its device's; a file that cannot be
+    /// read is left out. Where both directories have a file of one name, the device's is exposed.
+    pub(super) fn read<'a>(
+        &mut self,
+        chip: impl Iterator<Item = Entry<'a>> + Clone,
+        device: impl Iterator<Item = Entry<'a>> + Clone,
+    ) {
+        let entries = chip.map(|file| (file, false)).chain(device.map(|file| (file, true)));
+        self.learn(entries.clone().map(|(file, _)| file.bytes()));
+        self.clear();
+        let Self { places, files, content, .. } = self;
+        content.clear();
+        for ((entry, of_device), place) in entries.zip(places) {
+            let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
+            let is_setting = SETTINGS.contains(&&*file.property);
+            let read = if is_setting { entry.setting() } else { entry.content() };
+            let Ok(Some(bytes)) = read else { continue };
+            let mut bare: &[u8] = &bytes;
             while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
                 bare = rest;
             }
-            self.bytes.extend_from_slice(bare);
-            self.readings.push(Reading {
-                kind,
-                number,
-                of_device,
-                property: (begin, middle),
-                content: (middle, self.bytes.len()),
-            });
+            let begin = content.len();
+            content.extend_from_slice(bare);
+            file.content = Some((begin, content.len()));
+            file.of_device = of_device;
         }
     }
 
-    /// Brings the files of each sensor together. Of two files with one name, the file that was read
-    /// last stays.
-    pub(super) fn sort(&mut self) {
-        let Self { bytes, readings } = self;
-        let key = |reading: &Reading| {
-            let mut digits = itoa::Buffer::new();
-            let mut text = [0; 20]; // labels are ordered as texts: 10 before 9
-            for (to, from) in text.iter_mut().zip(digits.format(reading.number).bytes()) {
-                *to = from;
-            }
-            (reading.kind, text)
-        };
-        let property = |reading: &Reading| bytes.get(reading.property.0..reading.property.1);
-        readings.sort_unstable_by(|a, b| {
-            (key(a), property(a), Reverse(a.content)).cmp(&(
-                key(b),
-                property(b),
-                Reverse(b.content),
-            ))
+    /// Forgets the content.
+    pub(super) fn clear(&mut self) {
+        for file in &mut self.files {
+            file.content = None;
+        }
+    }
+
+    /// Takes the names apart and orders the sensors, if these are other names than last time.
+    fn learn<'a>(&mut self, names: impl Iterator<Item = &'a [u8]> + Clone) {
+        let mut left: &[u8] = &self.listed;
+        let is_listed = names.clone().all(|name| {
+            left.strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix(END))
+                .inspect(|rest| left = rest)
+                .is_some()
         });
-        readings.dedup_by(|b, a| key(a) == key(b) && property(a) == property(b));
+        if is_listed && left.is_empty() {
+            return;
+        }
+        let Self { listed, places, files, .. } = self;
+        listed.clear();
+        let mut found = Vec::new();
+        for name in names.clone() {
+            listed.extend_from_slice(name);
+            listed.extend_from_slice(END);
+            found.extend(name_parts(name));
+        }
+        // Labels are ordered as texts: 10 before 9.
+        found.sort_by_cached_key(|&(kind, number, property)| (kind, number.to_string(), property));
+        found.dedup();
+        let place = |name| found.iter().position(|file| name_parts(name) == Some(*file));
+        *places = names.map(place).collect();
+        *files = found
+            .iter()
+            .map(|&(kind, number, property)| SensorFile {
+                kind,
+                number,
+                property: property.into(),
+                content: None,
+                of_device: false,
+            })
+            .collect();
     }
 
-    fn bytes(&self, (begin, end): (usize, usize)) -> &[u8] {
-        self.bytes.get(begin..end).unwrap_or_default()
-    }
-
-    fn text(&self, range: (usize, usize)) -> &str {
-        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
+    fn bytes(&self, file: &SensorFile) -> Option<&[u8]> {
+        let (begin, end) = file.content?;
+        self.content.get(begin..end)
     }
 
     /// Puts all sensors of the chip that the filter keeps as `chip;sensor`. Gives `malformed` each
@@ -140,8 +193,8 @@ impl Readings {
         out: &mut Sink,
         mut malformed: impl FnMut(&str, bool, Malformed),
     ) {
-        for files in self.readings.chunk_by(|a, b| (a.kind, a.number) == (b.kind, b.number)) {
-            let Some(&Reading { kind, number, .. }) = files.first() else { continue };
+        for files in self.files.chunk_by(|a, b| (a.kind, a.number) == (b.kind, b.number)) {
+            let Some(&SensorFile { kind, number, .. }) = files.first() else { continue };
             let Words { sensor, key, .. } = words;
             sensor.clear();
             key.clear();
@@ -152,7 +205,7 @@ impl Readings {
             }
             let sensor = Sensor { readings: self, chip, kind, files };
             sensor.put(words, out, &mut |file, error| {
-                let property = self.text(file.property);
+                let property = &*file.property;
                 let name = match (kind, property) {
                     ("beep_enable" | "vrm" | "update_interval", _) => kind.to_owned(),
                     (_, "") => format!("{kind}{number}"),
@@ -169,26 +222,31 @@ struct Sensor<'a> {
     readings: &'a Readings,
     chip: &'a str,
     kind: &'static str,
-    files: &'a [Reading],
+    files: &'a [SensorFile],
 }
 
 impl Sensor<'_> {
-    fn file(&self, property: &str) -> Option<&Reading> {
-        self.files.iter().find(|file| self.readings.text(file.property) == property)
+    /// The files that could be read.
+    fn files(&self) -> impl Iterator<Item = &SensorFile> {
+        self.files.iter().filter(|file| file.content.is_some())
+    }
+
+    fn file(&self, property: &str) -> Option<&SensorFile> {
+        self.files().find(|file| *file.property == *property)
     }
 
     fn content(&self, property: &str) -> Option<&[u8]> {
-        self.file(property).map(|file| self.readings.bytes(file.content))
+        self.file(property).and_then(|file| self.readings.bytes(file))
     }
 
     /// The number in a file; `None` where the file is empty or malformed. A malformed file is given
     /// to `malformed`.
     fn number(
         &self,
-        file: &Reading,
-        malformed: &mut dyn FnMut(&Reading, Malformed),
+        file: &SensorFile,
+        malformed: &mut dyn FnMut(&SensorFile, Malformed),
     ) -> Option<f64> {
-        let content = self.readings.bytes(file.content).trim_ascii();
+        let content = self.readings.bytes(file).unwrap_or_default().trim_ascii();
         let number = match std::str::from_utf8(content) {
             Ok("") => return None,
             Ok(text) => decimal("number", text),
@@ -201,7 +259,7 @@ impl Sensor<'_> {
         &self,
         words: &mut Words,
         out: &mut Sink,
-        malformed: &mut dyn FnMut(&Reading, Malformed),
+        malformed: &mut dyn FnMut(&SensorFile, Malformed),
     ) {
         let Self { chip, kind, .. } = self;
         if let Some(label) = self.content("label") {
@@ -215,7 +273,7 @@ impl Sensor<'_> {
             "vrm" => (&VRM, PLAIN),
             "update_interval" => (&INTERVAL, MILLI),
             _ => {
-                for file in self.files {
+                for file in self.files() {
                     self.put_property(file, words, out, malformed);
                 }
                 return;
@@ -228,12 +286,12 @@ impl Sensor<'_> {
 
     fn put_property(
         &self,
-        file: &Reading,
+        file: &SensorFile,
         words: &mut Words,
         out: &mut Sink,
-        malformed: &mut dyn FnMut(&Reading, Malformed),
+        malformed: &mut dyn FnMut(&SensorFile, Malformed),
     ) {
-        let property = self.readings.text(file.property);
+        let property = &*file.property;
         if TEXTS.contains(&property) {
             return;
         }
@@ -253,6 +311,11 @@ impl Sensor<'_> {
         let labels = [("chip", self.chip), ("sensor", sensor)];
         out.family(name, help, metric).sample(&labels, unit(value));
     }
+}
+
+/// The parts of the name of a sensor's file.
+fn name_parts(name: &[u8]) -> Option<(&'static str, u64, &str)> {
+    std::str::from_utf8(name).ok().and_then(parse)
 }
 
 /// The three parts of a file's name: type, number (0 where the name has none) and property.

@@ -80,6 +80,10 @@ pub fn append_float(text: &mut String, value: f64) {
         #[expect(clippy::cast_possible_truncation, reason = "it is a whole number")]
         return (value as i64).append(text); // the fast path: most values are whole
     }
+    if (1e-4..1e6).contains(&value.abs()) {
+        // Neither this crate nor Go takes the scientific form here, and no value is whole.
+        return text.push_str(zmij::Buffer::new().format_finite(value));
+    }
     // Rust's `{:e}` has the digits and the exponent, in another notation: `-1.5e-7`.
     let mut buffer = [0; 32];
     let mut rest = buffer.as_mut_slice();

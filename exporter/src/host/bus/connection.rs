@@ -53,7 +53,7 @@ impl Connection {
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (socket, bus) = runtime.block_on(in_time(deadline, async {
             let socket = Socket::new(connected)?;
-            let mut reader = Reader::new(socket.clone());
+            let mut reader = Reader::new(socket.clone(), matches!(address, Address::Service(_)));
             let guid = log_in(&socket, &mut reader, address).await?;
             // A queue of one message: more of them could be of any size.
             let builder = Builder::authenticated_socket(reader, guid);

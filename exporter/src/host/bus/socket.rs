@@ -1,7 +1,10 @@
 //! A Unix socket for zbus, which takes no message that is too long and no descriptor.
 
 use bytes::{Buf as _, BytesMut};
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{Shutdown, shutdown},
+};
 use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
@@ -20,8 +23,11 @@ const CHUNK: usize = 1 << 14;
 /// No line of the log-in may be longer than this, in bytes.
 const LONGEST_LINE: usize = 1 << 10;
 
-/// The bytes with which every message begins, and which tell how long it is.
+/// The bytes with which every message begins, and which tell how long it is. Fields follow.
 const HEAD: usize = 16;
+
+/// The code of the field that names the sender (the D-Bus Specification, "Header Fields").
+const SENDER: u8 = 7;
 
 /// No message may be longer than this, in bytes: the list of 50,000 units. zbus would take 128 MiB.
 const LONGEST: usize = 16 << 20;
@@ -36,13 +42,12 @@ impl Socket {
         UnixStream::from_std(connected.into()).map(|stream| Self(Arc::new(stream)))
     }
 
-    /// Whether the other side has closed it, and nothing is left to be read.
+    /// Whether the other side has closed it, even if signals are left that nobody read.
     pub(super) fn is_closed(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match recv(&*self.0, &mut [0_u8; 1], flags) {
-            Ok((length, _)) => length == 0,
-            Err(errno) => io::Error::from(errno).kind() != io::ErrorKind::WouldBlock,
-        }
+        let mut socket = [PollFd::new(&*self.0, PollFlags::RDHUP)];
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut socket, Some(&Timespec::default())).is_err()
+            || socket.iter().any(|socket| socket.revents().intersects(ended))
     }
 
     pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
@@ -66,11 +71,13 @@ pub(super) struct Reader {
     received: BytesMut,
     /// How much of the message that zbus reads is not yet given on.
     left: usize,
+    /// Whether a service sends the messages, without a bus between.
+    is_direct: bool,
 }
 
 impl Reader {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, received: BytesMut::new(), left: 0 }
+    pub(super) fn new(socket: Socket, is_direct: bool) -> Self {
+        Self { socket, received: BytesMut::new(), left: 0, is_direct }
     }
 
     /// A line of the log-in, without its end.
@@ -119,7 +126,12 @@ impl socket::ReadHalf for Reader {
     async fn recvmsg(&mut self, into: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         if self.left == 0 {
             self.fill(HEAD).await?;
-            self.left = length(&self.received)?;
+            let (header, body) = lengths(&self.received)?;
+            self.left = header + body;
+            if self.is_direct {
+                self.fill(header).await?;
+                mark_sender(&mut self.received);
+            }
         }
         self.fill(1).await?;
         let length = into.len().min(self.received.len()).min(self.left);
@@ -131,18 +143,49 @@ impl socket::ReadHalf for Reader {
     }
 }
 
-/// The length of the message that begins with these bytes.
-fn length(head: &[u8]) -> io::Result<usize> {
-    let number = |at: usize| {
-        let bytes = head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        let is_big_endian = head.first() == Some(&b'B');
-        if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-    };
-    let (body, fields) = (number(4) as usize, number(12) as usize);
+/// The lengths of the header, fields and padding included, and of the body of the message that
+/// begins with these bytes.
+fn lengths(head: &[u8]) -> io::Result<(usize, usize)> {
+    let (body, fields) = (number(head, 4), number(head, 12));
     if body > LONGEST || fields > LONGEST {
         return Err(malformed("a message is too long"));
     }
-    Ok((HEAD + fields).next_multiple_of(8) + body)
+    Ok(((HEAD + fields).next_multiple_of(8), body))
+}
+
+/// Makes the sender's name one that a bus gives. A service without a bus between may send its own,
+/// as systemd does (`org.freedesktop.systemd1`), and zbus refuses a message with such a sender.
+fn mark_sender(header: &mut [u8]) {
+    if let Some(first) = sender(header).and_then(|name| header.get_mut(name)) {
+        *first = b':';
+    }
+}
+
+/// The place of the sender's name in a header.
+fn sender(header: &[u8]) -> Option<usize> {
+    let (mut at, end) = (HEAD, HEAD + number(header, 12));
+    while at < end {
+        // Each field has its code, the signature of its one type and its value.
+        let [code, _, type_, _] = *header.get(at..)?.first_chunk()?;
+        let value = at + 4;
+        if (code, type_) == (SENDER, b's') {
+            return Some(value + 4);
+        }
+        let length = match type_ {
+            b'o' | b's' => number(header, value).checked_add(5)?,
+            b'g' => usize::from(*header.get(value)?) + 2,
+            _ => 4,
+        };
+        at = value.checked_add(length)?.checked_next_multiple_of(8)?;
+    }
+    None
+}
+
+/// The number of four bytes at this place of a message; 0 where there is none.
+fn number(message: &[u8], at: usize) -> usize {
+    let bytes = message.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    let is_big_endian = message.first() == Some(&b'B');
+    (if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }) as usize
 }
 
 fn malformed(fault: &'static str) -> io::Error {

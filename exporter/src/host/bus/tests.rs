@@ -217,19 +217,23 @@ fn an_answer_that_is_cut_or_spoiled_anywhere_ends_the_call() {
         }
         answer
     };
+    let service = Bus::new(Address::Service(example.server.address()));
+    let ask = |bus: &Bus, scrape, list| {
+        let mut session = bus.open(scrape, PATIENCE)?;
+        if list {
+            session.list(&OBJECT, "All")?.rows::<(&str, u32, u64)>()?;
+        } else {
+            session.get::<String>(&OBJECT, "Name")?;
+        }
+        session.end()
+    };
     let mut scrape = 0;
     for (name, spoil) in [("cut", cut), ("flip", flip), ("long", long)] {
         for place in 0..80 {
-            for list in [false, true] {
+            example.server.set(Mood::Spoils(spoil, place));
+            for (bus, list) in [(&example.bus, false), (&example.bus, true), (&service, false)] {
                 scrape += 1;
-                example.server.set(Mood::Spoils(spoil, place));
-                let mut session = example.bus.open(scrape, PATIENCE).unwrap();
-                let asked = if list {
-                    let list = session.list(&OBJECT, "All");
-                    list.and_then(|list| list.rows::<(&str, u32, u64)>().map(drop))
-                } else {
-                    session.get::<String>(&OBJECT, "Name").map(drop).and_then(|()| session.end())
-                };
+                let asked = ask(bus, scrape, list);
                 // Padding and some values may be anything, but nothing may be missing.
                 let is_cut = name == "cut" && place < 40;
                 assert!(!is_cut || asked.is_err(), "{place}");

@@ -51,6 +51,20 @@ impl Deref for Bytes {
     }
 }
 
+impl From<&[u8]> for Bytes {
+    fn from(content: &[u8]) -> Self {
+        let mut bytes = Self::default();
+        match bytes.short.get_mut(..content.len()) {
+            Some(short) => {
+                short.copy_from_slice(content);
+                bytes.len = content.len();
+            }
+            None => bytes.long.extend_from_slice(content),
+        }
+        bytes
+    }
+}
+
 impl Default for Bytes {
     fn default() -> Self {
         Self { short: [0; ROOM], len: 0, long: Vec::new() }

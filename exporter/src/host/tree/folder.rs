@@ -71,6 +71,19 @@ impl Folder {
         open_dir(CWD, path, None, Place::Folder(&self.path), b"")
     }
 
+    /// The directory itself in a scrape that does not list it, as [`Folder::dir`]. Settings in it
+    /// are kept.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn kept_dir(&mut self) -> Result<Option<Dir<'_>>> {
+        if let Some(pool) = &mut self.pool {
+            pool.begin();
+        }
+        let Self { path, pool, .. } = &*self;
+        open_dir(CWD, path.as_os_str().as_bytes(), pool.as_deref(), Place::Folder(path), b"")
+    }
+
     /// Lists the names. The directory that is open may have been removed, and another put in its
     /// place (a module loaded again): a removed directory is empty, or the kernel says that it is
     /// gone.
@@ -216,6 +229,15 @@ impl<'a> Entry<'a> {
     pub fn content(&self) -> Result<Option<Bytes>> {
         content(self.at, self.place, self.name)
     }
+
+    /// The content of the setting of that name, perhaps as it was some scrapes ago, as
+    /// [`Dir::setting`].
+    ///
+    /// # Errors
+    /// As [`Dir::bytes`].
+    pub fn setting(&self) -> Result<Option<Bytes>> {
+        given(self.at.setting(self.name), self.place, self.name)
+    }
 }
 
 /// A directory whose name is only known at run time, such as one device in sysfs.
@@ -287,6 +309,30 @@ impl Dir<'_> {
     /// It cannot be read.
     pub fn bytes(&self, file: &str) -> Result<Option<Bytes>> {
         content(&self.at, Place::Dir(self), file.as_bytes())
+    }
+
+    /// The text of an attribute that hardly ever changes: a label, a limit, a place in the topology.
+    /// Below [`Tree::devices`](super::Tree::devices) it is read at the first scrape, again after
+    /// [`SETTINGS_EVERY`](super::SETTINGS_EVERY) scrapes, and when this directory is another or has
+    /// changed. `file` may be a path that leads into directories below. `None` as for [`Dir::text`].
+    ///
+    /// # Errors
+    /// As [`Dir::text`].
+    pub fn setting(&self, file: &str) -> Result<Option<Attribute>> {
+        let (place, name) = (Place::Dir(self), file.as_bytes());
+        utf8(given(self.at.setting(name), place, name)?, place, name)
+    }
+
+    /// A setting as `parse` reads it, as [`Dir::setting`].
+    ///
+    /// # Errors
+    /// As [`Dir::parse`].
+    pub fn parse_setting<T>(
+        &self,
+        file: &str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Result<Option<T>> {
+        parsed(self.setting(file)?, Place::Dir(self), file.as_bytes(), parse)
     }
 
     /// One attribute as a number; `None` as for [`Dir::text`].
@@ -389,7 +435,12 @@ fn link(at: &Handle, place: Place<'_>, name: &[u8]) -> Result<Option<PathBuf>> {
 
 /// Reads a file of at most a page that must be UTF-8; `None` as for [`Dir::text`].
 fn attribute(at: &Handle, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
-    let Some(bytes) = content(at, place, name)? else { return Ok(None) };
+    utf8(content(at, place, name)?, place, name)
+}
+
+/// The text of a file, if it is UTF-8.
+fn utf8(content: Option<Bytes>, place: Place<'_>, name: &[u8]) -> Result<Option<Attribute>> {
+    let Some(bytes) = content else { return Ok(None) };
     match std::str::from_utf8(&bytes) {
         Ok(_) => Ok(Some(Attribute::new(bytes))),
         Err(_) => text(&bytes, &place.join(name)).map(|_| None),
@@ -403,13 +454,27 @@ fn attribute_as<T>(
     name: &[u8],
     parse: impl FnOnce(&str) -> Result<T, Malformed>,
 ) -> Result<Option<T>> {
-    let Some(text) = attribute(at, place, name)? else { return Ok(None) };
+    parsed(attribute(at, place, name)?, place, name, parse)
+}
+
+fn parsed<T>(
+    text: Option<Attribute>,
+    place: Place<'_>,
+    name: &[u8],
+    parse: impl FnOnce(&str) -> Result<T, Malformed>,
+) -> Result<Option<T>> {
+    let Some(text) = text else { return Ok(None) };
     parse(&text).map(Some).map_err(|source| Error::Parse { path: place.join(name), source })
 }
 
 /// Reads a file of at most a page; `None` as for [`Dir::text`].
 fn content(at: &Handle, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
-    match at.read(name) {
+    given(at.read(name), place, name)
+}
+
+/// The content, or `None` as for [`Dir::text`].
+fn given(content: Result<Bytes, Errno>, place: Place<'_>, name: &[u8]) -> Result<Option<Bytes>> {
+    match content {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if Refusal::of(error.raw_os_error()).is_no_attribute() => Ok(None),
         Err(error) => Err(Error::Read { path: place.join(name), source: error.into() }),
@@ -428,27 +493,5 @@ fn read_whole(at: &Handle, name: &str, room: &mut Vec<u8>) -> Result<(), Errno> 
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// The inodes of a directory's entries: where these are as before, the entries are the same.
-#[derive(Default)]
-pub struct Seen(Vec<u64>);
-
-impl Seen {
-    /// Whether `entries` differ from those of the last call.
-    pub fn changed<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>> + Clone) -> bool {
-        let inodes = entries.filter_map(|entry| entry.inode());
-        if inodes.clone().eq(self.0.iter().copied()) {
-            return false;
-        }
-        self.0.clear();
-        self.0.extend(inodes);
-        true
-    }
-
-    /// Makes the next call of [`Seen::changed`] say that the entries differ, if there are any.
-    pub fn forget(&mut self) {
-        self.0.clear();
     }
 }

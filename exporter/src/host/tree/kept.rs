@@ -15,12 +15,20 @@
 //! - Elsewhere (a folder of files) a removed file can still be read, but its directory's time of
 //!   modification tells that an entry came or went. That time is coarse, so that nothing is kept
 //!   of a directory that has changed in the last second.
+//!
+//! Of a setting (a label, a limit, a place in the topology) the value is kept in place of the
+//! descriptor, for [`SETTINGS_EVERY`] scrapes at most and while its directory is the same. Nothing
+//! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute is
+//! kept in the same way.
+
+mod row;
 
 use super::{
     attribute::{Bytes, read_page},
     open,
 };
 use hashbrown::HashMap;
+use row::{Named, Row};
 use rustix::{
     fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType, OFlags, Stat},
@@ -33,6 +41,12 @@ use std::{
     },
     time::{SystemTime, UNIX_EPOCH},
 };
+
+/// A setting is read again after that many scrapes: two minutes at an interval of 15 seconds.
+pub const SETTINGS_EVERY: u64 = 8;
+
+/// A setting that is longer is read at each scrape.
+const LONGEST_SETTING: usize = 256;
 
 /// The descriptors that kept attributes and their directories may still take.
 #[derive(Clone, Debug, Default)]
@@ -103,10 +117,8 @@ pub(super) struct Kept {
 
 #[derive(Debug, Default)]
 struct Files {
-    /// In the order in which they are read.
-    kept: Vec<KeptFile>,
-    /// The place of the file that is expected to be read next.
-    next: usize,
+    kept: Row<KeptFile>,
+    settings: Row<Setting>,
     /// The last scrape in which the directory was used.
     scrape: u64,
     /// The directory's time of modification, in nanoseconds.
@@ -121,6 +133,29 @@ struct KeptFile {
     fd: OwnedFd,
     scrape: u64,
     _share: Share,
+}
+
+#[derive(Debug)]
+struct Setting {
+    name: Box<[u8]>,
+    /// `None` where there is no such file.
+    value: Option<Box<[u8]>>,
+    /// The last scrape that asked for it.
+    scrape: u64,
+    /// The scrape that reads it again.
+    due: u64,
+}
+
+impl Named for KeptFile {
+    fn name(&self) -> &[u8] {
+        &self.name
+    }
+}
+
+impl Named for Setting {
+    fn name(&self) -> &[u8] {
+        &self.name
+    }
 }
 
 impl Pool {
@@ -180,6 +215,15 @@ impl Handle {
             Self::Kept(dir) => dir.read(name),
         }
     }
+
+    /// The content of the setting of that name, as it is or was within the last
+    /// [`SETTINGS_EVERY`] scrapes.
+    pub(super) fn setting(&self, name: &[u8]) -> Result<Bytes, Errno> {
+        match self {
+            Self::Own(_) => self.read(name),
+            Self::Kept(dir) => dir.setting(name),
+        }
+    }
 }
 
 impl AsFd for Handle {
@@ -201,6 +245,7 @@ impl Kept {
     fn close_unused(&self, scrape: u64) -> bool {
         let mut files = lock(&self.files);
         files.kept.retain(|file| file.scrape >= scrape);
+        files.settings.retain(|setting| setting.scrape >= scrape);
         files.scrape >= scrape
     }
 
@@ -211,6 +256,7 @@ impl Kept {
         let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
         if files.changed != changed {
             files.kept.clear();
+            files.settings.clear();
             files.is_settled = false;
         }
         if !files.is_settled {
@@ -221,48 +267,96 @@ impl Kept {
 
     fn read(&self, name: &[u8]) -> Result<Bytes, Errno> {
         let mut files = lock(&self.files);
-        let place = files.find(name);
-        if let Ok(place) = place
-            && let Some(file) = files.kept.get(place)
-        {
+        let scrape = files.scrape;
+        if let Some(file) = files.kept.find(name) {
             if let Ok(bytes) = read_page(&file.fd) {
-                files.used(place);
+                file.scrape = scrape;
                 return Ok(bytes);
             }
-            files.kept.remove(place); // perhaps removed, and another put in its place
+            files.kept.remove_found(); // perhaps removed, and another put in its place
         }
-        let fd = open(&self.fd, name, OFlags::empty())?;
+        let was_absent = match files.known(name) {
+            Known::Value(None) => return Err(Errno::NOENT),
+            Known::Value(Some(_)) | Known::Nothing => false,
+            Known::Old => true,
+        };
+        let fd = match open(&self.fd, name, OFlags::empty()) {
+            Err(Errno::NOENT) => {
+                files.learn(name, None, was_absent);
+                return Err(Errno::NOENT);
+            }
+            opened => opened?,
+        };
         let bytes = read_page(&fd)?;
         // The time of a directory does not tell of changes in the directories below it.
         if files.is_settled
             && !name.contains(&b'/')
             && let Some(share) = self.budget.take(&fd)
         {
-            let (Ok(place) | Err(place)) = place;
-            let place = place.min(files.kept.len());
-            files.kept.insert(place, KeptFile { name: name.into(), fd, scrape: 0, _share: share });
-            files.used(place);
+            files.kept.insert(KeptFile { name: name.into(), fd, scrape, _share: share });
         }
         Ok(bytes)
     }
+
+    fn setting(&self, name: &[u8]) -> Result<Bytes, Errno> {
+        let mut files = lock(&self.files);
+        let was_known = match files.known(name) {
+            Known::Value(value) => return value.ok_or(Errno::NOENT),
+            Known::Old => true,
+            Known::Nothing => false,
+        };
+        let read = open(&self.fd, name, OFlags::empty()).and_then(|fd| read_page(&fd));
+        match &read {
+            Ok(bytes) => files.learn(name, Some(bytes), was_known),
+            Err(Errno::NOENT) => files.learn(name, None, was_known),
+            Err(_) => {}
+        }
+        read
+    }
+}
+
+/// A setting as it is known.
+enum Known {
+    /// Its value; `None` where there is no such file.
+    Value(Option<Bytes>),
+    /// A value that is to be read again.
+    Old,
+    Nothing,
 }
 
 impl Files {
-    /// The place of the file of that name, or else the place at which it belongs.
-    fn find(&self, name: &[u8]) -> Result<usize, usize> {
-        let next = if self.next < self.kept.len() { self.next } else { 0 };
-        if self.kept.get(next).is_some_and(|file| *file.name == *name) {
-            return Ok(next);
+    fn known(&mut self, name: &[u8]) -> Known {
+        let scrape = self.scrape;
+        let Some(setting) = self.settings.find(name) else { return Known::Nothing };
+        if scrape < setting.due {
+            setting.scrape = scrape;
+            return Known::Value(setting.value.as_deref().map(Bytes::from));
         }
-        self.kept.iter().position(|file| *file.name == *name).ok_or(self.next)
+        Known::Old
     }
 
-    fn used(&mut self, place: usize) {
+    /// Keeps a value, unless the directory's time does not yet tell of changes. [`Files::known`] has
+    /// just said whether there is an old one.
+    fn learn(&mut self, name: &[u8], value: Option<&[u8]>, was_known: bool) {
+        let is_kept = self.is_settled && value.is_none_or(|value| value.len() <= LONGEST_SETTING);
         let scrape = self.scrape;
-        if let Some(file) = self.kept.get_mut(place) {
-            file.scrape = scrape;
+        match self.settings.found().filter(|_| was_known) {
+            Some(setting) if is_kept => {
+                if setting.value.as_deref() != value {
+                    setting.value = value.map(Into::into);
+                }
+                (setting.scrape, setting.due) = (scrape, scrape + SETTINGS_EVERY);
+            }
+            Some(_) => self.settings.remove_found(),
+            None if is_kept => {
+                // At first the settings of a directory become due one after the other, so that each
+                // scrape reads a share of them.
+                let due = scrape + 1 + self.settings.len() % SETTINGS_EVERY;
+                let (name, value) = (name.into(), value.map(Into::into));
+                self.settings.insert(Setting { name, value, scrape, due });
+            }
+            None => {}
         }
-        self.next = place + 1;
     }
 }
 

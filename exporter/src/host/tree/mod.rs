@@ -9,14 +9,16 @@ mod file;
 mod folder;
 mod kept;
 mod names;
+mod seen;
 #[cfg(test)]
 mod tests;
 
 pub use attribute::{Attribute, Bytes};
 pub use file::{File, SingleFile};
-pub use folder::{Dir, Entry, Folder, Seen};
-pub use kept::Budget;
+pub use folder::{Dir, Entry, Folder};
+pub use kept::{Budget, SETTINGS_EVERY};
 pub use names::Names;
+pub use seen::Seen;
 
 use crate::error::{Error, Malformed, Result};
 use rustix::{
@@ -79,7 +81,8 @@ impl Tree {
     }
 
     /// A directory that is listed at every scrape, as are the attributes in it and in the
-    /// directories below it, which stay open.
+    /// directories below it, which stay open. Settings among them ([`Dir::setting`]) are read less
+    /// often.
     #[must_use]
     pub fn devices(&self, path: &str) -> Folder {
         Folder::new(self.path(path), Some(self.budget.clone()))

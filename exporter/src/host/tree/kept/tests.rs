@@ -53,6 +53,15 @@ impl Machine {
         seen.join(" ")
     }
 
+    /// The value of the setting of that name of each device.
+    fn settings(&mut self, setting: &str) -> String {
+        let values = self.folder.list().unwrap().map(|entry| {
+            let dir = entry.dir().unwrap().unwrap();
+            dir.setting(setting).unwrap().as_deref().unwrap_or("-").to_owned()
+        });
+        values.collect::<Vec<_>>().join(" ")
+    }
+
     fn left(&self) -> usize {
         self.budget.left()
     }
@@ -169,4 +178,78 @@ fn an_attribute_that_cannot_be_read_is_not_kept() {
         assert!(dir.text("x").is_err());
         assert_eq!(machine.budget.left(), 9);
     }
+}
+
+#[test]
+fn a_setting_is_read_again_after_some_scrapes_and_takes_no_descriptor() {
+    let mut machine = Machine::new(10, &[("a/max", "1\n"), ("b/max", "1\n")]);
+    for value in [2, 3] {
+        let before = machine.settings("max");
+        fs::write(machine.path("a/max"), format!("{value}\n")).unwrap();
+        fs::write(machine.path("b/max"), format!("{value}\n")).unwrap();
+        let after = format!("{value} {value}");
+        let mut scrapes = 1;
+        while machine.settings("max") == before {
+            scrapes += 1;
+        }
+        assert!(scrapes <= SETTINGS_EVERY, "{scrapes}");
+        assert_eq!(machine.settings("max"), after);
+        assert_eq!(machine.left(), 8, "two directories");
+    }
+    // Without descriptors, a directory is not kept and each scrape reads the setting.
+    let mut machine = Machine::new(0, &[("a/max", "1\n")]);
+    assert_eq!(machine.settings("max"), "1");
+    fs::write(machine.path("a/max"), "2\n").unwrap();
+    assert_eq!(machine.settings("max"), "2");
+}
+
+#[test]
+fn settings_of_a_directory_are_not_all_read_in_the_same_scrape() {
+    let names: Vec<_> = (0..4 * SETTINGS_EVERY).map(|n| format!("max{n}")).collect();
+    let files: Vec<_> = names.iter().map(|name| (format!("a/{name}"), "old")).collect();
+    let files: Vec<_> = files.iter().map(|(file, value)| (&**file, *value)).collect();
+    let mut machine = Machine::new(10, &files);
+    let scrape = |machine: &mut Machine| {
+        let entry = machine.folder.list().unwrap().next().unwrap();
+        let dir = entry.dir().unwrap().unwrap();
+        let value = |name: &String| dir.setting(name).unwrap().as_deref() == Some("new");
+        names.iter().filter(|name| value(name)).count()
+    };
+    assert_eq!(scrape(&mut machine), 0);
+    for name in &names {
+        fs::write(machine.path(&format!("a/{name}")), "new").unwrap();
+    }
+    let new: Vec<_> = (0..SETTINGS_EVERY).map(|_| scrape(&mut machine)).collect();
+    assert_eq!(new, [4, 8, 12, 16, 20, 24, 28, 32]);
+}
+
+#[test]
+fn settings_of_another_device_or_a_changed_directory_are_its_own() {
+    let mut machine = Machine::new(10, &[("a/max", "1\n")]);
+    assert_eq!(machine.settings("max"), "1");
+    fs::rename(machine.path("a"), machine.root.path().join("elsewhere")).unwrap();
+    machine.put("a/max", "2\n");
+    machine.settle();
+    assert_eq!(machine.settings("max"), "2", "the directory is another");
+    fs::write(machine.path("a/max"), "3\n").unwrap();
+    machine.put("a/crit", "9\n"); // an entry came
+    assert_eq!(machine.settings("max"), "3");
+    fs::remove_file(machine.path("a/max")).unwrap();
+    assert_eq!(machine.settings("max"), "-");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_asked_for_again_like_a_setting() {
+    let mut machine = Machine::new(10, &[("a/x", "1"), ("a/below/max", "2")]);
+    assert_eq!(machine.scrape(&["y"]), "a=-");
+    assert_eq!(machine.settings("below/min"), "-");
+    machine.put("a/y", "3");
+    assert_eq!(machine.scrape(&["y"]), "a=3", "its directory changed");
+    machine.settle();
+    // A directory does not tell of entries in those below it.
+    assert_eq!(machine.settings("below/min"), "-");
+    machine.put("a/below/min", "4");
+    machine.settle();
+    let scrapes = (1..=SETTINGS_EVERY + 1).find(|_| machine.settings("below/min") == "4");
+    assert!(scrapes.is_some());
 }
