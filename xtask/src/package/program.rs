@@ -19,7 +19,13 @@ pub(super) fn build(release: &Release, processor: Processor) -> Result<PathBuf> 
     let root = &release.root;
     let target = format!("{}-unknown-linux-gnu", processor.name());
     let compiler = Compiler::new()?;
-    let [rust_flags, c_flags] = flags(root, &compiler)?;
+    let is_own = processor == Processor::own()?;
+    let linker = if is_own { "cc".into() } else { format!("{}-linux-gnu-gcc", processor.name()) };
+    Command::new(&linker).arg("--version").output().with_context(|| {
+        format!("{linker} is missing: apt-get install gcc-{}-linux-gnu", processor.name())
+    })?;
+    let [mut rust_flags, c_flags] = flags(root, &compiler)?;
+    rust_flags.extend(movable(processor, &linker)?);
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(root)
@@ -29,11 +35,7 @@ pub(super) fn build(release: &Release, processor: Processor) -> Result<PathBuf> 
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
         .env(format!("CFLAGS_{}", target.replace('-', "_")), c_flags.join(" "))
         .stderr(Stdio::inherit());
-    if processor != Processor::own()? {
-        let linker = format!("{}-linux-gnu-gcc", processor.name());
-        Command::new(&linker).arg("--version").output().with_context(|| {
-            format!("{linker} is missing: apt-get install gcc-{}-linux-gnu", processor.name())
-        })?;
+    if !is_own {
         let name = target.replace('-', "_").to_uppercase();
         cargo.env(format!("CARGO_TARGET_{name}_LINKER"), linker);
     }
@@ -69,6 +71,21 @@ fn flags(root: &Path, compiler: &Compiler) -> Result<[Vec<String>; 2]> {
     let mut rust = vec!["-C".to_owned(), "target-feature=+crt-static".to_owned()];
     rust.extend(map("--remap-path-prefix", &folders));
     Ok([rust, c])
+}
+
+/// The flags for a program that the kernel loads at other addresses each time. Rust links a static
+/// program so for `x86_64` alone; for `aarch64` gcc is told, with the files that such a program
+/// begins and ends with.
+fn movable(processor: Processor, linker: &str) -> Result<Vec<String>> {
+    if processor == Processor::X86 {
+        return Ok(Vec::new());
+    }
+    let mut arguments = vec!["-static-pie".to_owned(), "-nostartfiles".to_owned()];
+    for file in ["rcrt1.o", "crti.o", "crtbeginS.o", "crtendS.o", "crtn.o"] {
+        let path = output(Command::new(linker).arg(format!("-print-file-name={file}")))?;
+        arguments.push(path.trim().to_owned());
+    }
+    Ok(arguments.into_iter().map(|argument| format!("-Clink-arg={argument}")).collect())
 }
 
 /// The Rust compiler of this machine.
