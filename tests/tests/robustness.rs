@@ -65,6 +65,9 @@ struct Trial {
     known: Vec<(&'static Spec, Box<dyn Collector>, Sink)>,
 }
 
+/// The collectors that fail for a malformed setting, which they keep for some scrapes.
+const PARSE_SETTINGS: [&str; 3] = ["cpu", "cpufreq", "hwmon"];
+
 /// The collectors that read files; the others ask servers or the kernel.
 fn readers() -> impl Iterator<Item = &'static Spec> {
     ALL.iter().copied().filter(|spec| !["ntp", "perf", "supervisord"].contains(&spec.name))
@@ -100,13 +103,14 @@ impl Trial {
         }
     }
 
-    /// Checks that the collectors are right again once the files are, and the settings among them
+    /// Checks that the collectors are right again once the files are, or once the settings among them
     /// were read again.
     fn recover(&mut self, name: &str) {
         copy(&fixture("baseline"), self.machine.path(), &|text| text);
         for (spec, collector, sink) in &mut self.known {
             let mut again = collect_into(collector.as_mut(), sink);
-            for _ in 0..SETTINGS_EVERY {
+            let tries = if PARSE_SETTINGS.contains(&spec.name) { SETTINGS_EVERY } else { 0 };
+            for _ in 0..tries {
                 if again.is_err() {
                     again = collect_into(collector.as_mut(), sink);
                 }
