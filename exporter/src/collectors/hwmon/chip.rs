@@ -9,7 +9,6 @@ use crate::{
     },
 };
 use std::{
-    iter,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -44,15 +43,12 @@ impl Chip {
         let Self { folder, device, readings, .. } = self;
         readings.clear();
         let files = folder.list()?;
-        match device.as_mut().map(Folder::list) {
-            Some(Ok(of_device)) => readings.read(files, of_device),
-            Some(Err(error)) => {
-                readings.read(files, iter::empty());
-                return Err(error);
-            }
-            None => readings.read(files, iter::empty()),
-        }
-        Ok(())
+        let (of_device, listed) = match device.as_mut().map(Folder::list).transpose() {
+            Ok(entries) => (entries, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        readings.read(files, of_device.into_iter().flatten());
+        listed
     }
 
     /// The path of a file of the chip or of its device.

@@ -32,10 +32,9 @@ const TYPES: [&str; 14] = [
 /// (`drivers/hwmon/acpi_power_meter.c`).
 const TEXTS: [&str; 4] = ["label", "model_number", "serial_number", "oem_info"];
 
-/// Properties that drivers read from the device's description or take from the administrator
+/// Other properties that drivers read from the device's description or take from the administrator
 /// (`Documentation/hwmon/sysfs-interface.rst`).
-const SETTINGS: [&str; 22] = [
-    "label",
+const SETTINGS: [&str; 18] = [
     "type",
     "min",
     "max",
@@ -54,9 +53,6 @@ const SETTINGS: [&str; 22] = [
     "accuracy",
     "cap_min",
     "cap_max",
-    "model_number",
-    "serial_number",
-    "oem_info",
 ];
 
 /// The end of a file's name in a list of names.
@@ -89,6 +85,8 @@ struct SensorFile {
     kind: &'static str,
     number: u64,
     property: Box<str>,
+    /// Whether it is read once in some scrapes.
+    is_setting: bool,
     /// Its content is a range of [`Readings::content`]; `None` where it could not be read.
     content: Option<(usize, usize)>,
     /// Whether this is the content of the file in the directory of the chip's device.
@@ -106,8 +104,8 @@ pub(super) struct Words {
 }
 
 impl Readings {
-    /// Reads the files of all sensors in the chip's directory and its device's; a file that cannot be
-    /// read is left out. Where both directories have a file of one name, the device's is exposed.
+    /// Reads the files of all sensors in the chip's directory and its device's, once the last content
+    /// is forgotten; a file that cannot be read is left out. Where both directories have a file of one name, the device's is exposed.
     pub(super) fn read<'a>(
         &mut self,
         chip: impl Iterator<Item = Entry<'a>> + Clone,
@@ -115,13 +113,10 @@ impl Readings {
     ) {
         let entries = chip.map(|file| (file, false)).chain(device.map(|file| (file, true)));
         self.learn(entries.clone().map(|(file, _)| file.bytes()));
-        self.clear();
         let Self { places, files, content, .. } = self;
-        content.clear();
         for ((entry, of_device), place) in entries.zip(places) {
             let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
-            let is_setting = SETTINGS.contains(&&*file.property);
-            let read = if is_setting { entry.setting() } else { entry.content() };
+            let read = if file.is_setting { entry.setting() } else { entry.content() };
             let Ok(Some(bytes)) = read else { continue };
             let mut bare: &[u8] = &bytes;
             while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
@@ -136,6 +131,7 @@ impl Readings {
 
     /// Forgets the content.
     pub(super) fn clear(&mut self) {
+        self.content.clear();
         for file in &mut self.files {
             file.content = None;
         }
@@ -172,6 +168,7 @@ impl Readings {
                 kind,
                 number,
                 property: property.into(),
+                is_setting: TEXTS.contains(&property) || SETTINGS.contains(&property),
                 content: None,
                 of_device: false,
             })
