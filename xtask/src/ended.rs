@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use std::{
     net::TcpListener,
     ops::{Deref, DerefMut},
-    process::{Child, Command},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
 };
 
 /// The output of a program that succeeds.
@@ -13,6 +14,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.output().context(name.clone())?;
     ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
     String::from_utf8(output.stdout).context(name)
+}
+
+/// The program that a `cargo build` makes.
+pub(crate) fn built(cargo: &mut Command) -> Result<PathBuf> {
+    let output = cargo
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo")?;
+    ensure!(output.status.success(), "cargo: {}", output.status);
+    (serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>())
+        .filter_map(|message| Some(message.ok()?.get("executable")?.as_str()?.into()))
+        .last()
+        .context("cargo names no executable")
 }
 
 /// A program that is ended when dropped.

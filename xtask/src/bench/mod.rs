@@ -9,12 +9,13 @@ mod subject;
 mod table;
 mod trace;
 
+use crate::ended::built;
 use anyhow::{Context as _, Result, bail, ensure};
 use procfs::Current as _;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -224,17 +225,9 @@ fn method(run: &Run, load: f32, ours: &str, peer: &str) -> String {
 
 /// Builds the exporter as it is shipped and returns its path.
 fn build() -> Result<PathBuf> {
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--package", "bpf_node_exporter"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cargo")?;
-    ensure!(output.status.success(), "the exporter does not build");
-    (serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>())
-        .filter_map(|message| Some(message.ok()?.get("executable")?.as_str()?.into()))
-        .last()
-        .context("cargo names no executable")
+    let mut cargo = Command::new(env!("CARGO"));
+    let release = ["build", "--release", "--package", "bpf_node_exporter"];
+    built(cargo.args(release)).context("the exporter")
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 //! the component rust-src make no other bytes; another compiler, linker or glibc may.
 
 use super::{Processor, Release, dependencies, output};
+use crate::ended::built;
 use anyhow::{Context as _, Result, ensure};
 use std::{
     env,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 const PACKAGE: &str = "bpf_node_exporter";
@@ -29,12 +30,11 @@ pub(super) fn build(release: &Release, processor: Processor) -> Result<PathBuf> 
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(root)
-        .args(["build", "--profile=dist", "--message-format=json-render-diagnostics", "--locked"])
+        .args(["build", "--profile=dist", "--locked"])
         .args(["--package", PACKAGE, "--target", &target])
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
-        .env(format!("CFLAGS_{}", target.replace('-', "_")), c_flags.join(" "))
-        .stderr(Stdio::inherit());
+        .env(format!("CFLAGS_{}", target.replace('-', "_")), c_flags.join(" "));
     if !is_own {
         let name = target.replace('-', "_").to_uppercase();
         cargo.env(format!("CARGO_TARGET_{name}_LINKER"), linker);
@@ -47,12 +47,7 @@ pub(super) fn build(release: &Release, processor: Processor) -> Result<PathBuf> 
         );
         cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_unwind");
     }
-    let output = cargo.output().context("cargo")?;
-    ensure!(output.status.success(), "the program for {target} does not build");
-    (serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>())
-        .filter_map(|message| Some(message.ok()?.get("executable")?.as_str()?.into()))
-        .last()
-        .context("cargo names no executable")
+    built(&mut cargo).with_context(|| format!("the program for {target}"))
 }
 
 /// The flags for Rust and for C: static, and without the names of this machine's folders.
