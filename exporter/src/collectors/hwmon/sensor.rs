@@ -5,7 +5,7 @@ use crate::{
     error::Malformed,
     exposition::{Kind, Metric, Sink, gauge},
     flag::Filter,
-    host::tree::Entry,
+    host::tree::{Bytes, Entry},
     parse::decimal,
 };
 use std::fmt::Write as _;
@@ -78,6 +78,8 @@ pub(super) struct Readings {
     /// In the order of their series, the files of each sensor together.
     files: Vec<SensorFile>,
     content: Vec<u8>,
+    /// Room for the content of one file.
+    room: Bytes,
 }
 
 /// One file.
@@ -113,12 +115,11 @@ impl Readings {
     ) {
         let entries = chip.map(|file| (file, false)).chain(device.map(|file| (file, true)));
         self.learn(entries.clone().map(|(file, _)| file.bytes()));
-        let Self { places, files, content, .. } = self;
+        let Self { places, files, content, room, .. } = self;
         for ((entry, of_device), place) in entries.zip(places) {
             let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
-            let read = if file.is_setting { entry.setting() } else { entry.content() };
-            let Ok(Some(bytes)) = read else { continue };
-            let mut bare: &[u8] = &bytes;
+            let read = if file.is_setting { entry.setting(room) } else { entry.content(room) };
+            let Ok(Some(mut bare)) = read else { continue };
             while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
                 bare = rest;
             }
