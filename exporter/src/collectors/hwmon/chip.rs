@@ -42,11 +42,13 @@ impl Chip {
     fn try_read(&mut self) -> Result {
         let Self { folder, device, readings, .. } = self;
         readings.clear();
-        let files = folder.list()?;
-        let (of_device, listed) = match device.as_mut().map(Folder::list).transpose() {
-            Ok(entries) => (entries, Ok(())),
+        let (names, files) = folder.kept_list()?;
+        let (of_device, listed) = match device.as_mut().map(Folder::kept_list).transpose() {
+            Ok(list) => (list, Ok(())),
             Err(error) => (None, Err(error)),
         };
+        let (names_of_device, of_device) = of_device.unzip();
+        readings.learn([Some(names), names_of_device]);
         readings.read(files, of_device.into_iter().flatten());
         listed
     }

@@ -5,10 +5,10 @@ use crate::{
     error::Malformed,
     exposition::{Kind, Metric, Sink, gauge},
     flag::Filter,
-    host::tree::{Bytes, Entry},
+    host::tree::{Bytes, Entry, Names},
     parse::decimal,
 };
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 /// The types of sensors that are known.
 const TYPES: [&str; 14] = [
@@ -55,9 +55,6 @@ const SETTINGS: [&str; 18] = [
     "cap_max",
 ];
 
-/// The end of a file's name in a list of names.
-const END: &[u8] = b"/";
-
 static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
     .by(["chip", "label", "sensor"]);
 static BEEP: Metric<2> =
@@ -71,8 +68,8 @@ static INTERVAL: Metric<2> =
 /// The files of a chip's sensors and their content, in buffers that are kept.
 #[derive(Default)]
 pub(super) struct Readings {
-    /// All names in the directories, each with an end, to tell whether files came or went.
-    listed: Vec<u8>,
+    /// The names in the chip's directory and its device's that were last taken apart.
+    listed: [Option<Arc<Names>>; 2],
     /// For each of these names the place in `files`, if it is a sensor's.
     places: Vec<Option<usize>>,
     /// In the order of their series, the files of each sensor together.
@@ -106,15 +103,15 @@ pub(super) struct Words {
 }
 
 impl Readings {
-    /// Reads the files of all sensors in the chip's directory and its device's, once the last content
-    /// is forgotten; a file that cannot be read is left out. Where both directories have a file of one name, the device's is exposed.
+    /// Reads the files of all sensors in the chip's directory and its device's, once their names are
+    /// learned and the last content is forgotten; a file that cannot be read is left out. Where both
+    /// directories have a file of one name, the device's is exposed.
     pub(super) fn read<'a>(
         &mut self,
         chip: impl Iterator<Item = Entry<'a>> + Clone,
         device: impl Iterator<Item = Entry<'a>> + Clone,
     ) {
         let entries = chip.map(|file| (file, false)).chain(device.map(|file| (file, true)));
-        self.learn(entries.clone().map(|(file, _)| file.bytes()));
         let Self { places, files, content, room, .. } = self;
         for ((entry, of_device), place) in entries.zip(places) {
             let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
@@ -138,31 +135,24 @@ impl Readings {
         }
     }
 
-    /// Takes the names apart and orders the sensors, if these are other names than last time.
-    fn learn<'a>(&mut self, names: impl Iterator<Item = &'a [u8]> + Clone) {
-        let mut left: &[u8] = &self.listed;
-        let is_listed = names.clone().all(|name| {
-            left.strip_prefix(name)
-                .and_then(|rest| rest.strip_prefix(END))
-                .inspect(|rest| left = rest)
-                .is_some()
-        });
-        if is_listed && left.is_empty() {
+    /// Takes the names in the chip's directory and its device's apart and orders the sensors, if these
+    /// are other names than last time.
+    pub(super) fn learn(&mut self, listed: [Option<&Arc<Names>>; 2]) {
+        let is_same = |(old, new): (&Option<Arc<Names>>, Option<&Arc<Names>>)| match (old, new) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if self.listed.iter().zip(listed).all(is_same) {
             return;
         }
-        let Self { listed, places, files, .. } = self;
-        listed.clear();
-        let mut found = Vec::new();
-        for name in names.clone() {
-            listed.extend_from_slice(name);
-            listed.extend_from_slice(END);
-            found.extend(name_parts(name));
-        }
+        let Self { places, files, .. } = self;
+        let names = || listed.into_iter().flatten().flat_map(|names| names.iter());
+        let mut found: Vec<_> = names().filter_map(name_parts).collect();
         // Labels are ordered as texts: 10 before 9.
         found.sort_by_cached_key(|&(kind, number, property)| (kind, number.to_string(), property));
         found.dedup();
         let place = |name| found.iter().position(|file| name_parts(name) == Some(*file));
-        *places = names.map(place).collect();
+        *places = names().map(place).collect();
         *files = found
             .iter()
             .map(|&(kind, number, property)| SensorFile {
@@ -174,6 +164,7 @@ impl Readings {
                 of_device: false,
             })
             .collect();
+        self.listed = listed.map(Option::<&_>::cloned);
     }
 
     fn bytes(&self, file: &SensorFile) -> Option<&[u8]> {

@@ -12,11 +12,15 @@ use crate::{
     parse::{decimal, number},
 };
 use rustix::{
-    fd::BorrowedFd,
-    fs::{Access, AtFlags, Mode, OFlags},
+    fs::{Access, AtFlags, CWD, Mode, OFlags},
     io::Errno,
 };
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 /// A directory whose name is only known at run time, such as one device in sysfs.
 #[derive(Debug)]
@@ -28,19 +32,32 @@ pub struct Dir<'a> {
 }
 
 impl<'a> Dir<'a> {
-    /// Opens the directory at that path below `at`, or finds it open. `place` and `name` are for
-    /// errors.
-    pub(super) fn open(
-        at: BorrowedFd<'_>,
-        path: &[u8],
+    /// Opens the directory of that name, or finds it open.
+    pub(super) fn open(entry: &Entry<'a>) -> Result<Option<Self>> {
+        let Entry { place, at, name, listed, pool } = *entry;
+        let opened = match pool {
+            Some(pool) => pool.dir(at, name, listed),
+            None => open(at, name, OFlags::PATH | OFlags::DIRECTORY).map(Handle::Own),
+        };
+        Self::opened(opened, pool, place, name)
+    }
+
+    /// Opens the directory at that path, or finds it open.
+    pub(super) fn open_at(path: &'a Path, pool: Option<&'a Pool>) -> Result<Option<Self>> {
+        let bytes = path.as_os_str().as_bytes();
+        let opened = match pool {
+            Some(pool) => pool.dir_at(CWD, bytes),
+            None => open(CWD, bytes, OFlags::PATH | OFlags::DIRECTORY).map(Handle::Own),
+        };
+        Self::opened(opened, pool, Place::Folder(path), b"")
+    }
+
+    fn opened(
+        opened: Result<Handle, Errno>,
         pool: Option<&'a Pool>,
         place: Place<'a>,
         name: &'a [u8],
     ) -> Result<Option<Self>> {
-        let opened = match pool {
-            Some(pool) => pool.dir(at, path),
-            None => open(at, path, OFlags::PATH | OFlags::DIRECTORY).map(Handle::Own),
-        };
         match opened {
             Ok(at) => Ok(Some(Self { place, name, at, pool })),
             // ESRCH: the folder of a process that is gone.
@@ -145,7 +162,7 @@ impl Dir<'_> {
     /// The entry of that name, which need not be UTF-8. Nothing is opened yet.
     #[must_use]
     pub const fn entry<'a>(&'a self, name: &'a [u8]) -> Entry<'a> {
-        Entry { place: Place::Dir(self), at: &self.at, name, pool: self.pool }
+        Entry { place: Place::Dir(self), at: &self.at, name, listed: None, pool: self.pool }
     }
 
     /// Whether the directory has an entry of that name.
@@ -179,10 +196,37 @@ impl Dir<'_> {
     /// # Errors
     /// It cannot be listed.
     pub fn list<'a>(&'a self, names: &'a mut Names) -> Result<impl Iterator<Item = Entry<'a>>> {
+        self.fill(names)?;
+        Ok(names.with_inodes().map(|(name, listed)| Entry { listed, ..self.entry(name) }))
+    }
+
+    /// The entries as they are or were some scrapes ago, as [`Folder::kept_list`]; `names` is room
+    /// for them.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub fn kept_list<'a>(
+        &'a self,
+        names: &'a mut Arc<Names>,
+    ) -> Result<impl Iterator<Item = Entry<'a>>> {
+        match (&self.at, self.pool) {
+            (Handle::Kept(dir), Some(pool)) => {
+                pool.names(dir, names).map_err(|errno| self.refused(errno))?;
+            }
+            _ => self.fill(Arc::make_mut(names))?,
+        }
+        Ok(names.iter().map(|name| self.entry(name)))
+    }
+
+    fn fill(&self, names: &mut Names) -> Result {
         open(&self.at, c".", OFlags::DIRECTORY)
             .and_then(|fd| names.fill(fd))
-            .map_err(|source| Error::Read { path: self.path(""), source: source.into() })?;
-        Ok(names.iter().map(|name| self.entry(name)))
+            .map_err(|errno| self.refused(errno))
+    }
+
+    /// The error of a call for the directory itself.
+    fn refused(&self, errno: Errno) -> Error {
+        Error::Read { path: self.path(""), source: errno.into() }
     }
 
     /// The target of the symbolic link of that name, as it is written; `None` where there is no

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::error::{Error, Malformed, Refusal, Result};
 use rustix::{
-    fd::AsFd as _,
     fs::{AtFlags, FileType, OFlags},
     io::Errno,
 };
@@ -45,6 +44,8 @@ pub struct Entry<'a> {
     pub(super) place: Place<'a>,
     pub(super) at: &'a Handle,
     pub(super) name: &'a [u8],
+    /// The inode of a directory that was listed in this scrape.
+    pub(super) listed: Option<u64>,
     pub(super) pool: Option<&'a Pool>,
 }
 
@@ -72,13 +73,16 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// It cannot be opened.
     pub fn dir(&self) -> Result<Option<Dir<'a>>> {
-        Dir::open(self.at.as_fd(), self.name, self.pool, self.place, self.name)
+        Dir::open(self)
     }
 
     /// The inode of the directory of that name; `None` where there is no such directory. A
     /// directory that sysfs makes anew has another inode, even under the same name.
     #[must_use]
     pub fn inode(&self) -> Option<u64> {
+        if self.listed.is_some() {
+            return self.listed;
+        }
         let stat = rustix::fs::statat(self.at, self.name, AtFlags::empty()).ok()?;
         FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino)
     }

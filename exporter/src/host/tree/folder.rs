@@ -9,12 +9,12 @@ use super::{
 };
 use crate::error::{Error, Result};
 use rustix::{
-    fs::{CWD, OFlags, SeekFrom},
+    fs::{OFlags, SeekFrom},
     io::Errno,
 };
 use std::{
-    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A directory that is listed again and again.
@@ -24,7 +24,7 @@ pub struct Folder {
     /// Open where the last listing had entries.
     at: Option<Handle>,
     was_absent: bool,
-    names: Names,
+    names: Arc<Names>,
     /// The attributes that stay open.
     pool: Option<Box<Pool>>,
 }
@@ -32,7 +32,7 @@ pub struct Folder {
 impl Folder {
     pub(super) fn new(path: PathBuf, kept: Option<Budget>) -> Self {
         let pool = kept.map(|budget| Box::new(Pool::new(budget)));
-        Self { path, at: None, was_absent: false, names: Names::default(), pool }
+        Self { path, at: None, was_absent: false, names: Arc::default(), pool }
     }
 
     /// Where the directory is.
@@ -46,14 +46,42 @@ impl Folder {
     /// # Errors
     /// The directory cannot be opened or listed; see [`Error::is_absent`].
     pub fn list(&mut self) -> Result<impl Iterator<Item = Entry<'_>> + Clone> {
-        if let Err(source) = self.fill() {
+        let filled = self.fill();
+        self.listed(filled)?;
+        Ok(self.entries(true))
+    }
+
+    /// The entries as they are or were within the last
+    /// [`SETTINGS_EVERY`](super::SETTINGS_EVERY) scrapes, in alphabetical order, and their names,
+    /// which are the same [`Arc`] while they are the same. They are listed again before that where an
+    /// attribute that stays open has gone and, elsewhere than in sysfs, where an entry came or went.
+    /// A folder that is not one of [`Tree::devices`](super::Tree::devices) is listed each time.
+    ///
+    /// # Errors
+    /// As [`Folder::list`].
+    pub fn kept_list(&mut self) -> Result<(&Arc<Names>, impl Iterator<Item = Entry<'_>> + Clone)> {
+        let filled = self.fill_or_keep();
+        self.listed(filled)?;
+        Ok((&self.names, self.entries(false)))
+    }
+
+    fn listed(&mut self, listed: Result<(), Errno>) -> Result {
+        listed.map_err(|source| {
             self.at = None;
-            return Err(Error::Read { path: self.path.clone(), source: source.into() });
-        }
-        let Self { path, at, names, pool, .. } = &*self;
+            Error::Read { path: self.path.clone(), source: source.into() }
+        })
+    }
+
+    /// The entries of the list, which is new or not.
+    fn entries(&self, is_new: bool) -> impl Iterator<Item = Entry<'_>> + Clone {
+        let Self { path, at, names, pool, .. } = self;
         let (place, pool) = (Place::Folder(path), pool.as_deref());
-        let entry = move |at, name| Entry { place, at, name, pool };
-        Ok(at.iter().flat_map(move |at| names.iter().map(move |name| entry(at, name))))
+        at.iter().flat_map(move |at| {
+            names.with_inodes().map(move |(name, inode)| {
+                let listed = inode.filter(|_| is_new);
+                Entry { place, at, name, listed, pool }
+            })
+        })
     }
 
     /// The directory itself, to read attributes in it; `None` where it is not there.
@@ -61,8 +89,7 @@ impl Folder {
     /// # Errors
     /// It cannot be opened.
     pub fn dir(&self) -> Result<Option<Dir<'_>>> {
-        let path = self.path.as_os_str().as_bytes();
-        Dir::open(CWD, path, None, Place::Folder(&self.path), b"")
+        Dir::open_at(&self.path, None)
     }
 
     /// The directory itself in a scrape that does not list it, as [`Folder::dir`]. Settings in it
@@ -75,7 +102,7 @@ impl Folder {
             pool.begin();
         }
         let Self { path, pool, .. } = &*self;
-        Dir::open(CWD, path.as_os_str().as_bytes(), pool.as_deref(), Place::Folder(path), b"")
+        Dir::open_at(path, pool.as_deref())
     }
 
     /// Lists the names. The directory that is open may have been removed, and another put in its
@@ -87,14 +114,34 @@ impl Folder {
         }
         if let Some(at) = &self.at {
             rustix::fs::seek(at, SeekFrom::Start(0))?;
-            if self.names.fill(at) == Ok(()) && !self.names.is_empty() {
+            if Arc::make_mut(&mut self.names).fill(at) == Ok(()) && !self.names.is_empty() {
                 return self.pool.as_ref().map_or(Ok(()), |pool| pool.check(at));
             }
             self.at = None;
         }
+        self.open()
+    }
+
+    /// Uses the names that are kept, or lists them.
+    fn fill_or_keep(&mut self) -> Result<(), Errno> {
+        let Some(pool) = &mut self.pool else { return self.fill() };
+        pool.begin();
+        if let Some(at @ Handle::Kept(dir)) = &self.at {
+            let listed = pool.check(at).and_then(|()| pool.names(dir, &mut self.names));
+            if listed.is_ok() && !self.names.is_empty() {
+                return Ok(());
+            }
+            self.at = None;
+        }
+        self.open()
+    }
+
+    /// Opens the directory and lists it.
+    fn open(&mut self) -> Result<(), Errno> {
         let fd = open_again(&self.path, &mut self.was_absent, OFlags::DIRECTORY)?;
-        self.names.fill(&fd)?;
-        if !self.names.is_empty() {
+        let names = Arc::make_mut(&mut self.names);
+        names.fill(&fd)?;
+        if !names.is_empty() {
             self.at = Some(match &self.pool {
                 Some(pool) => pool.folder(fd)?,
                 None => Handle::Own(fd),

@@ -9,17 +9,22 @@
 //!
 //! A kept attribute is never one of a device that is gone:
 //!
-//! - A directory is kept with its descriptor, so that its inode cannot become another's, and the
-//!   path's inode is asked for at every scrape.
+//! - A directory is kept with its descriptor, so that its inode cannot become another's. At every
+//!   scrape the inode is compared with that in the listing of the directory above or, where that is
+//!   not listed or has a link, with the path's inode, which is asked for. A listing does not tell
+//!   that another file system is mounted upon a directory: the path is asked once in
+//!   [`SETTINGS_EVERY`] scrapes all the same.
 //! - An attribute that sysfs has removed refuses to be read (`ENODEV`), and is opened anew.
 //! - Elsewhere (a folder of files) a removed file can still be read, but its directory's time of
 //!   modification tells that an entry came or went. That time is coarse, so that nothing is kept
-//!   of a directory that has changed in the last second.
+//!   of a directory that has changed in the last second. The times of sysfs do not tell anything
+//!   (`kernfs_add_one()` changes them only where somebody has set one), and are not asked for.
 //!
 //! Of a setting (a label, a limit, a place in the topology) the value is kept in place of the
 //! descriptor, for [`SETTINGS_EVERY`] scrapes at most and while its directory is the same. Nothing
-//! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute is
-//! kept in the same way.
+//! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute and
+//! the list of a directory's names are kept in the same way. Where an attribute has gone, all of
+//! these are asked for again in the next scrape.
 
 mod budget;
 mod dir;
@@ -30,6 +35,7 @@ pub use dir::SETTINGS_EVERY;
 
 use super::{
     attribute::{Bytes, read_page},
+    names::Names,
     open,
 };
 use dir::Kept;
@@ -49,6 +55,8 @@ pub(super) struct Pool {
     scrape: u64,
     /// By device and inode.
     dirs: Mutex<HashMap<(u64, u64), Arc<Kept>>>,
+    /// Room for a listing.
+    room: Mutex<Names>,
 }
 
 /// A directory that is open, and kept where it is in a [`Pool`].
@@ -60,7 +68,7 @@ pub(super) enum Handle {
 
 impl Pool {
     pub(super) fn new(budget: Budget) -> Self {
-        Self { budget, scrape: 0, dirs: Mutex::default() }
+        Self { budget, scrape: 0, dirs: Mutex::default(), room: Mutex::default() }
     }
 
     /// Begins a scrape: closes directories and attributes that the last one has not used.
@@ -73,37 +81,57 @@ impl Pool {
 
     /// The folder itself, which has just been opened.
     pub(super) fn folder(&self, fd: OwnedFd) -> Result<Handle, Errno> {
-        let folder = Handle::Kept(Arc::new(Kept::new(fd, self.budget.clone(), None)));
-        self.check(&folder)?;
-        Ok(folder)
+        let folder = Kept::new(fd, self.budget.clone(), None, self.scrape)?;
+        Ok(Handle::Kept(Arc::new(folder)))
     }
 
     /// Uses the folder itself in a scrape.
     pub(super) fn check(&self, folder: &Handle) -> Result<(), Errno> {
         let Handle::Kept(folder) = folder else { return Ok(()) };
         folder.close_unused(self.scrape - 1);
-        folder.begin(&rustix::fs::fstat(folder.fd())?, self.scrape);
-        Ok(())
+        folder.again(self.scrape)
     }
 
-    /// Opens the directory of that name, or finds it open.
-    pub(super) fn dir(&self, at: BorrowedFd<'_>, name: &[u8]) -> Result<Handle, Errno> {
-        let stat = rustix::fs::statat(at, name, AtFlags::empty())?;
+    /// Opens the directory of that name in `at`, or finds it open. `listed` is the inode of the
+    /// directory in a listing of this scrape.
+    pub(super) fn dir(
+        &self,
+        at: &Handle,
+        name: &[u8],
+        listed: Option<u64>,
+    ) -> Result<Handle, Errno> {
+        if let (Some(inode), Handle::Kept(above)) = (listed, at)
+            && let Some(dir) = lock(&self.dirs).get(&(above.key().0, inode))
+            && dir.is_listed(self.scrape)?
+        {
+            return Ok(Handle::Kept(Arc::clone(dir)));
+        }
+        self.dir_at(at.as_fd(), name)
+    }
+
+    /// Opens the directory at that path below `at`, or finds it open.
+    pub(super) fn dir_at(&self, at: BorrowedFd<'_>, path: &[u8]) -> Result<Handle, Errno> {
+        let stat = rustix::fs::statat(at, path, AtFlags::empty())?;
         if !FileType::from_raw_mode(stat.st_mode).is_dir() {
             return Err(Errno::NOTDIR);
         }
         let mut dirs = lock(&self.dirs);
         if let Some(dir) = dirs.get(&(stat.st_dev, stat.st_ino)) {
-            dir.begin(&stat, self.scrape);
+            dir.found(&stat, self.scrape);
             return Ok(Handle::Kept(Arc::clone(dir)));
         }
-        let fd = open(at, name, OFlags::PATH | OFlags::DIRECTORY)?;
+        let fd = open(at, path, OFlags::PATH | OFlags::DIRECTORY)?;
         let Some(share) = self.budget.take(&fd) else { return Ok(Handle::Own(fd)) };
-        let stat = rustix::fs::fstat(&fd)?; // perhaps of another directory by now
-        let dir = Arc::new(Kept::new(fd, self.budget.clone(), Some(share)));
-        dir.begin(&stat, self.scrape);
-        dirs.insert((stat.st_dev, stat.st_ino), Arc::clone(&dir));
+        // Perhaps it is another directory by now.
+        let dir = Arc::new(Kept::new(fd, self.budget.clone(), Some(share), self.scrape)?);
+        dirs.insert(dir.key(), Arc::clone(&dir));
         Ok(Handle::Kept(dir))
+    }
+
+    /// Puts the names in the directory into `names`, as they are or were within the last
+    /// [`SETTINGS_EVERY`] scrapes. While the names are the same, so is the [`Arc`].
+    pub(super) fn names(&self, dir: &Kept, names: &mut Arc<Names>) -> Result<(), Errno> {
+        dir.names(names, &mut lock(&self.room))
     }
 }
 

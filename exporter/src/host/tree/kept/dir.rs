@@ -1,4 +1,4 @@
-//! One directory that is kept, with the attributes and settings in it.
+//! One directory that is kept, with the attributes and settings in it and the list of its names.
 
 use super::{
     budget::{Budget, Share},
@@ -7,15 +7,16 @@ use super::{
 };
 use crate::host::tree::{
     attribute::{Bytes, read_page},
+    names::Names,
     open,
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{OFlags, Stat},
+    fs::{FsWord, OFlags, Stat},
     io::Errno,
 };
 use std::{
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -25,10 +26,16 @@ pub const SETTINGS_EVERY: u64 = 8;
 /// A setting that is longer is read at each scrape.
 const LONGEST_SETTING: usize = 256;
 
+/// The type that sysfs says of itself (`include/uapi/linux/magic.h`).
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
+
 /// A directory that is kept, with the attributes in it that are.
 #[derive(Debug)]
 pub(in crate::host::tree) struct Kept {
     fd: OwnedFd,
+    /// The device number of its file system, and the inode.
+    key: (u64, u64),
+    is_sysfs: bool,
     budget: Budget,
     files: Mutex<Files>,
     _share: Option<Share>,
@@ -38,8 +45,13 @@ pub(in crate::host::tree) struct Kept {
 struct Files {
     kept: Row<KeptFile>,
     settings: Row<Setting>,
+    names: Arc<Names>,
+    /// The scrape that lists the names again.
+    names_due: u64,
     /// The last scrape in which the directory was used.
     scrape: u64,
+    /// The scrape that asks the path again whether it leads here, whatever a listing says.
+    path_due: u64,
     /// The directory's time of modification, in nanoseconds.
     changed: i128,
     /// Whether that time is long enough ago.
@@ -78,13 +90,31 @@ impl Named for Setting {
 }
 
 impl Kept {
-    pub(super) fn new(fd: OwnedFd, budget: Budget, share: Option<Share>) -> Self {
-        Self { fd, budget, files: Mutex::default(), _share: share }
+    /// The directory that is open, used in that scrape.
+    pub(super) fn new(
+        fd: OwnedFd,
+        budget: Budget,
+        share: Option<Share>,
+        scrape: u64,
+    ) -> Result<Self, Errno> {
+        let stat = rustix::fs::fstat(&fd)?;
+        let is_sysfs = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type == SYSFS_MAGIC);
+        let path_due = scrape + first_wait(stat.st_ino);
+        let files = Mutex::new(Files { path_due, is_settled: is_sysfs, ..Files::default() });
+        let key = (stat.st_dev, stat.st_ino);
+        let dir = Self { fd, key, is_sysfs, budget, files, _share: share };
+        dir.begin(&stat, scrape);
+        Ok(dir)
     }
 
     /// The directory's descriptor.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The device number of the directory's file system, and its inode.
+    pub(super) const fn key(&self) -> (u64, u64) {
+        self.key
     }
 
     /// Closes the files that were not read in that scrape or later; says whether the directory itself
@@ -96,35 +126,89 @@ impl Kept {
         files.scrape >= scrape
     }
 
+    /// Uses the directory in a scrape; the path has just told that it leads here.
+    pub(super) fn found(&self, stat: &Stat, scrape: u64) {
+        lock(&self.files).path_due = scrape + SETTINGS_EVERY;
+        self.begin(stat, scrape);
+    }
+
+    /// Uses the directory in a scrape, whose listing of the directory above tells that it is still
+    /// there; says whether that is enough.
+    pub(super) fn is_listed(&self, scrape: u64) -> Result<bool, Errno> {
+        if lock(&self.files).path_due <= scrape {
+            return Ok(false);
+        }
+        self.again(scrape)?;
+        Ok(true)
+    }
+
+    /// Uses the directory in a scrape, which has it open.
+    pub(super) fn again(&self, scrape: u64) -> Result<(), Errno> {
+        if self.is_sysfs {
+            lock(&self.files).scrape = scrape;
+        } else {
+            self.begin(&rustix::fs::fstat(&self.fd)?, scrape);
+        }
+        Ok(())
+    }
+
     /// Uses the directory in a scrape. Closes its files where an entry of it came or went, or may
-    /// have.
-    pub(super) fn begin(&self, stat: &Stat, scrape: u64) {
+    /// have. The times of sysfs do not tell.
+    fn begin(&self, stat: &Stat, scrape: u64) {
         let mut files = lock(&self.files);
+        files.scrape = scrape;
+        if self.is_sysfs {
+            return;
+        }
         let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
         if files.changed != changed {
+            files.changed = changed;
             files.kept.clear();
-            files.settings.clear();
+            files.forget();
             files.is_settled = false;
         }
         if !files.is_settled {
             files.is_settled = is_settled(stat.st_mtime);
         }
-        (files.changed, files.scrape) = (changed, scrape);
+    }
+
+    /// Puts the directory's names into `names`, as they are or were within the last
+    /// [`SETTINGS_EVERY`] scrapes; `room` is for a listing. While the names are the same, so is the
+    /// [`Arc`].
+    pub(super) fn names(&self, names: &mut Arc<Names>, room: &mut Names) -> Result<(), Errno> {
+        let mut files = lock(&self.files);
+        if files.scrape >= files.names_due {
+            room.fill(open(&self.fd, c".", OFlags::DIRECTORY)?)?;
+            let is_first = files.names_due == 0;
+            if *room != *files.names {
+                files.names = Arc::new(room.clone());
+            }
+            let wait = if is_first { first_wait(self.key.1) } else { SETTINGS_EVERY };
+            files.names_due = if files.is_settled { files.scrape + wait } else { 0 };
+        }
+        if !Arc::ptr_eq(names, &files.names) {
+            *names = Arc::clone(&files.names);
+        }
+        Ok(())
     }
 
     pub(super) fn read(&self, name: &[u8], room: &mut Bytes) -> Result<(), Errno> {
         let mut files = lock(&self.files);
         let scrape = files.scrape;
         if let Some(file) = files.kept.find(name) {
-            if read_page(&file.fd, room).is_ok() {
-                file.scrape = scrape;
-                return Ok(());
+            match read_page(&file.fd, room) {
+                Ok(()) => {
+                    file.scrape = scrape;
+                    return Ok(());
+                }
+                // Removed, perhaps with others, and perhaps others were put in their places.
+                Err(Errno::NODEV) => files.forget(),
+                Err(_) => {}
             }
-            files.kept.remove_found(); // perhaps removed, and another put in its place
+            files.kept.remove_found();
         }
         let known = files.known(name);
-        if known == Known::Fresh && files.settings.found().is_some_and(|file| file.value.is_none())
-        {
+        if known == Known::Fresh && !files.has_found() {
             return Err(Errno::NOENT);
         }
         let fd = match open(&self.fd, name, OFlags::empty()) {
@@ -156,6 +240,7 @@ impl Kept {
         let read = open(&self.fd, name, OFlags::empty()).and_then(|fd| read_page(&fd, room));
         match read {
             Ok(()) => files.learn(name, Some(room), known),
+            Err(Errno::NOENT) if known == Known::Old && files.has_found() => files.forget(),
             Err(Errno::NOENT) => files.learn(name, None, known),
             Err(_) => {}
         }
@@ -174,6 +259,17 @@ enum Known {
 }
 
 impl Files {
+    /// Whether there was a file for the setting that was just found.
+    fn has_found(&mut self) -> bool {
+        self.settings.found().is_some_and(|setting| setting.value.is_some())
+    }
+
+    /// Has all settings read and the names listed again.
+    fn forget(&mut self) {
+        self.settings.clear();
+        self.names_due = 0;
+    }
+
     /// Finds the setting of that name, which [`Row::found`] then has.
     fn known(&mut self, name: &[u8]) -> Known {
         let scrape = self.scrape;
@@ -205,6 +301,14 @@ impl Files {
             None => {}
         }
     }
+}
+
+/// The scrapes after which the directory of that inode is asked for again the first time, so that
+/// directories that came in the same scrape are asked for in different ones. Inodes of devices of
+/// one kind are mostly equally far apart, and a remainder would be the same for all.
+const fn first_wait(inode: u64) -> u64 {
+    const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15; // of 2⁶⁴
+    1 + (inode.wrapping_mul(GOLDEN_RATIO) >> 32) * SETTINGS_EVERY / (1 << 32)
 }
 
 /// Whether a directory that changed at this second cannot have changed in the same tick as a file
