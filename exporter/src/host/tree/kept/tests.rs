@@ -366,7 +366,7 @@ fn the_names_in_the_folder_itself_are_kept() {
     machine.settle();
     machine.put("z", "3");
     machine.settle();
-    let found = (0..SETTINGS_EVERY + 1).find(|_| scrape(&mut machine).len() == 3);
+    let found = (0..=SETTINGS_EVERY).find(|_| scrape(&mut machine).len() == 3);
     assert!(found.is_some(), "a change that no time tells of shows some scrapes later");
     fs::remove_dir_all(machine.path("")).unwrap();
     assert!(machine.folder.kept_list().is_err_and(|error| error.is_absent()));
