@@ -50,6 +50,9 @@ struct Files {
     names_due: u64,
     /// The last scrape in which the directory was used.
     scrape: u64,
+    /// Which of [`SETTINGS_EVERY`] scrapes asks for things of this directory again: directories that
+    /// came in the same scrape have different turns.
+    turn: u64,
     /// The scrape that asks the path again whether it leads here, whatever a listing says.
     path_due: u64,
     /// The directory's time of modification, in nanoseconds.
@@ -99,8 +102,10 @@ impl Kept {
     ) -> Result<Self, Errno> {
         let stat = rustix::fs::fstat(&fd)?;
         let is_sysfs = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type == SYSFS_MAGIC);
-        let path_due = scrape + first_wait(stat.st_ino);
-        let files = Mutex::new(Files { path_due, is_settled: is_sysfs, ..Files::default() });
+        let turn = turn(stat.st_ino);
+        let path_due = scrape + 1 + turn;
+        let files = Files { turn, path_due, is_settled: is_sysfs, ..Files::default() };
+        let files = Mutex::new(files);
         let key = (stat.st_dev, stat.st_ino);
         let dir = Self { fd, key, is_sysfs, budget, files, _share: share };
         dir.begin(&stat, scrape);
@@ -183,7 +188,7 @@ impl Kept {
             if *room != *files.names {
                 files.names = Arc::new(room.clone());
             }
-            let wait = if is_first { first_wait(self.key.1) } else { SETTINGS_EVERY };
+            let wait = if is_first { 1 + files.turn } else { SETTINGS_EVERY };
             files.names_due = if files.is_settled { files.scrape + wait } else { 0 };
         }
         if !Arc::ptr_eq(names, &files.names) {
@@ -294,7 +299,7 @@ impl Files {
             None if is_kept => {
                 // At first the settings of a directory become due one after the other, so that each
                 // scrape reads a share of them.
-                let due = scrape + 1 + self.settings.len() % SETTINGS_EVERY;
+                let due = scrape + 1 + (self.turn + self.settings.len()) % SETTINGS_EVERY;
                 let (name, value) = (name.into(), value.map(Into::into));
                 self.settings.insert(Setting { name, value, scrape, due });
             }
@@ -303,12 +308,11 @@ impl Files {
     }
 }
 
-/// The scrapes after which the directory of that inode is asked for again the first time, so that
-/// directories that came in the same scrape are asked for in different ones. Inodes of devices of
-/// one kind are mostly equally far apart, and a remainder would be the same for all.
-const fn first_wait(inode: u64) -> u64 {
+/// The turn of the directory of that inode. Inodes of devices of one kind are mostly equally far
+/// apart, and a remainder would be the same for all.
+const fn turn(inode: u64) -> u64 {
     const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15; // of 2⁶⁴
-    1 + (inode.wrapping_mul(GOLDEN_RATIO) >> 32) * SETTINGS_EVERY / (1 << 32)
+    (inode.wrapping_mul(GOLDEN_RATIO) >> 32) * SETTINGS_EVERY / (1 << 32)
 }
 
 /// Whether a directory that changed at this second cannot have changed in the same tick as a file
