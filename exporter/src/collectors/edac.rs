@@ -101,8 +101,19 @@ fn put_controller(
             out.put(metric, [&controller], n);
         }
     }
+    put_csrows(controller, dir, csrows, room, (faults, out));
+    // After the numbers, in the order of the series.
     let unknown: [&dyn Label; 2] = [&controller, &"unknown"];
     put_counts(dir, ["ce_noinfo_count", "ue_noinfo_count"], unknown, (faults, out));
+}
+
+fn put_csrows(
+    controller: &str,
+    dir: &Dir<'_>,
+    csrows: &mut Arc<Names>,
+    room: &mut Room,
+    (faults, out): (&mut Faults, &mut Sink),
+) {
     let Some(entries) = faults.read(dir.kept_list(csrows).map(Some)) else { return };
     for entry in entries {
         let name = entry.name();
