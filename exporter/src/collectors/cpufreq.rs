@@ -9,8 +9,9 @@
 //! file of one processor, the files of the others are not tried. `offline` is absent on kernels
 //! that cannot switch processors off.
 //!
-//! Limits and the list of governors are read once in
-//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes.
+//! Limits and the lists of governors and of processors are read once in
+//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes: a processor that is added to a
+//! running machine shows so much later, and one that is switched on at once.
 
 use crate::{
     host::tree::Dir,
@@ -105,7 +106,7 @@ impl Collector for CpuFreq {
         faults.read(listed.map(Some));
         cpuinfo.touch();
         let mut forbidden = [false; FREQUENCIES.len()];
-        for entry in processors.list()? {
+        for entry in processors.kept_list()?.1 {
             let name = entry.name();
             let Some((cpu, number)) =
                 name.strip_prefix("cpu").and_then(|cpu| Some((cpu, cpu.parse().ok()?)))
