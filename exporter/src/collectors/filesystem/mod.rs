@@ -152,7 +152,7 @@ impl From<&StatFs> for Usage {
 }
 
 /// The labels of a mount; mounts over one another may have the same labels.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Labels {
     device: Box<str>,
     fstype: Box<str>,

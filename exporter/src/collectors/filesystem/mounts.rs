@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-/// The selected mounts, in the order of the file.
+/// The selected mounts, in the order of their series, so that the exposition need not sort them.
 pub struct Table<T> {
     pub mounts: Vec<Mount>,
     /// One question for each mount point; mounts over one another share it.
@@ -101,6 +101,7 @@ impl<T> Table<T> {
             });
         }
         mark(&mut mounts);
+        mounts.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.mounts = mounts;
         let old = std::mem::take(&mut self.questions);
         let before: HashMap<(&CStr, u64), &Arc<Question<CString, T>>> = (old.iter().zip(&self.ids))
@@ -171,11 +172,11 @@ mod tests {
             .map(|mount| (mount.covered, mount.repeated, mount.question))
             .collect();
         let want = [
-            (true, false, 0),
-            (false, false, 0),
             (false, false, 0),
             (true, true, 1),
             (false, false, 1),
+            (true, false, 0),
+            (false, false, 0),
         ];
         assert_eq!(marks, want);
         assert_eq!(table.ids, [3, 5]);
