@@ -3,8 +3,9 @@
 use super::{
     attribute::{Attribute, Bytes, PAGE},
     kept::{Budget, Handle, Pool},
+    lossy,
     names::Names,
-    lossy, open, open_again, text,
+    open, open_again, text,
 };
 use crate::{
     error::{Error, Malformed, Refusal, Result},
