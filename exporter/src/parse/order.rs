@@ -35,18 +35,19 @@ impl RowOrder {
         mut row: impl FnMut(usize, &'a str) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
         let line = |place: &Range<usize>| {
-            text.get(place.clone()).and_then(|line| line.lines().next()).unwrap_or_default()
+            let line = text.get(place.clone()).unwrap_or_default();
+            line.strip_suffix('\r').unwrap_or(line)
         };
         let Self { rows, labels, order } = self;
         rows.clear();
         labels.clear();
-        let mut end = 0;
-        for (number, whole) in text.split_inclusive('\n').enumerate() {
-            let begin = end;
-            end += whole.len();
-            let first = labels.len();
-            label(number, line(&(begin..end)), labels);
-            rows.push(Row { line: begin..end, label: first..labels.len() });
+        let mut begin = 0;
+        while let Some(rest) = text.as_bytes().get(begin..).filter(|rest| !rest.is_empty()) {
+            let end = begin + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let of_row = labels.len();
+            label(rows.len(), line(&(begin..end)), labels);
+            rows.push(Row { line: begin..end, label: of_row..labels.len() });
+            begin = end + 1;
         }
         let key = |&number: &usize| {
             let label = rows.get(number).and_then(|row| labels.get(row.label.clone()));

@@ -200,8 +200,8 @@ impl Dir<'_> {
         Ok(names.with_inodes().map(|(name, listed)| Entry { listed, ..self.entry(name) }))
     }
 
-    /// The entries as they are or were some scrapes ago, as [`Folder::kept_list`]; `names` is room
-    /// for them.
+    /// The entries as they are or were some scrapes ago, as
+    /// [`Folder::kept_list`](super::Folder::kept_list); `names` is room for them.
     ///
     /// # Errors
     /// It cannot be listed.

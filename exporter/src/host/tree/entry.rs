@@ -4,7 +4,7 @@ use super::{
     attribute::{Attribute, Bytes, PAGE},
     dir::Dir,
     kept::{Handle, Pool},
-    open, text,
+    lossy, open, text,
 };
 use crate::error::{Error, Malformed, Refusal, Result};
 use rustix::{
@@ -59,7 +59,7 @@ impl<'a> Entry<'a> {
     /// The name, with U+FFFD for bytes that are not UTF-8.
     #[must_use]
     pub fn name(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.name)
+        lossy(self.name)
     }
 
     /// The path of a file in the directory of that name.
