@@ -246,7 +246,7 @@ fn a_directory_of_sysfs_that_is_made_anew_shows_its_own_attributes_and_names() {
             scrape(); // closes the files of the last one but one
         }
         assert_eq!(budget.left(), 98, "a directory and an attribute stay open");
-        // The listing of a directory does not tell of what is mounted upon the directories in it.
+        // The listing of a directory does not tell of mounts upon the directories in it.
         let va = sys.path().join("devices/virtual/net/va");
         mount(Some("none"), &va, Some("tmpfs"), MsFlags::empty(), None::<&str>)
             .map_err(|errno| format!("no tmpfs: {errno}"))?;

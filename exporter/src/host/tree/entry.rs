@@ -197,7 +197,7 @@ impl<'a> Entry<'a> {
         Ok(self.given(read_whole(self.at, self.name, room))?.map(|()| &**room))
     }
 
-    /// What was read; `None` as for [`Dir::text`].
+    /// The result of a read; `None` as for [`Dir::text`].
     fn given<T>(&self, read: Result<T, Errno>) -> Result<Option<T>> {
         match read {
             Ok(read) => Ok(Some(read)),
