@@ -5,6 +5,10 @@
 //! every such number as a float64, the type of samples. [`number`] is for numbers that must fit a
 //! type, such as the number of a processor.
 
+mod order;
+
+pub use order::RowOrder;
+
 use crate::error::{Faults, Malformed};
 use std::{ops::RangeInclusive, str::FromStr};
 

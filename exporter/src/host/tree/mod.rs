@@ -5,6 +5,8 @@
 //! a steady scrape.
 
 mod attribute;
+mod dir;
+mod entry;
 mod file;
 mod folder;
 mod kept;
@@ -14,8 +16,10 @@ mod seen;
 mod tests;
 
 pub use attribute::{Attribute, Bytes};
+pub use dir::Dir;
+pub use entry::Entry;
 pub use file::{File, SingleFile};
-pub use folder::{Dir, Entry, Folder};
+pub use folder::Folder;
 pub use kept::{Budget, SETTINGS_EVERY};
 pub use names::Names;
 pub use seen::Seen;
