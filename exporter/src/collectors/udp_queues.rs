@@ -104,7 +104,7 @@ impl Queues for Netlink {
                 continue;
             }
             let mut queues = Sum::default();
-            let dumped = self.socket.inet_sockets(InetTable::Udp(*family), |step| match step {
+            let dumped = socket.inet_sockets(InetTable::Udp(*family), |step| match step {
                 Step::Start => queues = Sum::default(),
                 Step::Item(socket) => {
                     queues.tx += f64::from(socket.send_queue);
