@@ -3,7 +3,8 @@
 //!
 //! On x86 with Linux 4.15 to 5.18 `scaling_cur_freq` sleeps 10 ms for each processor that was not
 //! sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large machine.
-//! Opening `/proc/cpuinfo` makes the kernel sample all of them at once.
+//! Opening `/proc/cpuinfo`, which is done where a processor has frequencies, makes the kernel sample
+//! all of them at once.
 //!
 //! Only root may read `cpuinfo_cur_freq`, which asks the hardware: once the kernel has refused the
 //! file of one processor, the files of the others are not tried. `offline` is absent on kernels
@@ -104,8 +105,7 @@ impl Collector for CpuFreq {
             faults.end()
         });
         faults.read(listed.map(Some));
-        cpuinfo.touch();
-        let mut forbidden = [false; FREQUENCIES.len()];
+        let (mut is_sampled, mut forbidden) = (false, [false; FREQUENCIES.len()]);
         for entry in processors.kept_list()?.1 {
             let name = entry.name();
             let Some((cpu, number)) =
@@ -116,6 +116,9 @@ impl Collector for CpuFreq {
             if !absent.iter().any(|range| range.contains(&number))
                 && let Some(dir) = faults.read(entry.dir_below("cpufreq", path))
             {
+                if !std::mem::replace(&mut is_sampled, true) {
+                    cpuinfo.touch();
+                }
                 put_processor(&dir, cpu, &mut forbidden, &mut faults, out);
             }
         }
