@@ -22,7 +22,7 @@ use std::{
 };
 
 /// The kernel tells the CPU of each mode in ticks of 10 ms: fewer than these say nothing.
-const TICKS: f64 = 20.0;
+pub(super) const TICKS: f64 = 20.0;
 
 /// A program that is measured; ended when dropped.
 pub(super) struct Subject {
