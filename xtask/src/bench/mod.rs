@@ -188,7 +188,7 @@ fn measure(run: &Run, exporter: &Path, options: &Options) -> Result<String> {
             subject.measure()?;
         }
     }
-    let figures = [ours.figures()?, peer.figures()?];
+    let figures = Subject::all_figures([&ours, &peer])?;
     drop(peer);
     let scrapes = run.scrapes as usize;
     let rounds = if run.interval.is_zero() { scrapes.max(ROUNDS) } else { scrapes };

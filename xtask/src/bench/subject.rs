@@ -133,8 +133,8 @@ impl Subject {
         Ok([stat.utime as f64 / ticks, stat.stime as f64 / ticks])
     }
 
-    /// The figures of all scrapes that counted.
-    pub(super) fn figures(&self) -> Result<Figures> {
+    /// The figures of all scrapes that counted, but the charged memory.
+    fn figures(&self) -> Result<Figures> {
         let [user, kernel] = self.modes()?;
         let [user_before, kernel_before] = self.before;
         let last = self.cpu()?;
@@ -152,8 +152,21 @@ impl Subject {
             time: Spread::new(self.scrapes.iter().map(|(_, time)| milliseconds(*time)).collect()),
             resident: mib(status.vmrss),
             peak: mib(status.vmhwm),
-            charged: self.cgroup.as_ref().map(Cgroup::held).transpose()?,
+            charged: None,
         })
+    }
+
+    /// The figures of all scrapes of subjects that were scraped in turn.
+    pub(super) fn all_figures(subjects: [&Self; 2]) -> Result<[Figures; 2]> {
+        let [a, b] = subjects.map(Self::figures);
+        let mut all = [a?, b?];
+        // Memory is taken back when nothing else is asked any more: resident pages may go with it.
+        // A name below /proc that one has looked up holds the folder that the other has.
+        subjects.iter().filter_map(|subject| subject.cgroup.as_ref()).for_each(Cgroup::reclaim);
+        for (figures, subject) in all.iter_mut().zip(subjects) {
+            figures.charged = subject.cgroup.as_ref().map(Cgroup::held).transpose()?;
+        }
+        Ok(all)
     }
 }
 
