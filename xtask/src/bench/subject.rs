@@ -4,7 +4,7 @@
 
 use crate::{
     cgroup::Cgroup,
-    ended::{Ended, free_port},
+    ended::{Ended, ends_along, free_port},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
@@ -45,7 +45,7 @@ impl Subject {
     pub(super) fn start(name: &'static str, program: &Path, flags: &[String]) -> Result<Self> {
         let port = free_port()?;
         let cgroup = Cgroup::new(name);
-        let child = Cgroup::command(cgroup.as_ref(), program)
+        let child = ends_along(&mut Cgroup::command(cgroup.as_ref(), program))
             .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stderr(Stdio::null()) // writing a log line for each scrape would be measured too
