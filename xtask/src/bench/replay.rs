@@ -35,7 +35,8 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(super) struct Share {
     /// CPU of all calls, in milliseconds: each round of the loop.
     pub(super) rounds: Vec<f64>,
-    /// By the names of the calls: their number in a scrape, and their CPU together in microseconds.
+    /// By the names of the calls: their number in a scrape, and their CPU together in microseconds;
+    /// empty unless wanted.
     pub(super) calls: BTreeMap<String, (usize, f64)>,
     /// The number of calls that are not made by the loop, by name.
     pub(super) others: BTreeMap<String, usize>,
@@ -43,8 +44,14 @@ pub(super) struct Share {
     pub(super) differ: usize,
 }
 
-/// Traces one scrape of a warm exporter, and makes its reads `rounds` times.
-pub(super) fn share(subject: &mut Subject, rounds: usize, interval: Duration) -> Result<Share> {
+/// Traces one scrape of a warm exporter, and makes its reads `rounds` times; as often again for the
+/// CPU by the names of the calls.
+pub(super) fn share(
+    subject: &mut Subject,
+    rounds: usize,
+    interval: Duration,
+    by_name: bool,
+) -> Result<Share> {
     let trace = trace(subject)?;
     let mut replay = Replay::new(&trace);
     replay.round()?; // fills the kernel's caches
@@ -58,7 +65,7 @@ pub(super) fn share(subject: &mut Subject, rounds: usize, interval: Duration) ->
     }
     replay.restore();
     let differ = replay.round()?;
-    let calls = replay.by_name(rounds)?;
+    let calls = if by_name { replay.by_name(rounds)? } else { BTreeMap::new() };
     Ok(Share { rounds: costs, calls, others: trace.others, differ })
 }
 

@@ -79,12 +79,24 @@ impl Subject {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        // A text that is not packed would take more memory, and raise the peak.
-        let packed = subject.answer()?;
-        for line in BufReader::new(MultiGzDecoder::new(packed.as_slice())).lines() {
-            subject.samples += usize::from(!line?.starts_with('#'));
-        }
+        let mut samples = 0;
+        subject.lines(|line| samples += usize::from(!line.starts_with('#')))?;
+        subject.samples = samples;
         Ok(subject)
+    }
+
+    /// Gives each line of one answer to `each`.
+    pub(super) fn lines(&mut self, mut each: impl FnMut(&str)) -> Result<()> {
+        // A text that is not packed would take more memory, and raise the peak.
+        let packed = self.answer()?;
+        for line in BufReader::new(MultiGzDecoder::new(packed.as_slice())).lines() {
+            each(&line?);
+        }
+        Ok(())
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(super) fn id(&self) -> u32 {

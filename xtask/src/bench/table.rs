@@ -113,7 +113,12 @@ pub(super) fn calls(share: &Share) -> String {
 }
 
 fn cell(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
+    value.map_or_else(
+        || "–".to_owned(),
+        |value| {
+            if 0.0 < value && value < 0.01 { format!("{value:.4}") } else { format!("{value:.2}") }
+        },
+    )
 }
 
 /// The reasons why cells have a dash.
