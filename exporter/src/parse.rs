@@ -5,6 +5,10 @@
 //! every such number as a float64, the type of samples. [`number`] is for numbers that must fit a
 //! type, such as the number of a processor.
 
+mod order;
+
+pub use order::RowOrder;
+
 use crate::error::{Faults, Malformed};
 use std::{ops::RangeInclusive, str::FromStr};
 
@@ -37,6 +41,20 @@ pub trait Words<'a>: Iterator<Item = &'a str> {
 
 impl<'a, I: Iterator<Item = &'a str>> Words<'a> for I {}
 
+/// The lines of a text, as [`str::lines`] has them; memchr finds their ends faster.
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let Some(end) = memchr::memchr(b'\n', rest.as_bytes()) else {
+            let last = std::mem::take(&mut rest);
+            return Some(last).filter(|last| !last.is_empty());
+        };
+        let (line, others) = (rest.get(..end)?, rest.get(end + 1..)?);
+        rest = others;
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    })
+}
+
 /// Gives `row` each line of a table; after a malformed row, the others are still read.
 ///
 /// # Errors
@@ -58,7 +76,7 @@ pub fn rows_after<'a>(
     mut row: impl FnMut(&'a str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let mut faults = Faults::default();
-    for (number, line) in (1..).zip(text.lines()).skip(head) {
+    for (number, line) in (1..).zip(lines(text)).skip(head) {
         faults.keep(row(line).map_err(|malformed| malformed.in_line(number)));
     }
     faults.end()
@@ -191,6 +209,13 @@ fn notation(text: &str) -> (u32, &str) {
 mod tests {
     use super::*;
     use crate::testing::malformed;
+
+    #[test]
+    fn lines_are_those_of_the_standard_library() {
+        for text in ["", "\n", "a", "a\n", "a\nb", "a\n\nb\n\n", "a\r\nb\r", "\r\n\r", "é\n€"] {
+            assert!(lines(text).eq(text.lines()), "{text:?}");
+        }
+    }
 
     #[test]
     fn numbers_in_c_notation() {

@@ -11,13 +11,14 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     process::Command,
+    sync::Arc,
     thread,
     time::Duration,
 };
 
 use exporter::host::{
     perf::{Counter, Event, Type},
-    tree::{Budget, Tree},
+    tree::{Budget, SETTINGS_EVERY, Tree},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -201,15 +202,57 @@ fn an_interface_that_comes_back_under_its_name_shows_its_own_attributes() {
                 let dir = va.dir().unwrap().unwrap();
                 assert_eq!(dir.number("ifindex").unwrap(), index, "{round}, {scrape}");
                 assert_eq!(dir.number("mtu").unwrap(), Some(1500));
-                if scrape == 0 {
-                    // Nothing is kept of a directory that has just changed.
-                    thread::sleep(Duration::from_millis(2100));
-                }
             }
             assert_eq!(budget.left(), 97, "a directory and two attributes stay open");
             network.remove("va")?;
             assert!(folder.list().unwrap().all(|entry| entry.bytes() != b"va"));
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_directory_of_sysfs_that_is_made_anew_shows_its_own_attributes_and_names() {
+    in_a_thread(REQUIRED, || {
+        enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
+        let sys = tempfile::tempdir().unwrap();
+        mount(Some("sysfs"), sys.path(), Some("sysfs"), MsFlags::empty(), None::<&str>)
+            .map_err(|errno| format!("no sysfs: {errno}"))?;
+        let network = Network::open()?;
+        let budget = Budget::new(100, usize::MAX);
+        // Directories, where a class has links.
+        let mut folder =
+            Tree::new(sys.path()).keeping(budget.clone()).devices("devices/virtual/net");
+        let mut names = Arc::default();
+        let mut scrape = || {
+            let va = folder.list().unwrap().find(|entry| entry.bytes() == b"va")?;
+            let dir = va.dir().unwrap()?;
+            let listed = dir.kept_list(&mut names).unwrap();
+            assert_eq!(listed.filter(|entry| entry.bytes() == b"ifindex").count(), 1);
+            let setting = dir.parse_setting("iflink", |text| Ok(text.parse().ok())).unwrap();
+            Some([dir.number::<u32>("ifindex").unwrap(), setting.flatten()])
+        };
+        network.wire("va", "vb")?;
+        for round in 0..3 {
+            let ends = [Some(network.index("va")?), Some(network.index("vb")?)];
+            for _ in 0..2 * SETTINGS_EVERY {
+                assert_eq!(scrape(), Some(ends), "{round}");
+            }
+            // No scrape sees that there was none for a while.
+            network.remove("va")?;
+            network.wire("va", "vb")?;
+        }
+        for _ in 0..2 {
+            scrape(); // closes the files of the last one but one
+        }
+        assert_eq!(budget.left(), 98, "a directory and an attribute stay open");
+        // The listing of a directory does not tell of what is mounted upon the directories in it.
+        let va = sys.path().join("devices/virtual/net/va");
+        mount(Some("none"), &va, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+            .map_err(|errno| format!("no tmpfs: {errno}"))?;
+        fs::write(va.join("ifindex"), "7777").unwrap();
+        let mut scrapes = 1..=SETTINGS_EVERY;
+        assert!(scrapes.any(|_| scrape() == Some([Some(7777), None])), "a mount is not noticed");
         Ok(())
     });
 }

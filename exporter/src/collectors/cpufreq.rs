@@ -3,17 +3,19 @@
 //!
 //! On x86 with Linux 4.15 to 5.18 `scaling_cur_freq` sleeps 10 ms for each processor that was not
 //! sampled in the last second (`arch/x86/kernel/cpu/aperfmperf.c`), seconds on a large machine.
-//! Opening `/proc/cpuinfo` makes the kernel sample all of them at once.
+//! Opening `/proc/cpuinfo`, which is done where a processor has frequencies, makes the kernel sample
+//! all of them at once.
 //!
 //! Only root may read `cpuinfo_cur_freq`, which asks the hardware: once the kernel has refused the
 //! file of one processor, the files of the others are not tried. `offline` is absent on kernels
 //! that cannot switch processors off.
 //!
-//! Limits and the list of governors are read once in
-//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes.
+//! Limits and the lists of governors and of processors are read once in
+//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes: a processor that is added to a
+//! running machine shows so much later, and one that is switched on at once.
 
 use crate::{
-    host::tree::{Dir, Entry},
+    host::tree::Dir,
     parse::{decimal, ranges},
     prelude::*,
 };
@@ -30,6 +32,7 @@ pub const SPEC: Spec = Spec {
             processors: host.sys.devices("devices/system/cpu"),
             offline: host.sys.file("devices/system/cpu/offline"),
             absent: Vec::new(),
+            path: Vec::new(),
         }))
     },
 };
@@ -87,11 +90,13 @@ struct CpuFreq {
     offline: File,
     /// Room for the numbers of the processors that are offline.
     absent: Vec<RangeInclusive<u32>>,
+    /// Room for a path.
+    path: Vec<u8>,
 }
 
 impl Collector for CpuFreq {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Self { cpuinfo, processors, offline, absent } = self;
+        let Self { cpuinfo, processors, offline, absent, path } = self;
         absent.clear();
         let mut faults = Faults::default();
         let listed = offline.parse(|text| {
@@ -100,17 +105,21 @@ impl Collector for CpuFreq {
             faults.end()
         });
         faults.read(listed.map(Some));
-        cpuinfo.touch();
-        let mut forbidden = [false; FREQUENCIES.len()];
-        for entry in processors.list()? {
+        let (mut is_sampled, mut forbidden) = (false, [false; FREQUENCIES.len()]);
+        for entry in processors.kept_list()?.1 {
             let name = entry.name();
             let Some((cpu, number)) =
                 name.strip_prefix("cpu").and_then(|cpu| Some((cpu, cpu.parse().ok()?)))
             else {
                 continue;
             };
-            if !absent.iter().any(|range| range.contains(&number)) {
-                put_processor(&entry, cpu, &mut forbidden, &mut faults, out);
+            if !absent.iter().any(|range| range.contains(&number))
+                && let Some(dir) = faults.read(entry.dir_below("cpufreq", path))
+            {
+                if !std::mem::replace(&mut is_sampled, true) {
+                    cpuinfo.touch();
+                }
+                put_processor(&dir, cpu, &mut forbidden, &mut faults, out);
             }
         }
         faults.end()
@@ -118,14 +127,12 @@ impl Collector for CpuFreq {
 }
 
 fn put_processor(
-    entry: &Entry<'_>,
+    dir: &Dir<'_>,
     cpu: &str,
     forbidden: &mut [bool],
     faults: &mut Faults,
     out: &mut Sink,
 ) {
-    let Some(processor) = faults.read(entry.dir()) else { return };
-    let Some(dir) = faults.read(processor.dir("cpufreq")) else { return };
     for ((file, metric), forbidden) in FREQUENCIES.iter().zip(forbidden) {
         if *forbidden {
             continue;
@@ -144,7 +151,7 @@ fn put_processor(
             }
         }
     }
-    put_governors(&dir, cpu, faults, out);
+    put_governors(dir, cpu, faults, out);
 }
 
 fn put_governors(dir: &Dir<'_>, cpu: &str, faults: &mut Faults, out: &mut Sink) {

@@ -6,7 +6,7 @@
 //! udev's database may be absent (containers, machines without udev).
 
 use crate::{
-    parse::{decimal, is_digits, rows},
+    parse::{RowOrder, decimal, is_digits},
     prelude::*,
 };
 use std::{fmt::Write as _, str::SplitAsciiWhitespace};
@@ -19,6 +19,7 @@ pub const SPEC: Spec = Spec {
     new: |host, flags| {
         Ok(Box::new(DiskStats {
             file: host.proc.file("diskstats"),
+            order: RowOrder::default(),
             filter: PAIR.read(flags)?,
             block: host.sys.devices("block"),
             udev: host.udev.folder(""),
@@ -114,6 +115,7 @@ static COLUMNS: [(Metric<1>, f64); COUNTERS] = columns! {
 
 struct DiskStats {
     file: File,
+    order: RowOrder,
     filter: Filter,
     block: Folder,
     udev: Folder,
@@ -125,11 +127,14 @@ struct DiskStats {
 
 impl Collector for DiskStats {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let Self { file, filter, block, udev, name, database } = self;
+        let Self { file, order, filter, block, udev, name, database } = self;
         let block = block.kept_dir().ok().flatten();
         let udev = udev.dir().ok().flatten();
         file.parse(|text| {
-            rows(text, |line| {
+            let device = |_, line: &str, label: &mut String| {
+                label.push_str(line.split_ascii_whitespace().nth(2).unwrap_or_default());
+            };
+            order.rows(text, device, |_, line| {
                 let Some(disk) = Disk::parse(line, filter)? else { return Ok(()) };
                 let counted = put_counters(&disk, out);
                 disk.check_numbers()?;

@@ -3,7 +3,9 @@
 //! Each memory controller has a folder, and in it each csrow has a folder with counts for each
 //! channel and the label of its module (`drivers/edac/edac_mc_sysfs.c`). Errors that the controller
 //! cannot attribute to a csrow are exposed with `csrow="unknown"`. A file that a driver does not
-//! have is left out.
+//! have is left out. The csrows of a controller and the channels of a csrow are listed once in
+//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes: drivers make them with the
+//! controller.
 
 use crate::{
     exposition::Label,
@@ -11,6 +13,7 @@ use crate::{
     parse::is_digits,
     prelude::*,
 };
+use std::sync::Arc;
 
 pub const SPEC: Spec = Spec {
     name: "edac",
@@ -20,7 +23,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| {
         Ok(Box::new(Edac {
             controllers: host.sys.devices("devices/system/edac/mc"),
-            csrows: Names::default(),
+            csrows: Arc::default(),
             room: Room::default(),
         }))
     },
@@ -55,14 +58,14 @@ static CHANNEL_UNCORRECTABLE: Metric<4> = counter(
 
 struct Edac {
     controllers: Folder,
-    csrows: Names,
+    csrows: Arc<Names>,
     room: Room,
 }
 
 /// Buffers that are kept between scrapes.
 #[derive(Default)]
 struct Room {
-    files: Names,
+    files: Arc<Names>,
     /// A file's name.
     file: String,
     /// The label of a channel's module …
@@ -89,7 +92,7 @@ impl Collector for Edac {
 fn put_controller(
     controller: &str,
     dir: &Dir<'_>,
-    csrows: &mut Names,
+    csrows: &mut Arc<Names>,
     room: &mut Room,
     (faults, out): (&mut Faults, &mut Sink),
 ) {
@@ -98,9 +101,20 @@ fn put_controller(
             out.put(metric, [&controller], n);
         }
     }
+    put_csrows(controller, dir, csrows, room, (faults, out));
+    // After the numbers, in the order of the series.
     let unknown: [&dyn Label; 2] = [&controller, &"unknown"];
     put_counts(dir, ["ce_noinfo_count", "ue_noinfo_count"], unknown, (faults, out));
-    let Some(entries) = faults.read(dir.list(csrows).map(Some)) else { return };
+}
+
+fn put_csrows(
+    controller: &str,
+    dir: &Dir<'_>,
+    csrows: &mut Arc<Names>,
+    room: &mut Room,
+    (faults, out): (&mut Faults, &mut Sink),
+) {
+    let Some(entries) = faults.read(dir.kept_list(csrows).map(Some)) else { return };
     for entry in entries {
         let name = entry.name();
         let Some(csrow) = numbered(&name, "csrow", "") else { continue };
@@ -132,7 +146,7 @@ fn put_channels(
 ) {
     let Room { files, file, label, labeled } = room;
     labeled.clear();
-    let Some(entries) = faults.read(dir.list(files).map(Some)) else { return };
+    let Some(entries) = faults.read(dir.kept_list(files).map(Some)) else { return };
     for entry in entries {
         let name = entry.name();
         let (metric, channel) = match numbered(&name, "ch", "_ce_count") {

@@ -10,7 +10,7 @@
 use crate::{
     exposition::Kind,
     host::Shared,
-    parse::{decimal, rows},
+    parse::{decimal, lines, rows},
     prelude::*,
 };
 use hashbrown::HashMap;
@@ -87,8 +87,8 @@ fn table(
     let mut faults = Faults::default();
     let mut alone: Option<(usize, &str)> = None;
     let mut place = 0;
-    for (number, line) in (1..).zip(text.lines()) {
-        let Some(colon) = line.find(':') else {
+    for (number, line) in (1..).zip(lines(text)) {
+        let Some(colon) = memchr::memchr(b':', line.as_bytes()) else {
             if !line.trim_ascii().is_empty() {
                 faults.keep::<()>(Err(Malformed::new("protocol", line).in_line(number)));
             }

@@ -7,6 +7,7 @@
 
 use crate::{
     exposition::{Kind, Label as _},
+    host::tree::Bytes,
     parse::any_base,
     prelude::*,
 };
@@ -194,7 +195,7 @@ fn put_attribute(
     } else if let Ok(i) = info.binary_search_by_key(&name, |(label, _)| label)
         && let Some((_, text)) = info.get_mut(i)
         && name != POWER_SUPPLY
-        && let Ok(Some(bytes)) = file.content()
+        && let Ok(Some(bytes)) = file.content(&mut Bytes::default())
     {
         bytes.trim_ascii().append(text);
     }

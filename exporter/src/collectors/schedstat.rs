@@ -5,7 +5,7 @@
 //! from version to version. The file exists with `CONFIG_SCHEDSTATS`.
 
 use crate::{
-    parse::{is_digits, rows},
+    parse::{RowOrder, is_digits},
     prelude::*,
 };
 
@@ -14,7 +14,10 @@ pub const SPEC: Spec = Spec {
     enabled: true,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(SchedStat(host.proc.file("schedstat")))),
+    new: |host, _| {
+        let file = host.proc.file("schedstat");
+        Ok(Box::new(SchedStat { file, order: RowOrder::default() }))
+    },
 };
 
 static RUNNING: Metric<1> = counter(
@@ -30,16 +33,19 @@ static WAITING: Metric<1> = counter(
 static TIMESLICES: Metric<1> =
     counter("node_schedstat_timeslices_total", "Number of timeslices executed by CPU.").by(["cpu"]);
 
-struct SchedStat(File);
+struct SchedStat {
+    file: File,
+    order: RowOrder,
+}
 
 impl Collector for SchedStat {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        let read = self.0.parse(|text| {
-            rows(text, |line| {
-                let mut words = line.split_ascii_whitespace();
-                let cpu = words.next().and_then(|word| word.strip_prefix("cpu"));
-                let Some(cpu) = cpu.filter(|cpu| is_digits(cpu)) else { return Ok(()) };
-                let mut words = words.skip(6);
+        let Self { file, order } = self;
+        let read = file.parse(|text| {
+            let label = |_, line, label: &mut String| label.push_str(cpu(line).unwrap_or_default());
+            order.rows(text, label, |_, line| {
+                let Some(cpu) = cpu(line) else { return Ok(()) };
+                let mut words = line.split_ascii_whitespace().skip(7);
                 let mut faults = Faults::default();
                 for (metric, unit) in [(&RUNNING, 1e9), (&WAITING, 1e9), (&TIMESLICES, 1.0)] {
                     if let Some(value) = faults.keep(words.decimal("schedstat value")) {
@@ -51,6 +57,12 @@ impl Collector for SchedStat {
         });
         read.or_no_data()
     }
+}
+
+/// The number of the processor whose line this is.
+fn cpu(line: &str) -> Option<&str> {
+    let word = line.split_ascii_whitespace().next()?;
+    word.strip_prefix("cpu").filter(|cpu| is_digits(cpu))
 }
 
 #[cfg(test)]

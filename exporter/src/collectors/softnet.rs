@@ -6,7 +6,8 @@
 //! stands for it, which is wrong where a processor is offline.
 
 use crate::{
-    parse::{hex, hexadecimal, rows},
+    exposition::Label as _,
+    parse::{RowOrder, hex, hexadecimal},
     prelude::*,
 };
 
@@ -15,7 +16,10 @@ pub const SPEC: Spec = Spec {
     enabled: true,
     capabilities: NONE,
     flags: &[],
-    new: |host, _| Ok(Box::new(SoftNet(host.net.file("softnet_stat")))),
+    new: |host, _| {
+        let file = host.net.file("softnet_stat");
+        Ok(Box::new(SoftNet { file, order: RowOrder::default() }))
+    },
 };
 
 static PROCESSED: Metric<1> =
@@ -56,35 +60,54 @@ const BACKLOG_COLUMN: usize = 11;
 /// The column with the processor's number.
 const CPU: usize = 12;
 
-struct SoftNet(File);
+struct SoftNet {
+    file: File,
+    order: RowOrder,
+}
 
 impl Collector for SoftNet {
     fn collect(&mut self, out: &mut Sink) -> Result {
-        self.0.parse(|text| {
-            let mut place = 0_u64;
-            rows(text, |line| {
-                let result = put(line, place, out);
-                place += 1;
-                result
-            })
+        let Self { file, order } = self;
+        file.parse(|text| {
+            let label = |place, line, label: &mut String| {
+                let cpu = Columns::of(line).processor(place);
+                cpu.unwrap_or_default().append(label);
+            };
+            order.rows(text, label, |place, line| put(line, place, out))
         })
+    }
+}
+
+/// The columns of a line, and how many it has.
+struct Columns<'a>([&'a str; CPU + 1], usize);
+
+impl<'a> Columns<'a> {
+    fn of(line: &'a str) -> Self {
+        let mut columns = [""; CPU + 1];
+        let mut count = 0;
+        for (column, word) in columns.iter_mut().zip(line.split_ascii_whitespace()) {
+            *column = word;
+            count += 1;
+        }
+        Self(columns, count)
+    }
+
+    /// The number of the processor whose line is at that `place` of the file.
+    fn processor(&self, place: usize) -> Result<u64, Malformed> {
+        let Self([.., cpu], count) = self;
+        if *count > CPU { hex("processor", cpu) } else { Ok(place as u64) }
     }
 }
 
 /// Exposes the line at that `place` of the file, counted from 0. Columns that the kernel does not
 /// have are 0.
-fn put(line: &str, place: u64, out: &mut Sink) -> Result<(), Malformed> {
-    let mut columns = [""; CPU + 1];
-    let mut count = 0;
-    for (column, word) in columns.iter_mut().zip(line.split_ascii_whitespace()) {
-        *column = word;
-        count += 1;
-    }
+fn put(line: &str, place: usize, out: &mut Sink) -> Result<(), Malformed> {
+    let all = Columns::of(line);
+    let Columns(columns, count) = all;
     if count < LEAST {
         return Err(Malformed::new("line", line));
     }
-    let [.., cpu] = columns;
-    let cpu = if count > CPU { hex("processor", cpu)? } else { place };
+    let cpu = all.processor(place)?;
     let mut faults = Faults::default();
     for (column, metric) in COLUMNS {
         // The backlog came with the processor's number.

@@ -16,7 +16,7 @@ pub const SPEC: Spec = Spec {
     new: |host, _| {
         Ok(Box::new(Time {
             zone: zone::local(),
-            clocksources: host.sys.folder("devices/system/clocksource"),
+            clocksources: host.sys.devices("devices/system/clocksource"),
         }))
     },
 };

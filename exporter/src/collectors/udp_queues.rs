@@ -85,22 +85,26 @@ struct Netlink {
     /// Whether the kernel lacks the module for UDP. Each request makes the kernel start a process
     /// to load the module, so only one request is made.
     has_no_module: bool,
+    /// The families that the kernel has, and so keeps.
+    present: [bool; 2],
 }
 
 impl Default for Netlink {
     fn default() -> Self {
-        Self { socket: Socket::new(Protocol::SockDiag), has_no_module: false }
+        Self { socket: Socket::new(Protocol::SockDiag), has_no_module: false, present: [false; 2] }
     }
 }
 
 impl Queues for Netlink {
     fn sum(&mut self, families: &mut Families, sums: &mut Sums) -> Result {
-        for ((_, family, file), sum) in families.iter().zip(&mut sums.0) {
-            if self.has_no_module || !file.exists() {
+        let Self { socket, has_no_module, present } = self;
+        for (((_, family, file), sum), present) in families.iter().zip(&mut sums.0).zip(present) {
+            *present = *present || file.exists();
+            if *has_no_module || !*present {
                 continue;
             }
             let mut queues = Sum::default();
-            let dumped = self.socket.inet_sockets(InetTable::Udp(*family), |step| match step {
+            let dumped = socket.inet_sockets(InetTable::Udp(*family), |step| match step {
                 Step::Start => queues = Sum::default(),
                 Step::Item(socket) => {
                     queues.tx += f64::from(socket.send_queue);
@@ -108,7 +112,7 @@ impl Queues for Netlink {
                 }
             });
             if let Err(error) = dumped {
-                self.has_no_module = error.is_unknown();
+                *has_no_module = error.is_unknown();
                 return Err(error.into());
             }
             *sum = Some(queues);

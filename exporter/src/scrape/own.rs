@@ -279,7 +279,7 @@ fn refused(error: procfs::ProcError) -> Error {
 /// Bytes received and sent by IP, of the whole network namespace: `IpExt` in `net/netstat`, a
 /// line of names over a line of numbers. 0 where the kernel does not count them.
 fn octets(text: &str) -> Result<[u64; 2], Malformed> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let mut lines = parse::lines(text).filter_map(|line| line.strip_prefix("IpExt: "));
     let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return Ok([0; 2]) };
     let mut octets = [0; 2];
     for (name, number) in names.split(' ').zip(numbers.split(' ')) {

@@ -204,8 +204,8 @@ impl Cpu {
     }
 
     /// Every processor of a core or package has the throttling counters of that core or package;
-    /// the series come from the first processor with the file. Where the first processor has no
-    /// `online`, no processor has one.
+    /// the series come from the first processor with the file, and the files of the others are not
+    /// read. Where the first processor has no `online`, no processor has one.
     fn folders(&mut self, out: &mut Sink) -> Result {
         let Self { folder, packages, cores, .. } = self;
         packages.clear();
@@ -220,24 +220,35 @@ impl Cpu {
                 continue;
             }
             let Some(dir) = faults.read(entry.dir()) else { continue };
-            let online = dir.text("online");
+            let online = dir.parse("online", |text| Ok(text == "1"));
             if *told.get_or_insert(!matches!(online, Ok(None))) {
-                out.put(&ONLINE, [&cpu], online.is_ok_and(|text| text.as_deref() == Some("1")));
+                out.put(&ONLINE, [&cpu], online.is_ok_and(|online| online == Some(true)));
+            }
+            // Most virtual machines have no counters: their places are not asked for.
+            let has_counters = !cores.is_empty() || !packages.is_empty();
+            let known = if has_counters { place(&dir, &mut faults) } else { None };
+            let has_core = known.is_some_and(|known| cores.contains(&known));
+            let has_package = known.is_some_and(|(package, _)| packages.contains(&package));
+            if has_core && has_package {
+                continue;
             }
             let Some(throttle) = faults.read(dir.dir("thermal_throttle")) else { continue };
-            let core_count = faults.read(throttle.decimal("core_throttle_count"));
-            let package_count = faults.read(throttle.decimal("package_throttle_count"));
+            let mut count = |file, is_known| {
+                if is_known { None } else { faults.read(throttle.decimal(file)) }
+            };
+            let core_count = count("core_throttle_count", has_core);
+            let package_count = count("package_throttle_count", has_package);
             if core_count.or(package_count).is_none() {
                 continue;
             }
-            let mut id = |file| faults.read(dir.parse_setting(file, id)).flatten();
-            let package = id("topology/physical_package_id");
-            let (Some(package), Some(core)) = (package, id("topology/core_id")) else { continue };
-            if let Some(count) = core_count.filter(|_| !cores.contains(&(package, core))) {
+            let Some((package, core)) = known.or_else(|| place(&dir, &mut faults)) else {
+                continue;
+            };
+            if let Some(count) = core_count {
                 cores.push((package, core));
                 out.put(&CORE_THROTTLES, [&core, &package], count);
             }
-            if let Some(count) = package_count.filter(|_| !packages.contains(&package)) {
+            if let Some(count) = package_count {
                 packages.push(package);
                 out.put(&PACKAGE_THROTTLES, [&package], count);
             }
@@ -257,6 +268,12 @@ impl Collector for Cpu {
         faults.keep(self.folders(out));
         faults.end()
     }
+}
+
+/// The numbers of a processor's package and core.
+fn place(dir: &Dir<'_>, faults: &mut Faults) -> Option<(u64, u64)> {
+    let mut id = |file| faults.read(dir.parse_setting(file, id)).flatten();
+    Some((id("topology/physical_package_id")?, id("topology/core_id")?))
 }
 
 /// The number of a core or package; `None` where it is negative, for example -1 where the firmware
@@ -357,6 +374,39 @@ mod tests {
         assert!(text.contains("seconds_total{") && text.contains("node_cpu_online{"), "{text}");
         let error = result.unwrap_err().to_string();
         assert!(error.ends_with("proc/cpuinfo: bad list of processors: \"odd\""), "{error}");
+    }
+
+    #[test]
+    fn counters_of_a_core_are_those_of_its_first_processor_that_has_them() {
+        let cpu = |n, file: &str| format!("sys/devices/system/cpu/cpu{n}/{file}");
+        let mut machine = Machine::new().with("proc/stat", "");
+        for (n, package, core) in [(0, 0, 0), (1, 0, 0), (2, 0, 1), (3, 0, 0), (4, 1, 0)] {
+            let number = |n: u8| format!("{n}\n");
+            machine = machine
+                .with(&cpu(n, "topology/physical_package_id"), number(package))
+                .with(&cpu(n, "topology/core_id"), number(core));
+        }
+        let machine = machine
+            .with(&cpu(0, "thermal_throttle/package_throttle_count"), "1\n")
+            .with(&cpu(1, "thermal_throttle/core_throttle_count"), "2\n")
+            .with(&cpu(1, "thermal_throttle/package_throttle_count"), "not read\n")
+            .with(&cpu(2, "thermal_throttle/core_throttle_count"), "3\n")
+            .with(&cpu(3, "thermal_throttle/core_throttle_count"), "not read\n")
+            .with(&cpu(4, "thermal_throttle/core_throttle_count"), "4\n")
+            .with(&cpu(4, "thermal_throttle/package_throttle_count"), "5\n");
+        let (text, result) = machine.collect(&SPEC, &[]);
+        result.unwrap();
+        let lines: Vec<_> = sample_lines(&text).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"node_cpu_core_throttles_total{core="0",package="0"} 2"#,
+                r#"node_cpu_core_throttles_total{core="0",package="1"} 4"#,
+                r#"node_cpu_core_throttles_total{core="1",package="0"} 3"#,
+                r#"node_cpu_package_throttles_total{package="0"} 1"#,
+                r#"node_cpu_package_throttles_total{package="1"} 5"#,
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Size and use of mounted file systems, from statfs(2) on the mount points of process 1.
 //!
 //! statfs(2) may never return (a dead NFS server, a hung FUSE daemon), so it is called by the
-//! threads of a [`Crew`]. A mount that does not answer in time has `device_error` 1 until it
+//! threads of a [`Crew`], but for file systems that always answer from memory: to wake a thread
+//! takes longer than their answer. A mount that does not answer in time has `device_error` 1 until it
 //! answers. The time is `--collector.filesystem.mount-timeout`, or half of the time left to a
 //! scrape that must be answered earlier. Mountinfo is read at each scrape, since poll(2) does not
 //! report that an error made a file system read-only; it is parsed only where its text differs from
@@ -18,11 +19,12 @@ use crate::{
     },
     prelude::*,
 };
-use mounts::{Mount, Table, Wanted};
+use mounts::{Mount, Place, Table, Wanted};
 use rustix::{fs::StatFs, io::Errno};
 use std::{
     ffi::{CStr, CString},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 use words::words;
@@ -42,7 +44,7 @@ pub const SPEC: Spec = Spec {
         &WORKERS,
     ],
     new: |host, flags| {
-        let ask: Ask = Box::new(|path| rustix::fs::statfs(path).map(|answer| Usage::from(&answer)));
+        let ask: Ask = Arc::new(|path| rustix::fs::statfs(path).map(|answer| Usage::from(&answer)));
         Ok(Box::new(FileSystem::new(host, flags, ask)?))
     },
 };
@@ -125,7 +127,7 @@ static MOUNT_INFO: Metric<4> = gauge("node_filesystem_mount_info", "Filesystem m
     .by(["device", "major", "minor", "mountpoint"]);
 
 type Answer = Result<Usage, Errno>;
-type Ask = Box<dyn Fn(&CStr) -> Answer + Send + Sync>;
+type Ask = Arc<dyn Fn(&CStr) -> Answer + Send + Sync>;
 
 /// The numbers that statfs(2) returns.
 #[derive(Clone, Copy)]
@@ -152,7 +154,7 @@ impl From<&StatFs> for Usage {
 }
 
 /// The labels of a mount; mounts over one another may have the same labels.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Labels {
     device: Box<str>,
     fstype: Box<str>,
@@ -164,6 +166,7 @@ struct FileSystem {
     root: PathBuf,
     wanted: Wanted,
     timeout: Duration,
+    ask: Ask,
     crew: Crew<CString, Answer>,
     /// Mountinfo as it was last parsed without an error …
     text: Vec<u8>,
@@ -182,6 +185,7 @@ impl FileSystem {
             root: host.root.root().into(),
             wanted: Wanted { points: POINTS.read(flags)?, kinds: KINDS.read(flags)? },
             timeout: flags.get(&TIMEOUT),
+            ask: Arc::clone(&ask),
             crew: Crew::new("statfs", workers, move |path: &CString| ask(path)),
             text: Vec::new(),
             table: Table::default(),
@@ -210,7 +214,7 @@ impl FileSystem {
 
     /// Logs the mounts that stopped answering and those that answer again.
     fn log(&self) {
-        for (question, answer) in self.table.questions.iter().zip(&self.answers) {
+        for (Place { question, .. }, answer) in self.table.places.iter().zip(&self.answers) {
             if question.note(answer.is_none()) {
                 let mountpoint = question.subject().to_string_lossy();
                 if answer.is_some() {
@@ -226,12 +230,15 @@ impl FileSystem {
 impl Collector for FileSystem {
     fn collect(&mut self, out: &mut Sink) -> Result {
         let understood = self.refresh(out.scrape())?;
-        let asked = self.crew.ask(&self.table.questions, out.patience(self.timeout));
+        let far = self.table.places.iter().filter(|place| !place.is_near);
+        let asked = self.crew.ask(far.map(|place| &place.question), out.patience(self.timeout));
         self.answers.clear();
-        self.answers.extend(self.table.questions.iter().map(|question| question.answer()));
+        self.answers.extend(self.table.places.iter().map(|Place { question, is_near, .. }| {
+            if *is_near { Some(Ok((self.ask)(question.subject()))) } else { question.answer() }
+        }));
         self.log();
         for mount in &self.table.mounts {
-            put(mount, self.answers.get(mount.question).copied().flatten(), out);
+            put(mount, self.answers.get(mount.place).copied().flatten(), out);
         }
         let panicked = |answer: &Option<Result<Answer, Panicked>>| answer.and_then(Result::err);
         let panicked = self.answers.iter().find_map(panicked);

@@ -11,22 +11,31 @@ use crate::{
 };
 use hashbrown::{HashMap, HashSet};
 use std::{
+    borrow::Cow,
     ffi::{CStr, CString},
     path::Path,
     sync::Arc,
 };
 
-/// The selected mounts, in the order of the file.
+/// The selected mounts, in the order of their series, so that the exposition need not sort them.
 pub struct Table<T> {
     pub mounts: Vec<Mount>,
     /// One question for each mount point; mounts over one another share it.
-    pub questions: Vec<Arc<Question<CString, T>>>,
-    ids: Vec<u64>,
+    pub places: Vec<Place<T>>,
+}
+
+/// A mount point.
+pub struct Place<T> {
+    pub question: Arc<Question<CString, T>>,
+    /// Whether statfs(2) answers from memory, see [`is_near`].
+    pub is_near: bool,
+    /// The number of the mount on top.
+    id: u64,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { mounts: Vec::new(), questions: Vec::new(), ids: Vec::new() }
+        Self { mounts: Vec::new(), places: Vec::new() }
     }
 }
 
@@ -40,8 +49,8 @@ pub struct Mount {
     pub covered: bool,
     /// Whether a later mount has the same labels and device numbers.
     pub repeated: bool,
-    /// Position in [`Table::questions`].
-    pub question: usize,
+    /// Position in [`Table::places`].
+    pub place: usize,
 }
 
 /// The filters that select mounts.
@@ -60,6 +69,7 @@ impl<T> Table<T> {
         // statfs(2) of a path asks the file system that was mounted there last.
         let mut places: Vec<(CString, u64)> = Vec::new();
         let mut known = HashMap::new();
+        let mut far = Vec::new();
         for line in mounts::lines(text) {
             let line = match line {
                 Ok(line) => line,
@@ -69,6 +79,9 @@ impl<T> Table<T> {
                 }
             };
             let point = unescape(line.point);
+            if !NEAR.contains(&line.kind) {
+                far.push(point.clone());
+            }
             let shown = strip(&point, root);
             let labels = Labels {
                 device: String::from_utf8_lossy(line.source).into(),
@@ -79,8 +92,8 @@ impl<T> Table<T> {
                 continue;
             }
             let Ok(path) = CString::new(join(root, shown)) else { continue };
-            let question = *known.entry(path.clone()).or_insert(places.len());
-            match places.get_mut(question) {
+            let place = *known.entry(path.clone()).or_insert(places.len());
+            match places.get_mut(place) {
                 Some((_, id)) => *id = line.id,
                 None => places.push((path, line.id)),
             }
@@ -97,24 +110,43 @@ impl<T> Table<T> {
                 read_only: line.read_only,
                 covered: false,
                 repeated: false,
-                question,
+                place,
             });
         }
         mark(&mut mounts);
+        mounts.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.mounts = mounts;
-        let old = std::mem::take(&mut self.questions);
-        let before: HashMap<(&CStr, u64), &Arc<Question<CString, T>>> = (old.iter().zip(&self.ids))
-            .map(|(question, &id)| ((question.subject().as_c_str(), id), question))
+        let old = std::mem::take(&mut self.places);
+        let before: HashMap<(&CStr, u64), &Place<T>> = old
+            .iter()
+            .map(|place| ((place.question.subject().as_c_str(), place.id), place))
             .collect();
-        self.questions = (places.iter())
-            .map(|(path, id)| match before.get(&(path.as_c_str(), *id)) {
-                Some(question) => Arc::clone(question),
-                None => Arc::new(Question::new(path.clone())),
+        self.places = (places.into_iter())
+            .map(|(path, id)| Place {
+                is_near: root == Path::new("/") && is_near(path.to_bytes(), &far),
+                question: match before.get(&(path.as_c_str(), id)) {
+                    Some(before) => Arc::clone(&before.question),
+                    None => Arc::new(Question::new(path)),
+                },
+                id,
             })
             .collect();
-        self.ids = places.into_iter().map(|(_, id)| id).collect();
         malformed
     }
+}
+
+/// File systems whose numbers for statfs(2) are always in memory (`ext4_statfs()`,
+/// `xfs_fs_statfs()`, `shmem_statfs()`, `simple_statfs()`), and in which the kernel looks up a mount
+/// point without asking anybody.
+const NEAR: [&[u8]; 6] = [b"ext2", b"ext3", b"ext4", b"xfs", b"tmpfs", b"ramfs"];
+
+/// Whether statfs(2) on that path needs no file system but those in [`NEAR`]: none of those that are
+/// mounted at the points in `far` is there, or on the way.
+fn is_near(path: &[u8], far: &[Cow<'_, [u8]>]) -> bool {
+    !far.iter().any(|point| {
+        let rest = path.strip_prefix(point.as_ref());
+        rest.is_some_and(|rest| point.ends_with(b"/") || matches!(rest, [] | [b'/', ..]))
+    })
 }
 
 /// Marks the mounts whose series a later mount gives too.
@@ -168,28 +200,55 @@ mod tests {
              5 4 8:1 /y /b rw - ext4 /dev/sda1 rw\n",
         );
         let marks: Vec<_> = (table.mounts.iter())
-            .map(|mount| (mount.covered, mount.repeated, mount.question))
+            .map(|mount| (mount.covered, mount.repeated, mount.place))
             .collect();
         let want = [
-            (true, false, 0),
-            (false, false, 0),
             (false, false, 0),
             (true, true, 1),
             (false, false, 1),
+            (true, false, 0),
+            (false, false, 0),
         ];
         assert_eq!(marks, want);
-        assert_eq!(table.ids, [3, 5]);
+        let ids: Vec<_> = table.places.iter().map(|place| place.id).collect();
+        assert_eq!(ids, [3, 5]);
     }
 
     #[test]
     fn questions_stay_as_long_as_their_mounts() {
         let mut table =
             table("1 1 0:1 / /a rw - tmpfs tmpfs rw\n2 1 0:2 / /b rw - tmpfs tmpfs rw\n");
-        let before = table.questions.clone();
+        let questions = |table: &Table<()>| -> Vec<_> {
+            table.places.iter().map(|place| Arc::clone(&place.question)).collect()
+        };
+        let before = questions(&table);
         // /a was mounted anew, /b was made read-only.
         let text = b"3 1 0:1 / /a rw - tmpfs tmpfs rw\n2 1 0:2 / /b ro - tmpfs tmpfs rw\n";
         table.update(text, Path::new("/"), &everything());
-        assert!(!Arc::ptr_eq(&table.questions[0], &before[0]));
-        assert!(Arc::ptr_eq(&table.questions[1], &before[1]));
+        let after = questions(&table);
+        assert!(!Arc::ptr_eq(&after[0], &before[0]));
+        assert!(Arc::ptr_eq(&after[1], &before[1]));
+    }
+
+    #[test]
+    fn a_place_is_near_where_all_on_the_way_is() {
+        let text = "1 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                    2 1 0:2 / /run rw - tmpfs tmpfs rw\n\
+                    3 1 0:3 / /net rw - autofs auto rw\n\
+                    4 3 8:2 / /net/a rw - xfs /dev/sdb rw\n\
+                    5 1 8:3 / /network rw - xfs /dev/sdc rw\n\
+                    6 1 8:4 / /covered rw - ext4 /dev/sdd rw\n\
+                    7 6 0:4 / /covered rw - nfs4 a:/b rw\n";
+        let near = |root: &str| {
+            let mut table = Table::<()>::default();
+            table.update(text.as_bytes(), Path::new(root), &everything());
+            let near = table.places.iter().filter(|place| place.is_near);
+            near.map(|place| place.question.subject().to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(near("/"), ["/", "/run", "/network"]);
+        assert_eq!(near("/host"), [""; 0], "the mounts on the way to it are not known");
+        let root = "1 1 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /a rw - tmpfs tmpfs rw\n";
+        assert!(table(root).places.iter().all(|place| !place.is_near));
     }
 }

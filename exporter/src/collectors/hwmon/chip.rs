@@ -3,6 +3,7 @@
 use super::{name::cleaned, sensor::Readings};
 use crate::{
     error::Result,
+    flag::Filter,
     host::{
         crew::Question,
         tree::{Dir, Entry, Folder, Tree},
@@ -25,12 +26,25 @@ pub(super) struct Name {
 
 /// A chip's directories and its last readings.
 pub(super) struct Chip {
-    folder: Folder,
-    /// The directory that older drivers use instead.
-    device: Option<Folder>,
+    pub(super) directories: Directories,
     pub(super) readings: Readings,
     /// Whether the directories could be listed.
     pub(super) result: Result,
+}
+
+/// The directories with the files of a chip's sensors.
+pub(super) struct Directories {
+    chip: Folder,
+    /// The directory that older drivers use instead.
+    device: Option<Folder>,
+}
+
+impl Directories {
+    /// The path of a file of the chip or of its device.
+    pub(super) fn path(&self, file: &str, of_device: bool) -> PathBuf {
+        let device = self.device.as_ref().filter(|_| of_device);
+        device.unwrap_or(&self.chip).path().join(file)
+    }
 }
 
 impl Chip {
@@ -40,29 +54,26 @@ impl Chip {
     }
 
     fn try_read(&mut self) -> Result {
-        let Self { folder, device, readings, .. } = self;
+        let Self { directories: Directories { chip, device }, readings, .. } = self;
         readings.clear();
-        let files = folder.list()?;
-        let (of_device, listed) = match device.as_mut().map(Folder::list).transpose() {
-            Ok(entries) => (entries, Ok(())),
+        let (names, files) = chip.kept_list()?;
+        let (of_device, listed) = match device.as_mut().map(Folder::kept_list).transpose() {
+            Ok(list) => (list, Ok(())),
             Err(error) => (None, Err(error)),
         };
+        let (names_of_device, of_device) = of_device.unzip();
+        readings.learn([Some(names), names_of_device]);
         readings.read(files, of_device.into_iter().flatten());
         listed
     }
-
-    /// The path of a file of the chip or of its device.
-    pub(super) fn path(&self, file: &str, of_device: bool) -> PathBuf {
-        let device = self.device.as_ref().filter(|_| of_device);
-        device.unwrap_or(&self.folder).path().join(file)
-    }
 }
 
-/// All chips in the directory `class`.
+/// All chips in the directory `class`, with the sensors that are wanted.
 pub(super) fn find<'a>(
     tree: &Tree,
     class: &str,
     entries: impl Iterator<Item = Entry<'a>>,
+    wanted: &Filter,
 ) -> Vec<Name> {
     let mut found = Vec::new();
     for entry in entries {
@@ -77,12 +88,12 @@ pub(super) fn find<'a>(
     }
     let name = |(found, label): (&Found, String)| {
         let folder = format!("{class}/{}", found.directory);
-        let chip = Chip {
+        let directories = Directories {
             device: found.has_device.then(|| tree.devices(&format!("{folder}/device"))),
-            folder: tree.devices(&folder),
-            readings: Readings::default(),
-            result: Ok(()),
+            chip: tree.devices(&folder),
         };
+        let readings = Readings::new(label.clone(), wanted.clone());
+        let chip = Chip { directories, readings, result: Ok(()) };
         Name {
             inode: found.inode,
             label,
@@ -180,7 +191,7 @@ mod tests {
         std::fs::write(root.path().join("class/hwmon/hwmon2/name"), "k10temp\n").unwrap();
         let tree = Tree::new(root.path());
         let mut class = tree.folder("class/hwmon");
-        let chips = find(&tree, "class/hwmon", class.list().unwrap());
+        let chips = find(&tree, "class/hwmon", class.list().unwrap(), &Filter::default());
         let names: Vec<_> =
             chips.iter().map(|name| (name.label.as_str(), name.driver.as_deref())).collect();
         assert_eq!(

@@ -6,8 +6,10 @@
 //! modules were loaded, which may change: the label `chip` is made from the chip's device, with an
 //! addition where chips share a device.
 //!
-//! Labels, limits and the like are read once in [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY)
-//! scrapes: a limit that somebody changes shows so much later.
+//! Labels, limits and the like and the names of a chip's files are read once in
+//! [`SETTINGS_EVERY`](crate::host::tree::SETTINGS_EVERY) scrapes: a limit that somebody changes shows
+//! so much later, as does a sensor that the driver adds to a chip, or a label or limit that it takes
+//! away. A reading that has gone is left out at once, and so is a chip.
 //!
 //! Drivers answer with `EAGAIN`, `EIO` or `ENODATA` where a sensor is asleep or broken: that sensor
 //! is left out, and the others stay. Some chips are slow and some never answer, so the threads of a
@@ -15,6 +17,7 @@
 //! left to a scrape that must be answered earlier, is left out until it answers.
 
 mod chip;
+mod metric;
 mod name;
 mod sensor;
 
@@ -41,7 +44,6 @@ pub const SPEC: Spec = Spec {
             crew: Crew::new("hwmon", 1, |chip: &Mutex<Chip>| {
                 chip.lock().unwrap_or_else(PoisonError::into_inner).read();
             }),
-            words: sensor::Words::default(),
         }))
     },
 };
@@ -79,7 +81,6 @@ struct HwMon {
     seen: Seen,
     known: Vec<Name>,
     crew: Crew<Mutex<Chip>, ()>,
-    words: sensor::Words,
 }
 
 impl HwMon {
@@ -90,7 +91,7 @@ impl HwMon {
             return Ok(());
         }
         let before = std::mem::take(&mut self.known);
-        for mut name in chip::find(&self.tree, CLASS, entries) {
+        for mut name in chip::find(&self.tree, CLASS, entries, &self.sensors) {
             if !self.chips.keeps(&name.label) {
                 continue;
             }
@@ -143,11 +144,11 @@ impl Collector for HwMon {
             if let Some(driver) = driver {
                 out.put(&CHIP_NAMES, [label, driver], true);
             }
-            let malformed = |file: &str, of_device, source| {
-                let path = chip.path(file, of_device);
+            let Chip { readings, directories, .. } = &mut *chip;
+            readings.put(out, |file, of_device, source| {
+                let path = directories.path(file, of_device);
                 faults.keep::<()>(Err(Error::Parse { path, source }));
-            };
-            chip.readings.put(label, &self.sensors, &mut self.words, out, malformed);
+            });
         }
         faults.end()
     }
@@ -156,7 +157,10 @@ impl Collector for HwMon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Machine, exposed, flags, paths, sample_lines};
+    use crate::{
+        host::tree::SETTINGS_EVERY,
+        testing::{Machine, exposed, flags, paths, sample_lines, settle},
+    };
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::time::Instant;
 
@@ -229,6 +233,42 @@ mod tests {
         let (text, result) = machine.collect(&SPEC, &[]);
         result.unwrap();
         assert!(text.contains(",label=\"Package id 0\",sensor=\"temp1\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn sensors_come_and_go_and_chips_are_replaced() {
+        let file = |name: &str| format!("sys/class/hwmon/hwmon0/{name}");
+        let machine = Machine::new().with(&file("temp1_input"), "1000\n");
+        let settled = |machine: Machine| {
+            settle(&machine.path().join("sys"));
+            machine
+        };
+        let machine = settled(machine.with(&file("temp1_max"), "9000\n"));
+        let flags = flags(&paths(machine.path()));
+        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut inputs = || {
+            let text = exposed(|out| collector.collect(out).unwrap());
+            let lines = sample_lines(&text).filter(|line| line.contains("_temp_celsius{"));
+            let values = lines.filter_map(|line| line.rsplit(',').next());
+            values.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [one, two, three] = [1, 2, 3].map(|n| format!("sensor=\"temp{n}\"}} {n}"));
+        for _ in 0..3 {
+            assert_eq!(inputs(), [&*one]);
+        }
+        let machine = machine.with(&file("temp2_input"), "2000\n");
+        assert_eq!(inputs(), [&*one, &two], "the directory's time tells");
+        let machine = settled(settled(machine).with(&file("temp3_input"), "3000\n"));
+        let scrapes = (1..=SETTINGS_EVERY).find(|_| inputs().len() == 3);
+        assert!(scrapes.is_some(), "nothing tells, as in sysfs");
+        std::fs::remove_file(machine.path().join(file("temp2_input"))).unwrap();
+        assert_eq!(inputs(), [&*one, &three], "a sensor that has gone is left out at once");
+        let chip = machine.path().join(file(""));
+        std::fs::rename(&chip, machine.path().join("elsewhere")).unwrap();
+        let _machine = settled(machine.with(&file("temp3_input"), "4000\n"));
+        assert_eq!(inputs(), ["sensor=\"temp3\"} 4"], "the chip is another one");
+        std::fs::remove_dir_all(&chip).unwrap();
+        assert!(inputs().is_empty(), "there is no chip");
     }
 
     /// A FIFO without a writer: opening it to read never returns.

@@ -1,14 +1,17 @@
 //! Sensors: the names of their files, and the metrics that show them.
 
-use super::name::clean;
+use super::{
+    metric::{MILLI, PLAIN, Shown},
+    name::clean,
+};
 use crate::{
     error::Malformed,
-    exposition::{Kind, Metric, Sink, gauge},
+    exposition::{Metric, Sink, gauge},
     flag::Filter,
-    host::tree::Entry,
+    host::tree::{Bytes, Entry, Names},
     parse::decimal,
 };
-use std::fmt::Write as _;
+use std::{ops::Range, sync::Arc};
 
 /// The types of sensors that are known.
 const TYPES: [&str; 14] = [
@@ -55,9 +58,6 @@ const SETTINGS: [&str; 18] = [
     "cap_max",
 ];
 
-/// The end of a file's name in a list of names.
-const END: &[u8] = b"/";
-
 static LABEL: Metric<3> = gauge("node_hwmon_sensor_label", "Label for given chip and sensor")
     .by(["chip", "label", "sensor"]);
 static BEEP: Metric<2> =
@@ -69,62 +69,83 @@ static INTERVAL: Metric<2> =
         .by(["chip", "sensor"]);
 
 /// The files of a chip's sensors and their content, in buffers that are kept.
-#[derive(Default)]
 pub(super) struct Readings {
-    /// All names in the directories, each with an end, to tell whether files came or went.
-    listed: Vec<u8>,
-    /// For each of these names the place in `files`, if it is a sensor's.
+    /// The value of the label `chip`.
+    chip: String,
+    /// The sensors that are wanted, as `chip;sensor`.
+    wanted: Filter,
+    /// The names in the chip's directory and its device's that were last taken apart.
+    listed: [Option<Arc<Names>>; 2],
+    /// For each of these names the place in `files`, if it is that of a sensor that is wanted.
     places: Vec<Option<usize>>,
-    /// In the order of their series, the files of each sensor together.
+    /// In the order of their series.
+    sensors: Vec<Sensor>,
+    /// Those of all sensors, the files of each together.
     files: Vec<SensorFile>,
     content: Vec<u8>,
+    /// Room for the content of one file.
+    room: Bytes,
+    /// Room for a label.
+    label: String,
+}
+
+/// One sensor.
+struct Sensor {
+    kind: &'static str,
+    /// The value of the label `sensor`: kind and number.
+    name: String,
+    files: Range<usize>,
 }
 
 /// One file.
 struct SensorFile {
-    kind: &'static str,
-    number: u64,
     property: Box<str>,
+    /// The same for all sensors of a kind; `None` where the file's value is no number.
+    shown: Option<Arc<Shown>>,
     /// Whether it is read once in some scrapes.
     is_setting: bool,
     /// Its content is a range of [`Readings::content`]; `None` where it could not be read.
-    content: Option<(usize, usize)>,
+    content: Option<Range<usize>>,
     /// Whether this is the content of the file in the directory of the chip's device.
     of_device: bool,
 }
 
-/// Room for the texts of a sample.
-#[derive(Default)]
-pub(super) struct Words {
-    sensor: String,
-    key: String,
-    name: String,
-    help: String,
-    label: String,
-}
-
 impl Readings {
-    /// Reads the files of all sensors in the chip's directory and its device's, once the last content
-    /// is forgotten; a file that cannot be read is left out. Where both directories have a file of one name, the device's is exposed.
+    /// Those of the chip with that label, of the sensors that are wanted as `chip;sensor`.
+    pub(super) fn new(chip: String, wanted: Filter) -> Self {
+        Self {
+            chip,
+            wanted,
+            listed: [None, None],
+            places: Vec::new(),
+            sensors: Vec::new(),
+            files: Vec::new(),
+            content: Vec::new(),
+            room: Bytes::default(),
+            label: String::new(),
+        }
+    }
+
+    /// Reads the files of all sensors in the chip's directory and its device's, once their names are
+    /// learned and the last content is forgotten; a file that cannot be read is left out. Where both
+    /// directories have a file of one name, the device's is exposed.
     pub(super) fn read<'a>(
         &mut self,
-        chip: impl Iterator<Item = Entry<'a>> + Clone,
-        device: impl Iterator<Item = Entry<'a>> + Clone,
+        chip: impl Iterator<Item = Entry<'a>>,
+        device: impl Iterator<Item = Entry<'a>>,
     ) {
         let entries = chip.map(|file| (file, false)).chain(device.map(|file| (file, true)));
-        self.learn(entries.clone().map(|(file, _)| file.bytes()));
-        let Self { places, files, content, .. } = self;
+        let Self { places, files, content, room, .. } = self;
         for ((entry, of_device), place) in entries.zip(places) {
             let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
-            let read = if file.is_setting { entry.setting() } else { entry.content() };
-            let Ok(Some(bytes)) = read else { continue };
-            let mut bare: &[u8] = &bytes;
+            let read = if file.is_setting { entry.setting(room) } else { entry.content(room) };
+            let Ok(Some(mut bare)) = read else { continue };
             while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
                 bare = rest;
             }
             let begin = content.len();
             content.extend_from_slice(bare);
-            file.content = Some((begin, content.len()));
+            file.content = Some(begin..content.len());
             file.of_device = of_device;
         }
     }
@@ -137,76 +158,68 @@ impl Readings {
         }
     }
 
-    /// Takes the names apart and orders the sensors, if these are other names than last time.
-    fn learn<'a>(&mut self, names: impl Iterator<Item = &'a [u8]> + Clone) {
-        let mut left: &[u8] = &self.listed;
-        let is_listed = names.clone().all(|name| {
-            left.strip_prefix(name)
-                .and_then(|rest| rest.strip_prefix(END))
-                .inspect(|rest| left = rest)
-                .is_some()
-        });
-        if is_listed && left.is_empty() {
+    /// Takes the names in the chip's directory and its device's apart and orders the sensors, if these
+    /// are other names than last time.
+    pub(super) fn learn(&mut self, listed: [Option<&Arc<Names>>; 2]) {
+        let is_same = |(old, new): (&Option<Arc<Names>>, Option<&Arc<Names>>)| match (old, new) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if self.listed.iter().zip(listed).all(is_same) {
             return;
         }
-        let Self { listed, places, files, .. } = self;
-        listed.clear();
-        let mut found = Vec::new();
-        for name in names.clone() {
-            listed.extend_from_slice(name);
-            listed.extend_from_slice(END);
-            found.extend(name_parts(name));
-        }
+        let Self { chip, wanted, places, sensors, files, .. } = self;
+        let names = || listed.into_iter().flatten().flat_map(|names| names.iter());
+        let is_wanted = |kind, number| wanted.keeps(&format!("{chip};{kind}{number}"));
+        let mut found: Vec<_> = names().filter_map(name_parts).collect();
+        found.retain(|&(kind, number, _)| is_wanted(kind, number));
         // Labels are ordered as texts: 10 before 9.
         found.sort_by_cached_key(|&(kind, number, property)| (kind, number.to_string(), property));
         found.dedup();
         let place = |name| found.iter().position(|file| name_parts(name) == Some(*file));
-        *places = names.map(place).collect();
-        *files = found
-            .iter()
-            .map(|&(kind, number, property)| SensorFile {
-                kind,
-                number,
-                property: property.into(),
-                is_setting: TEXTS.contains(&property) || SETTINGS.contains(&property),
-                content: None,
-                of_device: false,
-            })
-            .collect();
-    }
-
-    fn bytes(&self, file: &SensorFile) -> Option<&[u8]> {
-        let (begin, end) = file.content?;
-        self.content.get(begin..end)
-    }
-
-    /// Puts all sensors of the chip that the filter keeps as `chip;sensor`. Gives `malformed` each
-    /// file that lacks the number it should have: its name, and whether it is the device's.
-    pub(super) fn put(
-        &self,
-        chip: &str,
-        filter: &Filter,
-        words: &mut Words,
-        out: &mut Sink,
-        mut malformed: impl FnMut(&str, bool, Malformed),
-    ) {
-        for files in self.files.chunk_by(|a, b| (a.kind, a.number) == (b.kind, b.number)) {
-            let Some(&SensorFile { kind, number, .. }) = files.first() else { continue };
-            let Words { sensor, key, .. } = words;
-            sensor.clear();
-            key.clear();
-            let _ = write!(sensor, "{kind}{number}"); // a String takes all
-            let _ = write!(key, "{chip};{sensor}");
-            if !filter.keeps(key) {
-                continue;
+        *places = names().map(place).collect();
+        let mut shown: Vec<(&str, &str, Arc<Shown>)> = Vec::new();
+        let mut describe = |kind, property| {
+            if let Some((.., known)) = shown.iter().find(|(a, b, _)| (*a, *b) == (kind, property)) {
+                return Arc::clone(known);
             }
-            let sensor = Sensor { readings: self, chip, kind, files };
-            sensor.put(words, out, &mut |file, error| {
-                let property = &*file.property;
-                let name = match (kind, property) {
-                    ("beep_enable" | "vrm" | "update_interval", _) => kind.to_owned(),
-                    (_, "") => format!("{kind}{number}"),
-                    _ => format!("{kind}{number}_{property}"),
+            let new = Arc::new(Shown::new(kind, property));
+            shown.push((kind, property, Arc::clone(&new)));
+            new
+        };
+        sensors.clear();
+        files.clear();
+        for of_sensor in found.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let begin = files.len();
+            for &(kind, _, property) in of_sensor {
+                files.push(SensorFile {
+                    property: property.into(),
+                    shown: (!TEXTS.contains(&property)).then(|| describe(kind, property)),
+                    is_setting: TEXTS.contains(&property) || SETTINGS.contains(&property),
+                    content: None,
+                    of_device: false,
+                });
+            }
+            if let Some(&(kind, number, _)) = of_sensor.first() {
+                let name = format!("{kind}{number}");
+                sensors.push(Sensor { kind, name, files: begin..files.len() });
+            }
+        }
+        self.listed = listed.map(Option::<&_>::cloned);
+    }
+
+    /// Puts all sensors of the chip that are wanted. Gives `malformed` each file that lacks the number
+    /// it should have: its name, and whether it is the device's.
+    pub(super) fn put(&mut self, out: &mut Sink, mut malformed: impl FnMut(&str, bool, Malformed)) {
+        let Self { chip, sensors, files, content, label, .. } = self;
+        for sensor in sensors {
+            let files = files.get(sensor.files.clone()).unwrap_or_default();
+            let read = Read { chip, sensor, files, content };
+            read.put(label, out, &mut |file, error| {
+                let name = match (sensor.kind, &*file.property) {
+                    (kind @ ("beep_enable" | "vrm" | "update_interval"), _) => kind.to_owned(),
+                    (_, "") => sensor.name.clone(),
+                    (_, property) => format!("{}_{property}", sensor.name),
                 };
                 malformed(&name, file.of_device, error);
             });
@@ -214,26 +227,27 @@ impl Readings {
     }
 }
 
-/// The files of one sensor.
-struct Sensor<'a> {
-    readings: &'a Readings,
+/// A sensor with its files and their content.
+struct Read<'a> {
     chip: &'a str,
-    kind: &'static str,
+    sensor: &'a Sensor,
     files: &'a [SensorFile],
+    content: &'a [u8],
 }
 
-impl Sensor<'_> {
-    /// The files that could be read.
-    fn files(&self) -> impl Iterator<Item = &SensorFile> {
-        self.files.iter().filter(|file| file.content.is_some())
-    }
-
+impl Read<'_> {
+    /// The file with that property, if it could be read.
     fn file(&self, property: &str) -> Option<&SensorFile> {
-        self.files().find(|file| *file.property == *property)
+        self.files.iter().find(|file| file.content.is_some() && *file.property == *property)
     }
 
+    fn bytes(&self, file: &SensorFile) -> Option<&[u8]> {
+        self.content.get(file.content.clone()?)
+    }
+
+    /// The content of the file with that property.
     fn content(&self, property: &str) -> Option<&[u8]> {
-        self.file(property).and_then(|file| self.readings.bytes(file))
+        self.file(property).and_then(|file| self.bytes(file))
     }
 
     /// The number in a file; `None` where the file is empty or malformed. A malformed file is given
@@ -243,7 +257,7 @@ impl Sensor<'_> {
         file: &SensorFile,
         malformed: &mut dyn FnMut(&SensorFile, Malformed),
     ) -> Option<f64> {
-        let content = self.readings.bytes(file).unwrap_or_default().trim_ascii();
+        let content = self.bytes(file)?.trim_ascii();
         let number = match std::str::from_utf8(content) {
             Ok("") => return None,
             Ok(text) => decimal("number", text),
@@ -254,59 +268,45 @@ impl Sensor<'_> {
 
     fn put(
         &self,
-        words: &mut Words,
+        label: &mut String,
         out: &mut Sink,
         malformed: &mut dyn FnMut(&SensorFile, Malformed),
     ) {
-        let Self { chip, kind, .. } = self;
-        if let Some(label) = self.content("label") {
-            out.put(&LABEL, [chip, &label, &words.sensor], true);
+        let Self { chip, sensor: Sensor { kind, name, .. }, .. } = self;
+        let text = self.content("label");
+        if let Some(text) = text {
+            out.put(&LABEL, [chip, &text, name], true);
         }
         let (metric, unit) = match *kind {
             "beep_enable" => {
-                let bare = self.content("");
-                return out.put(&BEEP, [chip, &words.sensor], bare == Some(b"1"));
+                return out.put(&BEEP, [chip, name], self.content("") == Some(b"1"));
             }
             "vrm" => (&VRM, PLAIN),
             "update_interval" => (&INTERVAL, MILLI),
             _ => {
-                for file in self.files() {
-                    self.put_property(file, words, out, malformed);
+                let bare = self.file("").is_some();
+                for file in self.files {
+                    let Some(shown) = &file.shown else { continue };
+                    let sensor = if (*kind, &*file.property) == ("freq", "input") {
+                        // The series is named after the sensor's label; without a label it is left
+                        // out.
+                        let Some(text) = text else { continue };
+                        label.clear();
+                        clean(&String::from_utf8_lossy(text), label);
+                        &*label
+                    } else {
+                        name
+                    };
+                    let Some(value) = self.number(file, malformed) else { continue };
+                    out.family(shown.name(bare), &shown.help, shown.kind)
+                        .sample(&[("chip", chip), ("sensor", sensor)], (shown.unit)(value));
                 }
                 return;
             }
         };
         if let Some(number) = self.file("").and_then(|file| self.number(file, malformed)) {
-            out.put(metric, [chip, &words.sensor], unit(number));
+            out.put(metric, [chip, name], unit(number));
         }
-    }
-
-    fn put_property(
-        &self,
-        file: &SensorFile,
-        words: &mut Words,
-        out: &mut Sink,
-        malformed: &mut dyn FnMut(&SensorFile, Malformed),
-    ) {
-        let property = &*file.property;
-        if TEXTS.contains(&property) {
-            return;
-        }
-        let Words { sensor, name, help, label, .. } = words;
-        let sensor = if (self.kind, property) == ("freq", "input") {
-            // The series is named after the sensor's label; without a label it is left out.
-            let Some(text) = self.content("label") else { return };
-            label.clear();
-            clean(&String::from_utf8_lossy(text), label);
-            &*label
-        } else {
-            &*sensor
-        };
-        let Some(value) = self.number(file, malformed) else { return };
-        let bare = self.file("").is_some();
-        let (metric, unit) = describe(self.kind, property, bare, name, help);
-        let labels = [("chip", self.chip), ("sensor", sensor)];
-        out.family(name, help, metric).sample(&labels, unit(value));
     }
 }
 
@@ -330,86 +330,6 @@ fn parse(file: &str) -> Option<(&'static str, u64, &str)> {
     }
 }
 
-type Unit = fn(f64) -> f64;
-const PLAIN: Unit = |value| value;
-const MILLI: Unit = |value| value * 0.001;
-const MICRO: Unit = |value| value / 1e6;
-
-/// Writes the name and the help of the metric that shows a property; `bare` where the sensor also
-/// has a file without a property.
-fn describe(
-    kind: &str,
-    property: &str,
-    bare: bool,
-    name: &mut String,
-    help: &mut String,
-) -> (Kind, Unit) {
-    name.clear();
-    help.clear();
-    let _ = write!(name, "node_hwmon_{kind}");
-    if property != "input" && !property.is_empty() {
-        name.push('_');
-        clean(property, name);
-    } else if property == "input" && bare {
-        name.push_str("_input");
-    }
-    let (suffix, text, unit) = form(kind, property);
-    name.push_str(suffix);
-    let shown = if (kind, property) == ("temp", "") { "input" } else { property };
-    let _ = match text {
-        Help::Of(text) => write!(help, "Hardware monitor {text} ({shown})"),
-        Help::Whole(text) => write!(help, "{text}"),
-        Help::Status => write!(help, "Hardware sensor {property} status ({kind})"),
-        Help::Element => write!(help, "Hardware monitor {kind} element {property}"),
-    };
-    (if kind == "energy" && suffix == "_joule_total" { Kind::Counter } else { Kind::Gauge }, unit)
-}
-
-/// The help of a metric.
-enum Help {
-    /// `Hardware monitor …`, then the property.
-    Of(&'static str),
-    /// The whole help text.
-    Whole(&'static str),
-    /// The help of a property that is 1 while there is trouble.
-    Status,
-    /// The help of a property without a unit.
-    Element,
-}
-
-/// The end of the metric's name, its help and its unit.
-fn form(kind: &str, property: &str) -> (&'static str, Help, Unit) {
-    use Help::{Element, Of, Status, Whole};
-    match (kind, property) {
-        (_, "fault" | "alarm") => ("", Status, PLAIN),
-        (_, "beep") => ("_enabled", Whole("Hardware monitor sensor has beeping enabled"), PLAIN),
-        ("in" | "cpu", _) => ("_volts", Of("for voltage"), MILLI),
-        ("temp", "type") => ("", Element, PLAIN),
-        ("temp", _) => ("_celsius", Of("for temperature"), MILLI),
-        ("curr", _) => ("_amps", Of("for current"), MILLI),
-        ("energy", _) => ("_joule_total", Of("for joules used so far"), MICRO),
-        ("power", "accuracy") => {
-            ("", Whole("Hardware monitor power meter accuracy, as a ratio"), MICRO)
-        }
-        ("power", "average_interval" | "average_interval_min" | "average_interval_max") => {
-            ("_seconds", Of("power usage update interval"), MILLI)
-        }
-        ("power", _) => ("_watt", Of("for power usage in watts"), MICRO),
-        ("humidity", _) => {
-            let text = "for humidity, as a ratio \
-                (multiply with 100.0 to get the humidity as a percentage)";
-            ("", Of(text), MICRO)
-        }
-        ("fan", "input" | "min" | "max" | "target") => {
-            ("_rpm", Of("for fan revolutions per minute"), PLAIN)
-        }
-        ("freq", "input") => {
-            ("_freq_mhz", Whole("Hardware monitor for GPU frequency in MHz"), MICRO)
-        }
-        _ => ("", Element, PLAIN),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,36 +344,6 @@ mod tests {
             ["", "name", "temp1x", "temp1_", "temp_input", "8temp", "temp99999999999999999999"]
         {
             assert_eq!(parse(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn metrics_are_named_after_type_property_and_unit() {
-        let (mut name, mut help) = (String::new(), String::new());
-        for (kind, property, bare, want, value) in [
-            ("in", "input", false, "node_hwmon_in_volts", 1.0),
-            ("cpu", "vid", false, "node_hwmon_cpu_vid_volts", 1.0),
-            ("temp", "input", true, "node_hwmon_temp_input_celsius", 1.0),
-            ("temp", "", true, "node_hwmon_temp_celsius", 1.0),
-            ("temp", "type", false, "node_hwmon_temp_type", 1000.0),
-            ("temp", "max_hyst", false, "node_hwmon_temp_max_hyst_celsius", 1.0),
-            ("temp", "fault", false, "node_hwmon_temp_fault", 1000.0),
-            ("temp", "max_alarm", false, "node_hwmon_temp_max_alarm_celsius", 1.0),
-            ("fan", "beep", false, "node_hwmon_fan_beep_enabled", 1000.0),
-            ("fan", "target", false, "node_hwmon_fan_target_rpm", 1000.0),
-            ("fan", "div", false, "node_hwmon_fan_div", 1000.0),
-            ("curr", "crit", false, "node_hwmon_curr_crit_amps", 1.0),
-            ("energy", "input", false, "node_hwmon_energy_joule_total", 0.001),
-            ("power", "accuracy", false, "node_hwmon_power_accuracy", 0.001),
-            ("power", "average_interval", false, "node_hwmon_power_average_interval_seconds", 1.0),
-            ("power", "cap_max", false, "node_hwmon_power_cap_max_watt", 0.001),
-            ("humidity", "input", false, "node_hwmon_humidity", 0.001),
-            ("freq", "input", false, "node_hwmon_freq_freq_mhz", 0.001),
-            ("pwm", "", true, "node_hwmon_pwm", 1000.0),
-            ("pwm", "auto_Point1", true, "node_hwmon_pwm_auto_point1", 1000.0),
-        ] {
-            let (_, unit) = describe(kind, property, bare, &mut name, &mut help);
-            assert_eq!((&*name, unit(1000.0)), (want, value), "{kind} {property}");
         }
     }
 }

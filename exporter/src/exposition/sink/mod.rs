@@ -7,9 +7,11 @@
 mod attempt;
 mod float;
 mod label;
+mod merged;
 
 pub use float::append_float;
 pub use label::{Label, Spaced};
+pub(in crate::exposition) use merged::Merged;
 
 use crate::{
     error::Error,
@@ -18,7 +20,10 @@ use crate::{
 use float::Number;
 use hashbrown::HashMap;
 use label::{append_escaped, append_key, read_key};
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 /// Scrapes for which a family without samples keeps its buffers.
 const KEPT_WHILE_EMPTY: u8 = 8;
@@ -58,7 +63,7 @@ pub struct Sink {
     deadline: Option<Instant>,
     source: Option<&'static str>,
     passed_over: Option<(&'static str, Error)>,
-    index: HashMap<Box<str>, usize>,
+    index: HashMap<Cow<'static, str>, usize>,
     families: Vec<Family>,
     /// The family of the last sample, which mostly is that of the next sample.
     last: usize,
@@ -70,9 +75,11 @@ pub struct Sink {
 
 /// The samples of one name.
 pub struct Family {
-    name: Box<str>,
-    help: Box<str>,
+    name: Cow<'static, str>,
+    help: Cow<'static, str>,
     kind: Kind,
+    /// The family whose samples came after those of this one last time, and mostly do so again.
+    next: usize,
     /// The sample lines, each without the family's name at its beginning.
     text: String,
     samples: Vec<Sample>,
@@ -175,7 +182,8 @@ impl Sink {
         labels: [&dyn Label; N],
         value: impl Number,
     ) {
-        let family = self.family(&metric.name, &metric.help, metric.kind);
+        let Metric { name, help, kind, .. } = metric;
+        let family = self.find(name, help, *kind, || (name.clone(), help.clone()));
         let mut open = '{';
         for (name, value) in metric.labels.iter().zip(labels) {
             family.label(open, name, value);
@@ -193,34 +201,59 @@ impl Sink {
     /// The family of that name, for samples whose names and labels are not known at compile time.
     /// Its type and help are those given with its first sample in this scrape.
     pub fn family(&mut self, name: &str, help: &str, kind: Kind) -> &mut Family {
-        let is_same = self.families.get(self.last).is_some_and(|last| *last.name == *name);
-        let known = if is_same { Some(self.last) } else { self.index.get(name).copied() };
-        let i = match known {
+        self.find(name, help, kind, || (name.to_owned().into(), help.to_owned().into()))
+    }
+
+    /// The family of that name; `texts` makes name and help that can be kept.
+    #[inline]
+    fn find(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: Kind,
+        texts: impl Fn() -> (Cow<'static, str>, Cow<'static, str>),
+    ) -> &mut Family {
+        let is_it = |i: &usize| self.families.get(*i).is_some_and(|it| is_same(&it.name, name));
+        let next = self.families.get(self.last).map(|last| last.next).filter(is_it);
+        let known = Some(self.last).filter(is_it).or(next);
+        let i = match known.or_else(|| self.index.get(name).copied()) {
             Some(i) => i,
             None => {
                 self.has_new = true;
+                let (name, help) = texts();
+                self.index.insert(name.clone(), self.families.len());
                 self.families.push(Family::new(name, help, kind));
-                self.index.insert(name.into(), self.families.len() - 1);
                 self.families.len() - 1
             }
         };
+        if known.is_none()
+            && let Some(last) = self.families.get_mut(self.last)
+        {
+            last.next = i;
+        }
         self.last = i;
         #[expect(clippy::indexing_slicing, reason = "the index holds positions of `families`")]
         let family = &mut self.families[i];
-        if family.samples.is_empty() && (family.kind != kind || *family.help != *help) {
+        if family.samples.is_empty() && (family.kind != kind || !is_same(&family.help, help)) {
             family.kind = kind;
-            family.help = help.into();
+            family.help = texts().1;
         }
         family
     }
 }
 
+/// Whether two texts are the same. Most are of a static, and so even at the same place.
+fn is_same(a: &str, b: &str) -> bool {
+    std::ptr::eq(a, b) || a == b
+}
+
 impl Family {
-    fn new(name: &str, help: &str, kind: Kind) -> Self {
+    const fn new(name: Cow<'static, str>, help: Cow<'static, str>, kind: Kind) -> Self {
         Self {
-            name: name.into(),
-            help: help.into(),
+            name,
+            help,
             kind,
+            next: 0,
             text: String::new(),
             samples: Vec::new(),
             key: String::new(),
@@ -254,13 +287,13 @@ impl Family {
 
     /// The family's name.
     #[must_use]
-    pub const fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The text after `# HELP`, unescaped.
     #[must_use]
-    pub const fn help(&self) -> &str {
+    pub fn help(&self) -> &str {
         &self.help
     }
 
@@ -429,60 +462,6 @@ impl Family {
             family.append_lines(lines, body);
         }
         merged.repeated
-    }
-}
-
-/// The samples of families of one name, in the order of their label values.
-pub(in crate::exposition) struct Merged<'a> {
-    families: &'a [&'a Family],
-    places: Vec<Place>,
-    /// The number of samples left out, since another has the same labels.
-    pub(in crate::exposition) repeated: usize,
-}
-
-/// The place of a sample: which of the families, and which of its samples. There may be a million.
-struct Place {
-    family: u32,
-    sample: u32,
-    /// The bounds of its key among all keys; both 0 where no key is needed.
-    key: [u32; 2],
-}
-
-impl<'a> Merged<'a> {
-    pub(in crate::exposition) fn of(families: &'a [&'a Family]) -> Self {
-        let is_in_order = matches!(families, [family] if family.in_order);
-        let all = families.iter().map(|family| family.samples.len()).sum();
-        let (mut keys, mut places) = (String::new(), Vec::with_capacity(all));
-        let end = |keys: &String| u32::try_from(keys.len()).unwrap_or(u32::MAX);
-        for (family, it) in (0..).zip(families) {
-            for (sample, found) in (0..).zip(&it.samples) {
-                let begin = end(&keys);
-                if !is_in_order {
-                    // Samples with fewer labels come first.
-                    keys.push(char::from_u32(found.labels).unwrap_or(char::MAX));
-                    it.read_key(sample as usize, &mut keys);
-                }
-                places.push(Place { family, sample, key: [begin, end(&keys)] });
-            }
-        }
-        if !is_in_order {
-            let key = |place: &Place| {
-                let [begin, end] = place.key.map(|place| place as usize);
-                keys.get(begin..end).unwrap_or_default()
-            };
-            places.sort_by(|a, b| key(a).cmp(key(b)));
-            places.dedup_by(|b, a| key(a) == key(b));
-        }
-        Self { families, repeated: all - places.len(), places }
-    }
-
-    /// Each sample's family, and its lines without the name before each: one line, or those of a
-    /// histogram or summary.
-    pub(in crate::exposition) fn samples(&self) -> impl Iterator<Item = (&'a Family, &'a str)> {
-        self.places.iter().filter_map(|place| {
-            let family = *self.families.get(place.family as usize)?;
-            Some((family, family.lines(place.sample as usize)))
-        })
     }
 }
 

@@ -31,6 +31,45 @@ fn families_and_series_come_out_in_order() {
     );
 }
 
+/// Families are guessed from the order of the last scrape: all pairs of orders in which three names,
+/// some of them twice or not at all, come in two scrapes, and a third scrape.
+#[test]
+fn families_are_found_in_whatever_order_they_come() {
+    let names = ["node_c", "node_a", "node_b"];
+    let orders: Vec<Vec<usize>> = (0..3_usize.pow(4))
+        .map(|n| (0..4).map(|digit| n / 3_usize.pow(digit) % 3).collect())
+        .collect();
+    let put = |sink: &mut Sink, number: u64, order: &[usize]| {
+        sink.begin(number);
+        for (value, &name) in order.iter().enumerate() {
+            let family = sink.family(names[name], "Help.", Kind::Gauge);
+            family.sample(&[("n", &value.to_string())], value as f64);
+        }
+        let mut found: Vec<(usize, String)> = sink
+            .families()
+            .flat_map(|family| {
+                let name = names.iter().position(|name| *name == family.name()).unwrap();
+                let lines = family.text.lines();
+                lines.map(move |line| (name, line.to_owned())).collect::<Vec<_>>()
+            })
+            .collect();
+        found.sort();
+        let mut want: Vec<(usize, String)> = (order.iter().enumerate())
+            .map(|(value, &name)| (name, format!("{{n=\"{value}\"}} {value}")))
+            .collect();
+        want.sort();
+        assert_eq!(found, want);
+    };
+    for first in &orders {
+        for second in &orders {
+            let mut sink = Sink::default();
+            put(&mut sink, 1, first);
+            put(&mut sink, 2, second);
+            put(&mut sink, 3, first);
+        }
+    }
+}
+
 #[test]
 fn values_are_ordered_as_lists_of_values_not_as_lines() {
     let mut sink = Sink::default();

@@ -7,14 +7,14 @@ use std::ops::Deref;
 /// Reads the file, at most a page of it. A read that does not fill its buffer has reached the end:
 /// sysfs gives an attribute whole (`kernfs_fop_read_iter()`), and procfs the files of a process. A
 /// read at the start makes the kernel ask for the value anew.
-pub(super) fn read_page(fd: &OwnedFd) -> Result<Bytes, Errno> {
-    let mut page = Bytes::default();
+pub(super) fn read_page(fd: &OwnedFd, page: &mut Bytes) -> Result<(), Errno> {
+    page.clear();
     let read = |room: &mut [u8; ROOM], offset: usize| {
         rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut *room, offset as u64))
     };
     page.len = read(&mut page.short, 0)?;
     if page.len < ROOM {
-        return Ok(page);
+        return Ok(());
     }
     page.long.extend_from_slice(&page.short);
     while page.long.len() < PAGE {
@@ -23,7 +23,7 @@ pub(super) fn read_page(fd: &OwnedFd) -> Result<Bytes, Errno> {
         page.long.extend_from_slice(more);
     }
     page.long.truncate(PAGE);
-    Ok(page)
+    Ok(())
 }
 
 /// The largest value of an attribute: sysfs gives one page.
@@ -51,17 +51,22 @@ impl Deref for Bytes {
     }
 }
 
-impl From<&[u8]> for Bytes {
-    fn from(content: &[u8]) -> Self {
-        let mut bytes = Self::default();
-        match bytes.short.get_mut(..content.len()) {
+impl Bytes {
+    fn clear(&mut self) {
+        self.len = 0;
+        self.long.clear();
+    }
+
+    /// Takes a copy of this content.
+    pub(super) fn set(&mut self, content: &[u8]) {
+        self.clear();
+        match self.short.get_mut(..content.len()) {
             Some(short) => {
                 short.copy_from_slice(content);
-                bytes.len = content.len();
+                self.len = content.len();
             }
-            None => bytes.long.extend_from_slice(content),
+            None => self.long.extend_from_slice(content),
         }
-        bytes
     }
 }
 

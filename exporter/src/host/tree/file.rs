@@ -1,9 +1,9 @@
 //! Files that are read again and again.
 
-use super::{open, open_again, text};
+use super::{lossy, open, open_again, text};
 use crate::{
     error::{Error, Faults, Malformed, Result},
-    parse::{decimal, number},
+    parse::{decimal, lines, number},
 };
 use rustix::{fd::OwnedFd, fs::OFlags, io::Errno};
 use std::{
@@ -142,7 +142,7 @@ impl File {
     /// # Errors
     /// `parse` returns an error.
     pub fn parse_last<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
-        parse(&String::from_utf8_lossy(self.last()))
+        parse(&lossy(self.last()))
             .map_err(|source| Error::Parse { path: self.path.clone(), source })
     }
 
@@ -185,7 +185,7 @@ impl File {
             let whole =
                 if is_last { filled } else { memchr::memrchr(b'\n', bytes).map_or(0, |i| i + 1) };
             let bytes = bytes.get(..whole).unwrap_or_default();
-            for line in String::from_utf8_lossy(bytes).lines() {
+            for line in lines(&lossy(bytes)) {
                 number += 1;
                 faults.keep(each(line).map_err(|malformed| malformed.in_line(number)));
             }

@@ -9,85 +9,43 @@
 //!
 //! A kept attribute is never one of a device that is gone:
 //!
-//! - A directory is kept with its descriptor, so that its inode cannot become another's, and the
-//!   path's inode is asked for at every scrape.
+//! - A directory is kept with its descriptor, so that its inode cannot become another's. At every
+//!   scrape the inode is compared with that in the listing of the directory above or, where that is
+//!   not listed or has a link, with the path's inode, which is asked for. A listing does not tell
+//!   that another file system is mounted upon a directory: the path is asked once in
+//!   [`SETTINGS_EVERY`] scrapes all the same.
 //! - An attribute that sysfs has removed refuses to be read (`ENODEV`), and is opened anew.
 //! - Elsewhere (a folder of files) a removed file can still be read, but its directory's time of
 //!   modification tells that an entry came or went. That time is coarse, so that nothing is kept
-//!   of a directory that has changed in the last second.
+//!   of a directory that has changed in the last second. The times of sysfs do not tell anything
+//!   (`kernfs_add_one()` changes them only where somebody has set one), and are not asked for.
 //!
 //! Of a setting (a label, a limit, a place in the topology) the value is kept in place of the
 //! descriptor, for [`SETTINGS_EVERY`] scrapes at most and while its directory is the same. Nothing
-//! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute is
-//! kept in the same way.
+//! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute and
+//! the list of a directory's names are kept in the same way. Where an attribute has gone, all of
+//! these are asked for again in the next scrape.
 
+mod budget;
+mod dir;
 mod row;
+
+pub use budget::Budget;
+pub use dir::SETTINGS_EVERY;
 
 use super::{
     attribute::{Bytes, read_page},
+    names::Names,
     open,
 };
+use dir::Kept;
 use hashbrown::HashMap;
-use row::{Named, Row};
 use rustix::{
-    fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType, OFlags, Stat},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, FileType, OFlags},
     io::Errno,
 };
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::{SystemTime, UNIX_EPOCH},
-};
-
-/// A setting is read again after that many scrapes: two minutes at an interval of 15 seconds.
-pub const SETTINGS_EVERY: u64 = 8;
-
-/// A setting that is longer is read at each scrape.
-const LONGEST_SETTING: usize = 256;
-
-/// The descriptors that kept attributes and their directories may still take.
-#[derive(Clone, Debug, Default)]
-pub struct Budget {
-    left: Arc<AtomicUsize>,
-    /// The kernel gives the lowest number that is free, so that a higher one than this tells that
-    /// descriptors are short, whoever has them.
-    highest: usize,
-}
-
-impl Budget {
-    /// Room for `most` descriptors, with numbers up to `highest`.
-    #[must_use]
-    pub fn new(most: usize, highest: usize) -> Self {
-        Self { left: Arc::new(AtomicUsize::new(most)), highest }
-    }
-
-    /// The number of descriptors for which there is room.
-    #[must_use]
-    pub fn left(&self) -> usize {
-        self.left.load(Relaxed)
-    }
-
-    /// Room for this descriptor; `None` where there is none.
-    fn take(&self, fd: &OwnedFd) -> Option<Share> {
-        let number = usize::try_from(fd.as_raw_fd()).unwrap_or(usize::MAX);
-        let less = |left: usize| left.checked_sub(1).filter(|_| number <= self.highest);
-        let taken = self.left.fetch_update(Relaxed, Relaxed, less);
-        taken.is_ok().then(|| Share(Arc::clone(&self.left)))
-    }
-}
-
-/// The budget of one descriptor, given back when it is dropped.
-#[derive(Debug)]
-struct Share(Arc<AtomicUsize>);
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The directories and attributes below one folder that are kept.
 #[derive(Debug)]
@@ -97,6 +55,8 @@ pub(super) struct Pool {
     scrape: u64,
     /// By device and inode.
     dirs: Mutex<HashMap<(u64, u64), Arc<Kept>>>,
+    /// Room for a listing.
+    room: Mutex<Names>,
 }
 
 /// A directory that is open, and kept where it is in a [`Pool`].
@@ -106,61 +66,9 @@ pub(super) enum Handle {
     Kept(Arc<Kept>),
 }
 
-/// A directory that is kept, with the attributes in it that are.
-#[derive(Debug)]
-pub(super) struct Kept {
-    fd: OwnedFd,
-    budget: Budget,
-    files: Mutex<Files>,
-    _share: Option<Share>,
-}
-
-#[derive(Debug, Default)]
-struct Files {
-    kept: Row<KeptFile>,
-    settings: Row<Setting>,
-    /// The last scrape in which the directory was used.
-    scrape: u64,
-    /// The directory's time of modification, in nanoseconds.
-    changed: i128,
-    /// Whether that time is long enough ago.
-    is_settled: bool,
-}
-
-#[derive(Debug)]
-struct KeptFile {
-    name: Box<[u8]>,
-    fd: OwnedFd,
-    scrape: u64,
-    _share: Share,
-}
-
-#[derive(Debug)]
-struct Setting {
-    name: Box<[u8]>,
-    /// `None` where there is no such file.
-    value: Option<Box<[u8]>>,
-    /// The last scrape that asked for it.
-    scrape: u64,
-    /// The scrape that reads it again.
-    due: u64,
-}
-
-impl Named for KeptFile {
-    fn name(&self) -> &[u8] {
-        &self.name
-    }
-}
-
-impl Named for Setting {
-    fn name(&self) -> &[u8] {
-        &self.name
-    }
-}
-
 impl Pool {
     pub(super) fn new(budget: Budget) -> Self {
-        Self { budget, scrape: 0, dirs: Mutex::default() }
+        Self { budget, scrape: 0, dirs: Mutex::default(), room: Mutex::default() }
     }
 
     /// Begins a scrape: closes directories and attributes that the last one has not used.
@@ -173,55 +81,75 @@ impl Pool {
 
     /// The folder itself, which has just been opened.
     pub(super) fn folder(&self, fd: OwnedFd) -> Result<Handle, Errno> {
-        let folder = Handle::Kept(Arc::new(Kept::new(fd, self.budget.clone(), None)));
-        self.check(&folder)?;
-        Ok(folder)
+        let folder = Kept::new(fd, self.budget.clone(), None, self.scrape)?;
+        Ok(Handle::Kept(Arc::new(folder)))
     }
 
     /// Uses the folder itself in a scrape.
     pub(super) fn check(&self, folder: &Handle) -> Result<(), Errno> {
         let Handle::Kept(folder) = folder else { return Ok(()) };
         folder.close_unused(self.scrape - 1);
-        folder.begin(&rustix::fs::fstat(&folder.fd)?, self.scrape);
-        Ok(())
+        folder.again(self.scrape)
     }
 
-    /// Opens the directory of that name, or finds it open.
-    pub(super) fn dir(&self, at: BorrowedFd<'_>, name: &[u8]) -> Result<Handle, Errno> {
-        let stat = rustix::fs::statat(at, name, AtFlags::empty())?;
+    /// Opens the directory of that name in `at`, or finds it open. `listed` is the inode of the
+    /// directory in a listing of this scrape.
+    pub(super) fn dir(
+        &self,
+        at: &Handle,
+        name: &[u8],
+        listed: Option<u64>,
+    ) -> Result<Handle, Errno> {
+        if let (Some(inode), Handle::Kept(above)) = (listed, at)
+            && let Some(dir) = lock(&self.dirs).get(&(above.key().0, inode))
+            && dir.is_listed(self.scrape)?
+        {
+            return Ok(Handle::Kept(Arc::clone(dir)));
+        }
+        self.dir_at(at.as_fd(), name)
+    }
+
+    /// Opens the directory at that path below `at`, or finds it open.
+    pub(super) fn dir_at(&self, at: BorrowedFd<'_>, path: &[u8]) -> Result<Handle, Errno> {
+        let stat = rustix::fs::statat(at, path, AtFlags::empty())?;
         if !FileType::from_raw_mode(stat.st_mode).is_dir() {
             return Err(Errno::NOTDIR);
         }
         let mut dirs = lock(&self.dirs);
         if let Some(dir) = dirs.get(&(stat.st_dev, stat.st_ino)) {
-            dir.begin(&stat, self.scrape);
+            dir.found(&stat, self.scrape);
             return Ok(Handle::Kept(Arc::clone(dir)));
         }
-        let fd = open(at, name, OFlags::PATH | OFlags::DIRECTORY)?;
+        let fd = open(at, path, OFlags::PATH | OFlags::DIRECTORY)?;
         let Some(share) = self.budget.take(&fd) else { return Ok(Handle::Own(fd)) };
-        let stat = rustix::fs::fstat(&fd)?; // perhaps of another directory by now
-        let dir = Arc::new(Kept::new(fd, self.budget.clone(), Some(share)));
-        dir.begin(&stat, self.scrape);
-        dirs.insert((stat.st_dev, stat.st_ino), Arc::clone(&dir));
+        // Perhaps it is another directory by now.
+        let dir = Arc::new(Kept::new(fd, self.budget.clone(), Some(share), self.scrape)?);
+        dirs.insert(dir.key(), Arc::clone(&dir));
         Ok(Handle::Kept(dir))
+    }
+
+    /// Puts the names in the directory into `names`, as they are or were within the last
+    /// [`SETTINGS_EVERY`] scrapes. While the names are the same, so is the [`Arc`].
+    pub(super) fn names(&self, dir: &Kept, names: &mut Arc<Names>) -> Result<(), Errno> {
+        dir.names(names, &mut lock(&self.room))
     }
 }
 
 impl Handle {
-    /// The content of the attribute of that name.
-    pub(super) fn read(&self, name: &[u8]) -> Result<Bytes, Errno> {
+    /// Reads the attribute of that name into `room`.
+    pub(super) fn read(&self, name: &[u8], room: &mut Bytes) -> Result<(), Errno> {
         match self {
-            Self::Own(fd) => read_page(&open(fd, name, OFlags::empty())?),
-            Self::Kept(dir) => dir.read(name),
+            Self::Own(fd) => read_page(&open(fd, name, OFlags::empty())?, room),
+            Self::Kept(dir) => dir.read(name, room),
         }
     }
 
-    /// The content of the setting of that name, as it is or was within the last
+    /// Puts the setting of that name into `room`, as it is or was within the last
     /// [`SETTINGS_EVERY`] scrapes.
-    pub(super) fn setting(&self, name: &[u8]) -> Result<Bytes, Errno> {
+    pub(super) fn setting(&self, name: &[u8], room: &mut Bytes) -> Result<(), Errno> {
         match self {
-            Self::Own(_) => self.read(name),
-            Self::Kept(dir) => dir.setting(name),
+            Self::Own(_) => self.read(name, room),
+            Self::Kept(dir) => dir.setting(name, room),
         }
     }
 }
@@ -230,141 +158,9 @@ impl AsFd for Handle {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Own(fd) => fd.as_fd(),
-            Self::Kept(dir) => dir.fd.as_fd(),
+            Self::Kept(dir) => dir.fd(),
         }
     }
-}
-
-impl Kept {
-    fn new(fd: OwnedFd, budget: Budget, share: Option<Share>) -> Self {
-        Self { fd, budget, files: Mutex::default(), _share: share }
-    }
-
-    /// Closes the files that were not read in that scrape or later; says whether the directory itself
-    /// was used.
-    fn close_unused(&self, scrape: u64) -> bool {
-        let mut files = lock(&self.files);
-        files.kept.retain(|file| file.scrape >= scrape);
-        files.settings.retain(|setting| setting.scrape >= scrape);
-        files.scrape >= scrape
-    }
-
-    /// Uses the directory in a scrape. Closes its files where an entry of it came or went, or may
-    /// have.
-    fn begin(&self, stat: &Stat, scrape: u64) {
-        let mut files = lock(&self.files);
-        let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-        if files.changed != changed {
-            files.kept.clear();
-            files.settings.clear();
-            files.is_settled = false;
-        }
-        if !files.is_settled {
-            files.is_settled = is_settled(stat.st_mtime);
-        }
-        (files.changed, files.scrape) = (changed, scrape);
-    }
-
-    fn read(&self, name: &[u8]) -> Result<Bytes, Errno> {
-        let mut files = lock(&self.files);
-        let scrape = files.scrape;
-        if let Some(file) = files.kept.find(name) {
-            if let Ok(bytes) = read_page(&file.fd) {
-                file.scrape = scrape;
-                return Ok(bytes);
-            }
-            files.kept.remove_found(); // perhaps removed, and another put in its place
-        }
-        let known = files.known(name);
-        if known == Known::Fresh && files.settings.found().is_some_and(|file| file.value.is_none())
-        {
-            return Err(Errno::NOENT);
-        }
-        let fd = match open(&self.fd, name, OFlags::empty()) {
-            Err(Errno::NOENT) => {
-                files.learn(name, None, known);
-                return Err(Errno::NOENT);
-            }
-            opened => opened?,
-        };
-        let bytes = read_page(&fd)?;
-        // The time of a directory does not tell of changes in the directories below it.
-        if files.is_settled
-            && !name.contains(&b'/')
-            && let Some(share) = self.budget.take(&fd)
-        {
-            files.kept.insert(KeptFile { name: name.into(), fd, scrape, _share: share });
-        }
-        Ok(bytes)
-    }
-
-    fn setting(&self, name: &[u8]) -> Result<Bytes, Errno> {
-        let mut files = lock(&self.files);
-        let known = files.known(name);
-        if known == Known::Fresh
-            && let Some(setting) = files.settings.found()
-        {
-            return setting.value.as_deref().map(Bytes::from).ok_or(Errno::NOENT);
-        }
-        let read = open(&self.fd, name, OFlags::empty()).and_then(|fd| read_page(&fd));
-        match &read {
-            Ok(bytes) => files.learn(name, Some(bytes), known),
-            Err(Errno::NOENT) => files.learn(name, None, known),
-            Err(_) => {}
-        }
-        read
-    }
-}
-
-/// Whether a setting's value is kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// It need not be read.
-    Fresh,
-    /// It is to be read again.
-    Old,
-    Nothing,
-}
-
-impl Files {
-    /// Finds the setting of that name, which [`Row::found`] then has.
-    fn known(&mut self, name: &[u8]) -> Known {
-        let scrape = self.scrape;
-        let Some(setting) = self.settings.find(name) else { return Known::Nothing };
-        setting.scrape = scrape;
-        if scrape < setting.due { Known::Fresh } else { Known::Old }
-    }
-
-    /// Keeps a value, unless the directory's time does not yet tell of changes. [`Files::known`] has
-    /// just said `known`.
-    fn learn(&mut self, name: &[u8], value: Option<&[u8]>, known: Known) {
-        let is_kept = self.is_settled && value.is_none_or(|value| value.len() <= LONGEST_SETTING);
-        let scrape = self.scrape;
-        match self.settings.found().filter(|_| known != Known::Nothing) {
-            Some(setting) if is_kept => {
-                if setting.value.as_deref() != value {
-                    setting.value = value.map(Into::into);
-                }
-                setting.due = scrape + SETTINGS_EVERY;
-            }
-            Some(_) => self.settings.remove_found(),
-            None if is_kept => {
-                // At first the settings of a directory become due one after the other, so that each
-                // scrape reads a share of them.
-                let due = scrape + 1 + self.settings.len() % SETTINGS_EVERY;
-                let (name, value) = (name.into(), value.map(Into::into));
-                self.settings.insert(Setting { name, value, scrape, due });
-            }
-            None => {}
-        }
-    }
-}
-
-/// Whether a directory that changed at this second cannot have changed in the same tick as a file
-/// in it is opened now.
-fn is_settled(changed: i64) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).is_ok_and(|now| changed < now - 1)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,6 +5,8 @@
 //! a steady scrape.
 
 mod attribute;
+mod dir;
+mod entry;
 mod file;
 mod folder;
 mod kept;
@@ -14,8 +16,10 @@ mod seen;
 mod tests;
 
 pub use attribute::{Attribute, Bytes};
+pub use dir::Dir;
+pub use entry::Entry;
 pub use file::{File, SingleFile};
-pub use folder::{Dir, Entry, Folder};
+pub use folder::Folder;
 pub use kept::{Budget, SETTINGS_EVERY};
 pub use names::Names;
 pub use seen::Seen;
@@ -27,6 +31,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -102,6 +107,12 @@ fn open_again(path: &Path, was_absent: &mut bool, more: OFlags) -> Result<OwnedF
     let opened = open(rustix::fs::CWD, path, more);
     *was_absent = opened.as_ref().is_err_and(|errno| *errno == Errno::NOENT);
     opened
+}
+
+/// The text, with U+FFFD for bytes that are not UTF-8. The check of a text that is all UTF-8, as
+/// nearly all are, is much faster than the search for such bytes.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str> {

@@ -207,6 +207,43 @@ fn a_folder_replaced_while_it_was_open_is_opened_anew() {
 }
 
 #[test]
+fn an_empty_folder_that_is_removed_filled_or_made_anew_is_seen() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("class");
+    let tree = Tree::new(root.path()).keeping(Budget::new(10, 10_000));
+    for mut folder in [tree.folder("class"), tree.devices("class")] {
+        let mut names = || {
+            let entries = folder.list().map(|entries| {
+                entries.map(|entry| entry.name().into_owned()).collect::<Vec<_>>().join(" ")
+            });
+            entries.map_err(|error| error.is_absent())
+        };
+        let listed = |names: &str| Ok(names.to_owned());
+        assert_eq!(names(), Err(true));
+        for _ in 0..2 {
+            fs::create_dir(&path).unwrap();
+            assert_eq!(names(), listed(""));
+            assert_eq!(names(), listed(""));
+            fs::write(path.join("a"), "").unwrap();
+            assert_eq!(names(), listed("a"));
+            fs::remove_file(path.join("a")).unwrap();
+            assert_eq!(names(), listed(""));
+            fs::rename(&path, root.path().join("elsewhere")).unwrap();
+            assert_eq!(names(), Err(true));
+            fs::create_dir(&path).unwrap();
+            assert_eq!(names(), listed(""));
+            fs::remove_dir(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("b"), "").unwrap();
+            assert_eq!(names(), listed("b"));
+            fs::remove_dir_all(&path).unwrap();
+            assert_eq!(names(), Err(true));
+            fs::remove_dir(root.path().join("elsewhere")).unwrap();
+        }
+    }
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a process that the test ends")]
 fn the_folders_of_a_process_that_is_gone_are_absent() {
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    host::tree::{Folder, Tree},
+    host::tree::{Entry, Folder, Names, Tree},
     testing::settle,
 };
 use std::fs;
@@ -60,6 +60,19 @@ impl Machine {
             dir.setting(setting).unwrap().as_deref().unwrap_or("-").to_owned()
         });
         values.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The names in the directory `a` as they are kept, and whether they are the same list as
+    /// `before`.
+    fn names(&mut self, before: &mut Arc<Names>) -> (String, bool) {
+        let mut names = Arc::clone(before);
+        let entry = self.folder.list().unwrap().find(|entry| entry.bytes() == b"a").unwrap();
+        let dir = entry.dir().unwrap().unwrap();
+        let listed: Vec<_> = dir.kept_list(&mut names).unwrap().map(|entry| entry.name()).collect();
+        let listed = listed.join(" ");
+        let is_same = Arc::ptr_eq(before, &names);
+        *before = names;
+        (listed, is_same)
     }
 
     fn left(&self) -> usize {
@@ -184,16 +197,15 @@ fn an_attribute_that_cannot_be_read_is_not_kept() {
 fn a_setting_is_read_again_after_some_scrapes_and_takes_no_descriptor() {
     let mut machine = Machine::new(10, &[("a/max", "1\n"), ("b/max", "1\n")]);
     for value in [2, 3] {
-        let before = machine.settings("max");
+        machine.settings("max");
         fs::write(machine.path("a/max"), format!("{value}\n")).unwrap();
         fs::write(machine.path("b/max"), format!("{value}\n")).unwrap();
         let after = format!("{value} {value}");
         let mut scrapes = 1;
-        while machine.settings("max") == before {
+        while machine.settings("max") != after {
             scrapes += 1;
         }
         assert!(scrapes <= SETTINGS_EVERY, "{scrapes}");
-        assert_eq!(machine.settings("max"), after);
         assert_eq!(machine.left(), 8, "two directories");
     }
     // Without descriptors, a directory is not kept and each scrape reads the setting.
@@ -252,4 +264,116 @@ fn a_file_that_is_not_there_is_asked_for_again_like_a_setting() {
     machine.settle();
     let scrapes = (1..=SETTINGS_EVERY + 1).find(|_| machine.settings("below/min") == "4");
     assert!(scrapes.is_some());
+}
+
+#[test]
+fn a_directory_in_the_folder_that_was_replaced_shows_its_own_values() {
+    let mut machine = Machine::new(100, &[("a/x", "1"), ("b/x", "0")]);
+    assert_eq!(machine.scrape(&["x"]), "a=1 b=0");
+    for value in 2..20 {
+        if value % 2 == 0 {
+            fs::remove_dir_all(machine.path("a")).unwrap();
+        } else {
+            let away = machine.root.path().join(value.to_string());
+            fs::rename(machine.path("a"), away).unwrap();
+        }
+        machine.put("a/x", &value.to_string());
+        machine.settle();
+        for _ in 0..3 {
+            assert_eq!(machine.scrape(&["x"]), format!("a={value} b=0"));
+        }
+        assert_eq!(machine.left(), 96, "the other one is closed");
+    }
+    fs::remove_dir_all(machine.path("a")).unwrap();
+    assert_eq!(machine.scrape(&["x"]), "b=0");
+}
+
+#[test]
+fn names_are_listed_again_after_some_scrapes_and_when_the_directory_tells_of_a_change() {
+    let mut machine = Machine::new(10, &[("a/x", "1"), ("a/y", "2")]);
+    let mut names = Arc::default();
+    let listed = |names: &str, is_same| (names.to_owned(), is_same);
+    assert_eq!(machine.names(&mut names), listed("x y", false));
+    for _ in 0..=2 * SETTINGS_EVERY {
+        assert_eq!(machine.names(&mut names), listed("x y", true));
+    }
+    machine.put("a/z", "3");
+    assert_eq!(machine.names(&mut names), listed("x y z", false), "the directory has changed");
+    machine.settle();
+    assert_eq!(machine.names(&mut names), listed("x y z", true));
+    // A change that no time tells of, as in sysfs.
+    for (file, after) in [("a/w", "w x y z"), ("a/v", "v w x y z")] {
+        let (before, _) = machine.names(&mut names);
+        machine.put(file, "4");
+        machine.settle();
+        let mut scrapes = 1;
+        while machine.names(&mut names).0 == before {
+            scrapes += 1;
+        }
+        assert!(scrapes <= SETTINGS_EVERY, "{scrapes}");
+        assert_eq!(machine.names(&mut names), listed(after, true));
+    }
+    fs::rename(machine.path("a"), machine.root.path().join("elsewhere")).unwrap();
+    machine.put("a/u", "5");
+    machine.settle();
+    assert_eq!(machine.names(&mut names), listed("u", false), "the directory is another");
+}
+
+#[test]
+fn directories_of_one_scrape_are_not_all_listed_again_in_the_same_scrape() {
+    let devices: Vec<_> = (0..64).map(|n| format!("{n:02}/old")).collect();
+    let files: Vec<_> = devices.iter().map(|file| (&**file, "1")).collect();
+    let mut machine = Machine::new(100, &files);
+    let scrape = |machine: &mut Machine| {
+        let entries = machine.folder.list().unwrap();
+        let news = entries.filter(|entry| {
+            let dir = entry.dir().unwrap().unwrap();
+            dir.kept_list(&mut Arc::default()).unwrap().any(|entry| entry.bytes() == b"new")
+        });
+        news.count()
+    };
+    assert_eq!(scrape(&mut machine), 0);
+    for device in 0..64 {
+        machine.put(&format!("{device:02}/new"), "2");
+    }
+    machine.settle();
+    let mut before = 0;
+    for _ in 0..SETTINGS_EVERY {
+        let found = scrape(&mut machine);
+        assert!(found - before < 32, "{before} {found}");
+        before = found;
+    }
+    assert_eq!(before, 64);
+}
+
+#[test]
+fn the_names_in_the_folder_itself_are_kept() {
+    let mut machine = Machine::new(0, &[("x", "1")]);
+    let scrape = |machine: &mut Machine| {
+        let (_, entries) = machine.folder.kept_list().unwrap();
+        let value = |entry: Entry<'_>| entry.text().unwrap().unwrap().to_owned();
+        entries.map(|entry| format!("{}={}", entry.name(), value(entry))).collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        assert_eq!(scrape(&mut machine), ["x=1"]);
+    }
+    let (names, _) = machine.folder.kept_list().unwrap();
+    let names = Arc::clone(names);
+    assert!(Arc::ptr_eq(&names, machine.folder.kept_list().unwrap().0), "they are the same");
+    machine.put("y", "2");
+    assert_eq!(scrape(&mut machine), ["x=1", "y=2"]);
+    machine.settle();
+    machine.put("z", "3");
+    machine.settle();
+    let found = (0..=SETTINGS_EVERY).find(|_| scrape(&mut machine).len() == 3);
+    assert!(found.is_some(), "a change that no time tells of shows some scrapes later");
+    fs::remove_dir_all(machine.path("")).unwrap();
+    assert!(machine.folder.kept_list().is_err_and(|error| error.is_absent()));
+    machine.put("w", "4");
+    machine.settle();
+    assert_eq!(scrape(&mut machine), ["w=4"]);
+    let mut plain = Tree::new(machine.root.path()).folder("class");
+    assert_eq!(plain.kept_list().unwrap().1.count(), 1);
+    machine.put("v", "5");
+    assert_eq!(plain.kept_list().unwrap().1.count(), 2, "listed each time");
 }
