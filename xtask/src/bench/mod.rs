@@ -34,8 +34,8 @@ usage: cargo xtask bench --peer NODE_EXPORTER [--exporter PATH] [--scrapes N] [-
              meanwhile.
   --tree     reads DIR/proc and DIR/sys, and runs twice: the default collectors without filesystem,
              and five more collectors.
-  --case     makes a load in namespaces of its own, as root: neighbours, processes, sockets, mounts,
-             links, or all of them.
+  --case     makes a load in namespaces of its own, as root: neighbours, sockets, mounts, links,
+             processes, or all of them.
   --flag     is given to both, --own-flag and --peer-flag to one of them.
   --write    runs all that docs/performance.md has, and replaces its tables (those of the tree with
              --tree alone, those of cases with --case alone).
