@@ -57,14 +57,18 @@ impl Cgroup {
     /// below /proc and /sys, which it otherwise keeps until memory is short, also after their
     /// interfaces and processes are gone.
     pub(crate) fn held(&self) -> Result<f64> {
-        let (file, text) = self.reclaim;
-        for _ in 0..2 {
-            // Fails where there is less to take back.
-            let _ = fs::write(self.folder.join(file), text);
-            // Inodes are freed once all processors have passed a quiet state.
-            thread::sleep(Duration::from_millis(100));
-        }
+        self.reclaim();
+        self.reclaim();
         self.charged()
+    }
+
+    /// Has the kernel take back as much as it can.
+    pub(crate) fn reclaim(&self) {
+        let (file, text) = self.reclaim;
+        // Fails where there is less to take back.
+        let _ = fs::write(self.folder.join(file), text);
+        // Inodes are freed once all processors have passed a quiet state.
+        thread::sleep(Duration::from_millis(100));
     }
 
     /// The memory charged to the cgroup, in MiB.

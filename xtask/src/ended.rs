@@ -1,9 +1,11 @@
 //! Programs that a task starts: those that it waits for, and those that end with it.
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::{prctl::set_pdeathsig, signal::Signal};
 use std::{
     net::TcpListener,
     ops::{Deref, DerefMut},
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -28,6 +30,13 @@ pub(crate) fn built(cargo: &mut Command) -> Result<PathBuf> {
         .filter_map(|message| Some(message.ok()?.get("executable")?.as_str()?.into()))
         .last()
         .context("cargo names no executable")
+}
+
+/// Has the kernel end a command's program where this thread ends without doing so, killed perhaps.
+#[expect(unsafe_code, reason = "the program's process asks for it before the program begins")]
+pub(crate) fn ends_along(command: &mut Command) -> &mut Command {
+    // SAFETY: one system call, which takes no lock.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) }
 }
 
 /// A program that is ended when dropped.

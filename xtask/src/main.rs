@@ -19,6 +19,7 @@ fn main() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["bench", "neighbours", options @ ..] => bench::neighbours::run(options),
+        ["bench", "hold", kind, number] => bench::load::hold(kind, number),
         ["bench", options @ ..] => bench::run(options),
         ["dashboards", options @ ..] => dashboards::run(options),
         ["ebpf", options @ ..] => ebpf::run(options),

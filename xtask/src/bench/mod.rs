@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "builds the exporter, and writes the documentation")]
 #![expect(clippy::print_stdout, reason = "prints its tables")]
 
+mod case;
+pub(crate) mod load;
 pub(crate) mod neighbours;
 mod replay;
 mod subject;
@@ -11,6 +13,7 @@ mod trace;
 
 use crate::ended::built;
 use anyhow::{Context as _, Result, bail, ensure};
+use case::Case;
 use procfs::Current as _;
 use std::{
     fs,
@@ -20,24 +23,28 @@ use std::{
     time::{Duration, Instant},
 };
 use subject::{Subject, version};
+use testbed::namespace::Turn;
 
 const USAGE: &str = "\
 usage: cargo xtask bench --peer NODE_EXPORTER [--exporter PATH] [--scrapes N] [--interval SECONDS]
                          [--tree DIR] [--flag FLAG]… [--own-flag FLAG]… [--peer-flag FLAG]…
        cargo xtask bench --write --peer NODE_EXPORTER [--exporter PATH] [--scrapes N] [--tree DIR]
+       cargo xtask bench --case CASE… [--write] --peer NODE_EXPORTER [--exporter PATH] [--scrapes N]
   --interval is the time from one scrape of an exporter to the next, 0 unless told; nothing is run
              meanwhile.
   --tree     reads DIR/proc and DIR/sys, and runs twice: the default collectors without filesystem,
              and five more collectors.
+  --case     makes a load in namespaces of its own, as root: neighbours, sockets, mounts, links,
+             processes, or all of them.
   --flag     is given to both, --own-flag and --peer-flag to one of them.
   --write    runs all that docs/performance.md has, and replaces its tables (those of the tree with
-             --tree alone).
+             --tree alone, those of cases with --case alone).
   strace, where it is there, traces a scrape for the kernel's own share.";
 
 /// Scrapes of each exporter before the measurement begins, at most.
 const WARM_UP: u32 = 20;
 
-/// Rounds of the kernel's own share, at least, where they need not wait.
+/// Rounds of the kernel's own share, at least, where they take no time.
 const ROUNDS: usize = 50;
 
 /// The documentation that is written, relative to the root of the project.
@@ -62,6 +69,7 @@ struct Options {
     flags: Vec<String>,
     own_flags: Vec<String>,
     peer_flags: Vec<String>,
+    cases: Vec<&'static Case>,
     writes: bool,
 }
 
@@ -71,39 +79,77 @@ struct Run {
     name: &'static str,
     /// Flags of both exporters.
     flags: Vec<String>,
+    /// Flags of this exporter alone.
+    own_flags: Vec<String>,
     scrapes: u32,
     interval: Duration,
+    /// Whether the kernel's own share is taken.
+    has_share: bool,
     /// Whether the system calls have a table.
     has_calls: bool,
+    /// The load that the answers have to show.
+    case: Option<&'static Case>,
+}
+
+impl Run {
+    const fn new(name: &'static str, scrapes: u32) -> Self {
+        Self {
+            name,
+            flags: Vec::new(),
+            own_flags: Vec::new(),
+            scrapes,
+            interval: Duration::ZERO,
+            has_share: true,
+            has_calls: false,
+            case: None,
+        }
+    }
 }
 
 /// Measures, and prints or writes tables.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let options = options(arguments)?;
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(DOCUMENT);
+    let text = fs::read_to_string(document()).context(DOCUMENT)?;
     let runs = runs(&options);
+    let cases: Vec<_> =
+        options.cases.iter().map(|case| (case, case_runs(case, &options))).collect();
     if options.writes {
         // A marker that is missing is told before it is too late.
-        let text = fs::read_to_string(&document).context(DOCUMENT)?;
-        runs.iter().try_for_each(|run| table::replace(&text, run.name, "").map(drop))?;
+        let all = runs.iter().chain(cases.iter().flat_map(|(_, runs)| runs));
+        all.map(|run| run.name).try_for_each(|name| table::replace(&text, name, "").map(drop))?;
     }
     let exporter = match &options.exporter {
         Some(path) => path.clone(),
         None => build()?,
     };
     for run in &runs {
-        let tables = measure(run, &exporter, &options)?;
-        println!("## {}\n\n{tables}", run.name);
-        if options.writes {
-            let text = fs::read_to_string(&document).context(DOCUMENT)?;
-            fs::write(&document, table::replace(&text, run.name, &tables)?).context(DOCUMENT)?;
-        }
+        report(run, &exporter, &options)?;
+    }
+    let _turn = (!cases.is_empty()).then(Turn::take);
+    for (case, runs) in &cases {
+        let _load = case.begin()?;
+        runs.iter().try_for_each(|run| report(run, &exporter, &options))?;
     }
     Ok(())
 }
 
+/// Measures, and prints or writes the tables.
+fn report(run: &Run, exporter: &Path, options: &Options) -> Result<()> {
+    let tables = measure(run, exporter, options)?;
+    println!("## {}\n\n{tables}", run.name);
+    if options.writes {
+        let text = fs::read_to_string(document()).context(DOCUMENT)?;
+        fs::write(document(), table::replace(&text, run.name, &tables)?).context(DOCUMENT)?;
+    }
+    Ok(())
+}
+
+fn document() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(DOCUMENT)
+}
+
 fn options(arguments: &[&str]) -> Result<Options> {
-    let (mut options, mut peer) = (Options::default(), None);
+    let (mut options, mut peer, mut cases) = (Options::default(), None, Vec::new());
     let mut rest = arguments.iter();
     while let Some(&name) = rest.next() {
         if name == "--write" {
@@ -118,6 +164,7 @@ fn options(arguments: &[&str]) -> Result<Options> {
             "--scrapes" => options.scrapes = Some(number()?),
             "--interval" => options.interval = Duration::from_secs(number()?.into()),
             "--tree" => options.tree = Some(value.into()),
+            "--case" => cases.push(value),
             "--flag" => options.flags.push(value.into()),
             "--own-flag" => options.own_flags.push(value.into()),
             "--peer-flag" => options.peer_flags.push(value.into()),
@@ -130,20 +177,37 @@ fn options(arguments: &[&str]) -> Result<Options> {
         !options.writes || options.interval.is_zero() && has_own.iter().all(|own| own.is_empty()),
         "--write has its own intervals and flags\n{USAGE}"
     );
+    options.cases = Case::named(&cases)
+        .with_context(|| format!("--case {}\n{USAGE}", cases.join(" --case ")))?;
+    ensure!(options.cases.is_empty() || options.tree.is_none(), "--case has no tree\n{USAGE}");
     let Some(peer) = peer else { bail!("{USAGE}") };
     Ok(Options { peer, ..options })
 }
 
-/// The measurements that the options ask for.
+/// The measurements of a case.
+fn case_runs(case: &'static Case, options: &Options) -> Vec<Run> {
+    case.runs()
+        .map(|run| Run {
+            flags: [run.flags, options.flags.clone()].concat(),
+            scrapes: options.scrapes.unwrap_or(run.scrapes),
+            interval: options.interval,
+            ..run
+        })
+        .collect()
+}
+
+/// The measurements without a load that the options ask for.
 fn runs(options: &Options) -> Vec<Run> {
     let run = |name, flags, scrapes| Run {
-        name,
         flags,
-        scrapes: options.scrapes.unwrap_or(scrapes),
         interval: options.interval,
         has_calls: true,
+        ..Run::new(name, options.scrapes.unwrap_or(scrapes))
     };
     let mut runs = Vec::new();
+    if !options.cases.is_empty() {
+        return runs;
+    }
     if options.writes {
         let eleven = std::iter::once("--collector.disable-defaults".to_owned())
             .chain(ELEVEN.map(|name| format!("--collector.{name}")))
@@ -170,11 +234,13 @@ fn runs(options: &Options) -> Vec<Run> {
 /// Measures both exporters in turn; the way it was done and the tables.
 fn measure(run: &Run, exporter: &Path, options: &Options) -> Result<String> {
     let load = procfs::LoadAverage::current()?.one;
-    let start = |name, program, own: &[String]| {
-        Subject::start(name, program, &[run.flags.as_slice(), own].concat())
+    let start = |name, program, own: &[&[String]]| {
+        let mut subject = Subject::start(name, program, &[&[&*run.flags], own].concat().concat())?;
+        run.case.map_or(Ok(()), |case| case.check(&mut subject))?;
+        Ok::<_, anyhow::Error>(subject)
     };
-    let mut ours = start("bpf_node_exporter", exporter, &options.own_flags)?;
-    let mut peer = start("node_exporter", &options.peer, &options.peer_flags)?;
+    let mut ours = start("bpf_node_exporter", exporter, &[&run.own_flags, &options.own_flags])?;
+    let mut peer = start("node_exporter", &options.peer, &[&options.peer_flags])?;
     for _ in 0..run.scrapes.min(WARM_UP) {
         ours.scrape()?;
         peer.scrape()?;
@@ -188,12 +254,17 @@ fn measure(run: &Run, exporter: &Path, options: &Options) -> Result<String> {
             subject.measure()?;
         }
     }
-    let figures = [ours.figures()?, peer.figures()?];
+    let figures = Subject::all_figures([&ours, &peer])?;
     drop(peer);
     let scrapes = run.scrapes as usize;
-    let rounds = if run.interval.is_zero() { scrapes.max(ROUNDS) } else { scrapes };
-    let share = replay::share(&mut ours, rounds, run.interval)
-        .map_err(|error| format!("not known, {error:#}"));
+    let is_short = run.interval.is_zero() && run.case.is_none();
+    let rounds = if is_short { scrapes.max(ROUNDS) } else { scrapes };
+    let share = if run.has_share {
+        replay::share(&mut ours, rounds, run.interval, run.has_calls)
+            .map_err(|error| format!("not known, {error:#}"))
+    } else {
+        Err("not known, as bpf(2) is not made again".to_owned())
+    };
     let share = share.as_ref().map_err(String::as_str);
     let [ours, peer] = &figures;
     let mut text = format!(
@@ -236,7 +307,9 @@ mod tests {
 
     fn named(arguments: &[&str]) -> Vec<(&'static str, u32, u64)> {
         let arguments = [&["--peer", "node_exporter"], arguments].concat();
-        (runs(&options(&arguments).unwrap()).iter())
+        let options = options(&arguments).unwrap();
+        let cases = options.cases.iter().flat_map(|case| case_runs(case, &options));
+        (runs(&options).into_iter().chain(cases))
             .map(|run| (run.name, run.scrapes, run.interval.as_secs()))
             .collect()
     }
@@ -248,13 +321,16 @@ mod tests {
         let written = [("default", 9, 0), ("interval", 9, 15), ("eleven", 9, 0)];
         assert_eq!(named(&["--write", "--scrapes", "9"]), written);
         assert_eq!(named(&["--write", "--tree", "d"]).len(), 5);
+        let processes = [("processes", 9, 0), ("processes, by /proc", 9, 0)];
+        assert_eq!(named(&["--case", "processes", "--scrapes", "9"]), processes);
     }
 
     #[test]
     fn all_tables_have_their_place_in_the_documentation() {
         let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(DOCUMENT);
         let text = fs::read_to_string(document).unwrap();
-        for (name, ..) in named(&["--write", "--tree", "d"]) {
+        let cases = named(&["--write", "--case", "all"]);
+        for (name, ..) in named(&["--write", "--tree", "d"]).into_iter().chain(cases) {
             table::replace(&text, name, "").unwrap();
         }
     }
@@ -267,6 +343,8 @@ mod tests {
             &["--scrapes", "0"],
             &["--scrapes"],
             &["--ours", "x"],
+            &["--case", "none"],
+            &["--case", "links", "--tree", "d"],
         ] {
             assert!(options(&[&["--peer", "p"], arguments].concat()).is_err(), "{arguments:?}");
         }

@@ -5,9 +5,10 @@
 
 use super::{
     subject::Subject,
-    trace::{Action, Base, Number, Trace},
+    trace::{Action, Base, Kept, Number, Trace},
 };
 use anyhow::{Context as _, Result, ensure};
+use netlink_sys::SocketAddr;
 use nix::{
     sys::signal::{Signal, kill},
     time::{ClockId, clock_gettime},
@@ -17,6 +18,7 @@ use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, CWD, Mode, OFlags, RawDir, SeekFrom, StatxFlags},
     io,
+    net::{self, RecvFlags, SendFlags},
 };
 use std::{
     collections::BTreeMap,
@@ -33,7 +35,8 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(super) struct Share {
     /// CPU of all calls, in milliseconds: each round of the loop.
     pub(super) rounds: Vec<f64>,
-    /// By the names of the calls: their number in a scrape, and their CPU together in microseconds.
+    /// By the names of the calls: their number in a scrape, and their CPU together in microseconds;
+    /// empty unless wanted.
     pub(super) calls: BTreeMap<String, (usize, f64)>,
     /// The number of calls that are not made by the loop, by name.
     pub(super) others: BTreeMap<String, usize>,
@@ -41,8 +44,14 @@ pub(super) struct Share {
     pub(super) differ: usize,
 }
 
-/// Traces one scrape of a warm exporter, and makes its reads `rounds` times.
-pub(super) fn share(subject: &mut Subject, rounds: usize, interval: Duration) -> Result<Share> {
+/// Traces one scrape of a warm exporter, and makes its reads `rounds` times; as often again for the
+/// CPU by the names of the calls.
+pub(super) fn share(
+    subject: &mut Subject,
+    rounds: usize,
+    interval: Duration,
+    by_name: bool,
+) -> Result<Share> {
     let trace = trace(subject)?;
     let mut replay = Replay::new(&trace);
     replay.round()?; // fills the kernel's caches
@@ -56,7 +65,7 @@ pub(super) fn share(subject: &mut Subject, rounds: usize, interval: Duration) ->
     }
     replay.restore();
     let differ = replay.round()?;
-    let calls = replay.by_name(rounds)?;
+    let calls = if by_name { replay.by_name(rounds)? } else { BTreeMap::new() };
     Ok(Share { rounds: costs, calls, others: trace.others, differ })
 }
 
@@ -64,7 +73,8 @@ pub(super) fn share(subject: &mut Subject, rounds: usize, interval: Duration) ->
 fn trace(subject: &mut Subject) -> Result<Trace> {
     let file = tempfile::NamedTempFile::new()?;
     let mut strace = Command::new("strace")
-        .args(["-f", "-y", "-s", "0", "-ttt", "-p", &subject.id().to_string(), "-o"])
+        .args(["-f", "-yy", "-s", "0", "-ttt", "-e", "write=all"])
+        .args(["-p", &subject.id().to_string(), "-o"])
         .arg(file.path())
         .stderr(Stdio::piped())
         .spawn()
@@ -95,7 +105,7 @@ fn cpu() -> Result<Duration> {
 
 struct Replay<'a> {
     trace: &'a Trace,
-    /// The open files, by their descriptors' numbers in the exporter.
+    /// The open files and sockets, by their descriptors' numbers in the exporter.
     files: Vec<Option<OwnedFd>>,
     buffer: Vec<u8>,
 }
@@ -108,7 +118,8 @@ impl<'a> Replay<'a> {
                 Action::Open(.., Some(number)) => numbers = numbers.max(number),
                 Action::Read(_, wanted)
                 | Action::ReadAt(_, wanted, _)
-                | Action::List(_, wanted) => size = size.max(wanted),
+                | Action::List(_, wanted)
+                | Action::Answer(_, wanted) => size = size.max(wanted),
                 _ => {}
             }
         }
@@ -118,18 +129,23 @@ impl<'a> Replay<'a> {
         replay
     }
 
-    /// Opens the kept files that are closed, and closes all others.
+    /// Opens the kept files that are closed, and closes all others. Sockets are emptied: an answer
+    /// may have got longer.
     fn restore(&mut self) {
         for (number, file) in self.files.iter_mut().enumerate() {
-            match self.trace.kept.get(&number) {
-                None => *file = None,
-                Some(path) if file.is_none() => {
+            match (self.trace.kept.get(&number), &file) {
+                (None, _) => *file = None,
+                (Some(Kept::File(path)), None) => {
                     let open = |flags| fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
                     *file = open(OFlags::RDONLY | OFlags::NONBLOCK)
                         .or_else(|_| open(OFlags::PATH))
                         .ok();
                 }
-                Some(_) => {}
+                (Some(Kept::Netlink(protocol)), None) => *file = socket(*protocol).ok(),
+                (Some(Kept::Netlink(_)), Some(socket)) => {
+                    while receive(socket, &mut self.buffer).is_ok() {}
+                }
+                (Some(Kept::File(_)), Some(_)) => {}
             }
         }
     }
@@ -221,7 +237,29 @@ fn make(action: &Action, files: &mut [Option<OwnedFd>], buffer: &mut [u8]) -> io
         Action::ReadLink(base, path) => {
             fs::readlinkat_raw(folder(files, *base)?, path, buffer)?;
         }
+        Action::Ask(number, request) => {
+            net::send(file(files, *number)?, request, SendFlags::empty())?;
+        }
+        Action::Answer(number, size) => {
+            receive(file(files, *number)?, part(buffer, *size))?;
+        }
     }
+    Ok(())
+}
+
+/// A socket to the kernel as the exporter opens it.
+fn socket(protocol: isize) -> std::io::Result<OwnedFd> {
+    let mut socket = netlink_sys::Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.set_netlink_get_strict_chk(true)?;
+    socket.as_fd().try_clone_to_owned()
+}
+
+/// Receives a part that is ready. The kernel has one ready when the one before is taken:
+/// to wait for more would be to wait for ever.
+fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<()> {
+    net::recv(socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
     Ok(())
 }
 
@@ -290,6 +328,37 @@ mod tests {
         replay.restore();
         assert!(replay.files[6].is_none());
         assert_eq!(replay.round().unwrap(), 0);
+    }
+
+    /// A dump of the interfaces, as the exporter asks for it, and its end.
+    const INTERFACES: &str = "\
+        7 1.0 sendto(27<NETLINK:[ROUTE:7]>, ..., 32, 0, NULL, 0) = 32\n \
+        | 00000  20 00 00 00 12 00 01 03  08 00 00 00 00 00 00 00   ............... |\n \
+        | 00010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  ................ |\n\
+        7 1.1 recvfrom(27<NETLINK:[ROUTE:7]>, ..., 32768, MSG_TRUNC, NULL, NULL) = 900\n";
+
+    #[test]
+    fn the_kernel_is_asked_over_netlink() {
+        let (_folder, trace) = traced(INTERFACES);
+        let mut replay = Replay::new(&trace);
+        // The end of the dump is left: the next dump begins only after it is taken.
+        for _ in 0..3 {
+            assert_eq!(replay.round().unwrap(), 0);
+            let mut left = [0; 64];
+            let number = net::recv(replay.files[27].as_ref().unwrap(), &mut left, RecvFlags::PEEK);
+            assert!(number.is_ok_and(|(number, _)| number > 0));
+            replay.restore();
+        }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_not_waited_for() {
+        let (_folder, trace) = traced(INTERFACES.split_once("7 1.1").unwrap().0);
+        let asked = Replay::new(&trace).round().unwrap();
+        let (_folder, trace) = traced(&format!(
+            "{SCRAPE}7 1.9 recvfrom(27<NETLINK:[ROUTE:7]>, ..., 64, 0, NULL, NULL) = 20\n"
+        ));
+        assert_eq!((asked, Replay::new(&trace).round().unwrap()), (0, 1));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::{
     cgroup::Cgroup,
-    ended::{Ended, free_port},
+    ended::{Ended, ends_along, free_port},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// The kernel tells the CPU of each mode in ticks of 10 ms: fewer than these say nothing.
-const TICKS: f64 = 20.0;
+pub(super) const TICKS: f64 = 20.0;
 
 /// A program that is measured; ended when dropped.
 pub(super) struct Subject {
@@ -45,7 +45,7 @@ impl Subject {
     pub(super) fn start(name: &'static str, program: &Path, flags: &[String]) -> Result<Self> {
         let port = free_port()?;
         let cgroup = Cgroup::new(name);
-        let child = Cgroup::command(cgroup.as_ref(), program)
+        let child = ends_along(&mut Cgroup::command(cgroup.as_ref(), program))
             .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stderr(Stdio::null()) // writing a log line for each scrape would be measured too
@@ -79,12 +79,24 @@ impl Subject {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        // A text that is not packed would take more memory, and raise the peak.
-        let packed = subject.answer()?;
-        for line in BufReader::new(MultiGzDecoder::new(packed.as_slice())).lines() {
-            subject.samples += usize::from(!line?.starts_with('#'));
-        }
+        let mut samples = 0;
+        subject.lines(|line| samples += usize::from(!line.starts_with('#')))?;
+        subject.samples = samples;
         Ok(subject)
+    }
+
+    /// Gives each line of one answer to `each`.
+    pub(super) fn lines(&mut self, mut each: impl FnMut(&str)) -> Result<()> {
+        // A text that is not packed would take more memory, and raise the peak.
+        let packed = self.answer()?;
+        for line in BufReader::new(MultiGzDecoder::new(packed.as_slice())).lines() {
+            each(&line?);
+        }
+        Ok(())
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -133,8 +145,8 @@ impl Subject {
         Ok([stat.utime as f64 / ticks, stat.stime as f64 / ticks])
     }
 
-    /// The figures of all scrapes that counted.
-    pub(super) fn figures(&self) -> Result<Figures> {
+    /// The figures of all scrapes that counted, but the charged memory.
+    fn figures(&self) -> Result<Figures> {
         let [user, kernel] = self.modes()?;
         let [user_before, kernel_before] = self.before;
         let last = self.cpu()?;
@@ -152,8 +164,21 @@ impl Subject {
             time: Spread::new(self.scrapes.iter().map(|(_, time)| milliseconds(*time)).collect()),
             resident: mib(status.vmrss),
             peak: mib(status.vmhwm),
-            charged: self.cgroup.as_ref().map(Cgroup::held).transpose()?,
+            charged: None,
         })
+    }
+
+    /// The figures of all scrapes of subjects that were scraped in turn.
+    pub(super) fn all_figures(subjects: [&Self; 2]) -> Result<[Figures; 2]> {
+        let [a, b] = subjects.map(Self::figures);
+        let mut all = [a?, b?];
+        // Memory is taken back when nothing else is asked any more: resident pages may go with it.
+        // A name below /proc that one has looked up holds the folder that the other has.
+        subjects.iter().filter_map(|subject| subject.cgroup.as_ref()).for_each(Cgroup::reclaim);
+        for (figures, subject) in all.iter_mut().zip(subjects) {
+            figures.charged = subject.cgroup.as_ref().map(Cgroup::held).transpose()?;
+        }
+        Ok(all)
     }
 }
 

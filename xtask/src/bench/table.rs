@@ -2,7 +2,7 @@
 
 use super::{
     replay::Share,
-    subject::{Figures, Spread},
+    subject::{Figures, Spread, TICKS},
 };
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
@@ -65,6 +65,7 @@ pub(super) fn both(ours: &Figures, peer: &Figures, share: Result<&Share, &str>) 
         Err(reason) => writeln!(text, "| the kernel's own share of the CPU: {reason} | | | |"),
     };
     let _ = writeln!(text, "| samples in an answer | {} | {} | |", ours.samples, peer.samples);
+    text.push_str(&reasons([ours, peer]));
     text.push_str(
         "\n| ms | scrapes | least | median | 99th percentile | most |\n|---|---:|---:|---:|---:|---:|\n",
     );
@@ -112,7 +113,27 @@ pub(super) fn calls(share: &Share) -> String {
 }
 
 fn cell(value: Option<f64>) -> String {
-    value.map_or_else(String::new, |value| format!("{value:.2}"))
+    value.map_or_else(
+        || "–".to_owned(),
+        |value| {
+            if 0.0 < value && value < 0.01 { format!("{value:.4}") } else { format!("{value:.2}") }
+        },
+    )
+}
+
+/// The reasons why cells have a dash.
+fn reasons(subjects: [&Figures; 2]) -> String {
+    let mut text = String::new();
+    if subjects.iter().any(|figures| figures.modes.is_none()) {
+        let _ = writeln!(
+            text,
+            "\n–: the kernel tells the CPU of each mode in ticks, of which there were fewer than {TICKS}."
+        );
+    }
+    if subjects.iter().any(|figures| figures.charged.is_none()) {
+        text.push_str("\n–: no control group of memory could be made.\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -194,11 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_cannot_be_taken_are_empty_or_say_why() {
-        let text = both(&figures(1.0, None), &figures(1.0, None), Err("strace is not there"));
-        for empty in ["… in user mode, ms", "charged to the control group, MiB"] {
-            assert!(text.contains(&format!("| {empty} |  |  |  |\n")), "{text}");
-        }
+    fn figures_that_cannot_be_taken_say_why() {
+        let text = both(&figures(1.0, None), &figures(1.0, Some(3.0)), Err("strace is not there"));
+        assert!(text.contains("| … in user mode, ms | – | 1.00 | – |\n"), "{text}");
+        assert!(text.contains("| charged to the control group, MiB | – | 3.00 | – |\n"), "{text}");
+        assert!(text.contains("\n–: the kernel tells"), "{text}");
+        assert!(text.contains("\n–: no control group"), "{text}");
         let row = "| the kernel's own share of the CPU: strace is not there | | | |\n";
         assert!(text.contains(row), "{text}");
         assert!(!text.contains("the same reads alone"), "{text}");

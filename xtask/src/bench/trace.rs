@@ -1,9 +1,11 @@
-//! The system calls that read, of one scrape, as strace(1) writes them with `-f -y -s 0 -ttt`.
+//! The system calls that read, of one scrape, as strace(1) writes them with
+//! `-f -yy -s 0 -ttt -e write=all`.
 //!
-//! Taken are calls that open files to read them, read, list, examine and close. Not taken, but
-//! counted, are all others: netlink and other sockets, bpf(2), ioctl(2), waiting, memory; and calls
-//! on files whose names strace has to escape.
+//! Taken are calls that open files to read them, read, list, examine and close, and those that ask
+//! the kernel over netlink. Not taken, but counted, are all others: other sockets, bpf(2), ioctl(2),
+//! waiting, memory; and calls on files whose names strace has to escape.
 
+use netlink_sys::protocols;
 use nix::libc::pid_t;
 use rustix::fs::{AtFlags, OFlags};
 use std::{
@@ -35,6 +37,19 @@ pub(super) enum Action {
     ExamineFilesystem(CString),
     Access(CString),
     ReadLink(Base, CString),
+    /// A request over netlink.
+    Ask(Number, Vec<u8>),
+    /// A part of the answer, with the room for it.
+    Answer(Number, usize),
+}
+
+/// A descriptor that was there before the first call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// A file by its path.
+    File(String),
+    /// A socket to the kernel by the number of its netlink protocol.
+    Netlink(isize),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -47,8 +62,8 @@ pub(super) struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     pub(super) calls: Vec<Call>,
-    /// The files that were open before the first call, by the numbers of their descriptors.
-    pub(super) kept: BTreeMap<Number, String>,
+    /// The files and sockets that were open before the first call, by their descriptors' numbers.
+    pub(super) kept: BTreeMap<Number, Kept>,
     /// The number of calls that are not taken, by name.
     pub(super) others: BTreeMap<String, usize>,
 }
@@ -59,30 +74,41 @@ impl Trace {
     pub(super) fn parse(text: &str, time: &RangeInclusive<f64>) -> Self {
         let (mut trace, mut opened) = (Self::default(), BTreeSet::new());
         let mut unfinished: HashMap<pid_t, String> = HashMap::new();
-        for line in text.lines() {
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            // The bytes that a call has written follow its end.
+            let dump = std::iter::from_fn(|| lines.next_if(|line| line.starts_with(DUMP)));
+            let written: Vec<u8> = dump.flat_map(bytes).collect();
             let Some((thread, began, call)) = words(line) else { continue };
             if let Some(resumed) = call.strip_prefix("<... ") {
                 let Some(mut whole) = unfinished.remove(&thread) else { continue };
                 whole.push_str(resumed.split_once(" resumed>").map_or("", |(_, rest)| rest));
-                trace.take(&whole, &mut opened);
+                trace.take(&whole, &written, &mut opened);
             } else if !time.contains(&began) {
             } else if let Some(first) = call.strip_suffix("<unfinished ...>") {
                 if first.starts_with("close(") {
-                    trace.take(&format!("{first}) = 0"), &mut opened);
+                    trace.take(&format!("{first}) = 0"), &[], &mut opened);
                     continue;
                 }
                 unfinished.insert(thread, first.to_owned());
             } else {
-                trace.take(call, &mut opened);
+                trace.take(call, &written, &mut opened);
             }
         }
         trace
     }
 
-    /// Takes a whole call; `opened` has the descriptors that are open by an earlier call.
-    fn take(&mut self, call: &str, opened: &mut BTreeSet<Number>) {
+    /// Takes a whole call and the bytes that it wrote; `opened` has the descriptors that are open by
+    /// an earlier call.
+    fn take(&mut self, call: &str, written: &[u8], opened: &mut BTreeSet<Number>) {
         // Signals and the ends of threads have no result.
         let Some((name, arguments, result)) = parts(call) else { return };
+        let succeeds = !result.starts_with('-');
+        if let Some((number, protocol, action)) = netlink(name, &arguments, written) {
+            self.kept.entry(number).or_insert(Kept::Netlink(protocol));
+            self.calls.push(Call { name: format!("{name} (netlink)"), action, succeeds });
+            return;
+        }
         let Some((action, used)) = action(name, &arguments, result) else {
             *self.others.entry(name.to_owned()).or_default() += 1;
             return;
@@ -90,16 +116,28 @@ impl Trace {
         if let Some((number, path)) = used
             && !opened.contains(&number)
         {
-            self.kept.entry(number).or_insert_with(|| path.to_owned());
+            self.kept.entry(number).or_insert_with(|| Kept::File(path.to_owned()));
         }
         match action {
             Action::Open(.., Some(number)) => _ = opened.insert(number),
             Action::Close(number) => _ = opened.remove(&number),
             _ => {}
         }
-        let succeeds = !result.starts_with('-');
         self.calls.push(Call { name: name.to_owned(), action, succeeds });
     }
+}
+
+/// The begin of a line with bytes that were written: the position, sixteen bytes, and their text.
+const DUMP: &str = " | ";
+
+/// The width of the column with the bytes, in two groups of eight.
+const COLUMN: usize = 49;
+
+/// The bytes of such a line.
+fn bytes(line: &str) -> impl Iterator<Item = u8> {
+    let column = line.trim_start_matches(DUMP).split_once("  ").map_or("", |(_, rest)| rest);
+    let column = column.get(..COLUMN).unwrap_or_default();
+    column.split_whitespace().filter_map(|byte| u8::from_str_radix(byte, 16).ok())
 }
 
 /// The thread of a line, the time in seconds, and the rest.
@@ -176,11 +214,31 @@ fn action<'a>(
     Some((action, used))
 }
 
+/// A call that asks over netlink or takes an answer, with the socket and its protocol.
+fn netlink(name: &str, arguments: &[&str], written: &[u8]) -> Option<(Number, isize, Action)> {
+    let (number, kind) = arguments.first()?.split_once("<NETLINK:[")?;
+    let protocol = match kind.split_once(':')?.0 {
+        "ROUTE" => protocols::NETLINK_ROUTE,
+        "SOCK_DIAG" => protocols::NETLINK_SOCK_DIAG,
+        "NETFILTER" => protocols::NETLINK_NETFILTER,
+        "GENERIC" => protocols::NETLINK_GENERIC,
+        _ => return None,
+    };
+    let (number, size) = (number.parse().ok()?, arguments.get(2)?.parse().ok()?);
+    let action = match name {
+        "sendto" if written.len() == size => Action::Ask(number, written.to_owned()),
+        "recvfrom" => Action::Answer(number, size),
+        _ => return None,
+    };
+    Some((number, protocol, action))
+}
+
 /// The number of a descriptor and the path of its file; none for sockets and the like.
 fn descriptor(text: &str) -> Option<(Number, &str)> {
     let (number, path) = text.split_once('<')?;
     let path = path.strip_suffix('>').filter(|path| path.starts_with('/'))?;
-    (!path.contains('\\')).then_some((number.parse().ok()?, path))
+    // A device has its kind and number behind the path, after another `<`.
+    (!path.contains(['\\', '<'])).then_some((number.parse().ok()?, path))
 }
 
 /// A path in quotes.
@@ -206,6 +264,10 @@ mod tests {
         read(text).calls.into_iter().map(|call| call.action).collect()
     }
 
+    fn kept(number: Number, path: &str) -> BTreeMap<Number, Kept> {
+        BTreeMap::from([(number, Kept::File(path.to_owned()))])
+    }
+
     #[test]
     fn files_that_were_open_before_are_kept() {
         let trace = read(
@@ -215,7 +277,7 @@ mod tests {
              7 11.3 openat(46</sys/block>, \"a,b/size\", O_RDONLY) = -1 ENOENT (No such file or directory)\n\
              7 11.4 close(46</sys/block>)         = 0\n",
         );
-        assert_eq!(trace.kept, BTreeMap::from([(45, "/proc/sys/fs/file-nr".to_owned())]));
+        assert_eq!(trace.kept, kept(45, "/proc/sys/fs/file-nr"));
         assert!(trace.others.is_empty(), "{:?}", trace.others);
         let calls: Vec<_> =
             trace.calls.iter().map(|call| (call.name.as_str(), call.succeeds)).collect();
@@ -242,7 +304,7 @@ mod tests {
              7 11.1 openat(AT_FDCWD</>, \"/etc/new\", O_RDONLY) = 77</etc/new>\n\
              7 11.2 read(77</etc/new>, \"\", 512) = 0\n",
         );
-        assert_eq!(trace.kept, BTreeMap::from([(77, "/etc/old".to_owned())]));
+        assert_eq!(trace.kept, kept(77, "/etc/old"));
     }
 
     #[test]
@@ -277,15 +339,52 @@ mod tests {
     #[test]
     fn calls_that_are_not_taken_are_counted() {
         let trace = read(
-            "7 11.0 recvfrom(27<socket:[88]>, [{nlmsg_len=20}, 0], 32768, MSG_TRUNC, NULL, NULL) = 20\n\
+            "7 11.0 recvfrom(27<TCP:[127.0.0.1:1->127.0.0.1:2]>, ..., 8192, 0, NULL, NULL) = 20\n\
              7 11.1 read(3<anon_inode:[eventfd]>, \"\"..., 8) = 8\n\
              7 11.2 openat(AT_FDCWD</>, \"/tmp/a\", O_RDWR|O_CREAT, 0600) = 9</tmp/a>\n\
              7 11.3 openat(AT_FDCWD</>, \"/tmp/a\\\"b\", O_RDONLY) = 9</tmp/a\\\"b>\n\
-             7 11.4 lseek(5</sys>, 4, SEEK_SET) = 4\n",
+             7 11.4 lseek(5</sys>, 4, SEEK_SET) = 4\n\
+             7 11.5 read(6</dev/hpet<char 10:228>>, \"\"..., 8) = 8\n",
         );
         assert_eq!(trace.calls, []);
         let counts: Vec<_> = trace.others.iter().map(|(name, n)| (name.as_str(), *n)).collect();
-        assert_eq!(counts, [("lseek", 1), ("openat", 2), ("read", 1), ("recvfrom", 1)]);
+        assert_eq!(counts, [("lseek", 1), ("openat", 2), ("read", 2), ("recvfrom", 1)]);
+    }
+
+    #[test]
+    fn questions_over_netlink_have_their_bytes() {
+        let trace = read(
+            "7 11.0 write(3<anon_inode:[eventfd]>, ..., 8) = 8\n \
+             | 00000  01 00 00 00 00 00 00 00                           ........         |\n\
+             7 11.1 sendto(27<NETLINK:[ROUTE:7]>, ..., 18, 0, NULL, 0 <unfinished ...>\n\
+             8 11.2 close(4</sys>) = 0\n\
+             7 11.3 <... sendto resumed>) = 18\n \
+             | 00000  20 61 62 00 12 00 01 03  08 00 00 00 00 00 00 00   ab............. |\n \
+             | 00010  0a 1F                                             ..               |\n\
+             7 11.4 recvfrom(27<NETLINK:[ROUTE:7]>, ..., 32768, MSG_TRUNC, NULL, NULL) = 20\n\
+             7 11.5 recvfrom(34<NETLINK:[GENERIC:-9]>, 0x7f, 32, 0, NULL, NULL) = -1 EAGAIN (Resource)\n",
+        );
+        let asked = b"\x20ab\0\x12\0\x01\x03\x08\0\0\0\0\0\0\0\x0a\x1f".to_vec();
+        let calls = [
+            ("close", Action::Close(4), true),
+            ("sendto (netlink)", Action::Ask(27, asked), true),
+            ("recvfrom (netlink)", Action::Answer(27, 32768), true),
+            ("recvfrom (netlink)", Action::Answer(34, 32), false),
+        ];
+        let calls =
+            calls.map(|(name, action, succeeds)| Call { name: name.into(), action, succeeds });
+        assert_eq!(trace.calls, calls);
+        let [route, generic] = [protocols::NETLINK_ROUTE, protocols::NETLINK_GENERIC];
+        let sockets = [(27, Kept::Netlink(route)), (34, Kept::Netlink(generic))];
+        assert_eq!(trace.kept, sockets.into_iter().chain(kept(4, "/sys")).collect());
+        assert_eq!(trace.others, BTreeMap::from([("write".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn a_question_without_its_bytes_is_not_taken() {
+        let trace = read("7 11.1 sendto(27<NETLINK:[ROUTE:7]>, ..., 18, 0, NULL, 0) = 18\n");
+        assert_eq!(trace.calls, []);
+        assert_eq!(trace.others, BTreeMap::from([("sendto".to_owned(), 1)]));
     }
 
     #[test]
