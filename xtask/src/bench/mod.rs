@@ -44,9 +44,6 @@ usage: cargo xtask bench --peer NODE_EXPORTER [--exporter PATH] [--scrapes N] [-
 /// Scrapes of each exporter before the measurement begins, at most.
 const WARM_UP: u32 = 20;
 
-/// Rounds of the kernel's own share, at least, where they take no time.
-const ROUNDS: usize = 50;
-
 /// The documentation that is written, relative to the root of the project.
 const DOCUMENT: &str = "docs/performance.md";
 
@@ -255,12 +252,9 @@ fn measure(run: &Run, exporter: &Path, options: &Options) -> Result<String> {
         }
     }
     let figures = Subject::all_figures([&ours, &peer])?;
-    drop(peer);
     let scrapes = run.scrapes as usize;
-    let is_short = run.interval.is_zero() && run.case.is_none();
-    let rounds = if is_short { scrapes.max(ROUNDS) } else { scrapes };
     let share = if run.has_share {
-        replay::share(&mut ours, rounds, run.interval, run.has_calls)
+        replay::share(&mut ours, &mut peer, scrapes, run.interval, run.has_calls)
             .map_err(|error| format!("not known, {error:#}"))
     } else {
         Err("not known, as bpf(2) is not made again".to_owned())

@@ -45,19 +45,28 @@ pub(super) struct Share {
 }
 
 /// Traces one scrape of a warm exporter, and makes its reads `rounds` times; as often again for the
-/// CPU by the names of the calls.
+/// CPU by the names of the calls. As with the exporter itself, half of the interval lies between a
+/// scrape of the peer, which leaves its own data in the processors' caches, and the reads.
 pub(super) fn share(
     subject: &mut Subject,
+    peer: &mut Subject,
     rounds: usize,
     interval: Duration,
     by_name: bool,
 ) -> Result<Share> {
     let trace = trace(subject)?;
+    let half = interval / 2;
+    let mut wait = || {
+        thread::sleep(half);
+        peer.scrape()?;
+        thread::sleep(half);
+        anyhow::Ok(())
+    };
     let mut replay = Replay::new(&trace);
     replay.round()?; // fills the kernel's caches
     let mut costs = Vec::new();
     for _ in 0..rounds {
-        thread::sleep(interval);
+        wait()?;
         replay.restore();
         let before = cpu()?;
         replay.round()?;
@@ -65,7 +74,7 @@ pub(super) fn share(
     }
     replay.restore();
     let differ = replay.round()?;
-    let calls = if by_name { replay.by_name(rounds)? } else { BTreeMap::new() };
+    let calls = if by_name { replay.by_name(rounds, wait)? } else { BTreeMap::new() };
     Ok(Share { rounds: costs, calls, others: trace.others, differ })
 }
 
@@ -163,7 +172,11 @@ impl<'a> Replay<'a> {
 
     /// By the names of the calls: their number, and their CPU in microseconds, as the mean of
     /// rounds. The clock is read before each call, and its own cost taken off.
-    fn by_name(&mut self, rounds: usize) -> Result<BTreeMap<String, (usize, f64)>> {
+    fn by_name(
+        &mut self,
+        rounds: usize,
+        mut wait: impl FnMut() -> Result<()>,
+    ) -> Result<BTreeMap<String, (usize, f64)>> {
         const READINGS: u32 = 10_000;
         let before = cpu()?;
         for _ in 0..READINGS {
@@ -172,6 +185,7 @@ impl<'a> Replay<'a> {
         let clock = cpu()?.saturating_sub(before) / READINGS;
         let mut sums: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
         for _ in 0..rounds {
+            wait()?;
             self.restore();
             for call in &self.trace.calls {
                 let before = cpu()?;
@@ -309,7 +323,7 @@ mod tests {
     #[test]
     fn calls_are_counted_by_name_for_one_round() {
         let (_folder, trace) = traced(SCRAPE);
-        let calls = Replay::new(&trace).by_name(3).unwrap();
+        let calls = Replay::new(&trace).by_name(3, || Ok(())).unwrap();
         let counts: Vec<_> = calls.iter().map(|(name, (n, _))| (name.as_str(), *n)).collect();
         let want =
             [("close", 1), ("getdents64", 2), ("newfstatat", 1), ("openat", 1), ("pread64", 1)];
