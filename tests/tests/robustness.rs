@@ -7,7 +7,7 @@ use exporter::{
     collectors::ALL,
     error::Error,
     exposition::Sink,
-    host::{Host, tree::SETTINGS_EVERY},
+    host::Host,
     testing::{collect, fixture, flags as parse_flags, golden_flags},
 };
 use std::{fs, path::Path};
@@ -65,9 +65,6 @@ struct Trial {
     known: Vec<(&'static Spec, Box<dyn Collector>, Sink)>,
 }
 
-/// The collectors that fail for a malformed setting, which they keep for some scrapes.
-const PARSE_SETTINGS: [&str; 3] = ["cpu", "cpufreq", "hwmon"];
-
 /// The collectors that read files; the others ask servers or the kernel.
 fn readers() -> impl Iterator<Item = &'static Spec> {
     ALL.iter().copied().filter(|spec| !["ntp", "perf", "supervisord"].contains(&spec.name))
@@ -103,18 +100,11 @@ impl Trial {
         }
     }
 
-    /// Checks that the collectors are right again once the files are, or once the settings among them
-    /// were read again.
+    /// Checks that the collectors are right again once the files are.
     fn recover(&mut self, name: &str) {
         copy(&fixture("baseline"), self.machine.path(), &|text| text);
         for (spec, collector, sink) in &mut self.known {
-            let mut again = collect_into(collector.as_mut(), sink);
-            let tries = if PARSE_SETTINGS.contains(&spec.name) { SETTINGS_EVERY } else { 0 };
-            for _ in 0..tries {
-                if again.is_err() {
-                    again = collect_into(collector.as_mut(), sink);
-                }
-            }
+            let again = collect_into(collector.as_mut(), sink);
             again.unwrap_or_else(|error| panic!("{name}: {}: {error}", spec.name));
             assert!(sink.families().next().is_some(), "{name}: {} puts nothing", spec.name);
         }

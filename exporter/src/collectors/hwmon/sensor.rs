@@ -11,7 +11,7 @@ use crate::{
     host::tree::{Bytes, Entry, Names},
     parse::decimal,
 };
-use std::{ops::Range, sync::Arc};
+use std::{cell::Cell, ops::Range, sync::Arc};
 
 /// The types of sensors that are known.
 const TYPES: [&str; 14] = [
@@ -104,6 +104,8 @@ struct SensorFile {
     shown: Option<Arc<Shown>>,
     /// Whether it is read once in some scrapes.
     is_setting: bool,
+    /// Whether its last content was malformed: then a setting is read anew.
+    is_malformed: Cell<bool>,
     /// Its content is a range of [`Readings::content`]; `None` where it could not be read.
     content: Option<Range<usize>>,
     /// Whether this is the content of the file in the directory of the chip's device.
@@ -138,6 +140,9 @@ impl Readings {
         let Self { places, files, content, room, .. } = self;
         for ((entry, of_device), place) in entries.zip(places) {
             let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
+            if file.is_malformed.take() {
+                entry.forget_setting();
+            }
             let read = if file.is_setting { entry.setting(room) } else { entry.content(room) };
             let Ok(Some(mut bare)) = read else { continue };
             while let Some(rest) = bare.strip_suffix(b"\n").or_else(|| bare.strip_prefix(b"\n")) {
@@ -196,6 +201,7 @@ impl Readings {
                     property: property.into(),
                     shown: (!TEXTS.contains(&property)).then(|| describe(kind, property)),
                     is_setting: TEXTS.contains(&property) || SETTINGS.contains(&property),
+                    is_malformed: Cell::new(false),
                     content: None,
                     of_device: false,
                 });
@@ -216,6 +222,7 @@ impl Readings {
             let files = files.get(sensor.files.clone()).unwrap_or_default();
             let read = Read { chip, sensor, files, content };
             read.put(label, out, &mut |file, error| {
+                file.is_malformed.set(true);
                 let name = match (sensor.kind, &*file.property) {
                     (kind @ ("beep_enable" | "vrm" | "update_interval"), _) => kind.to_owned(),
                     (_, "") => sensor.name.clone(),

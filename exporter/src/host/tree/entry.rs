@@ -151,7 +151,7 @@ impl<'a> Entry<'a> {
     pub(super) fn text_of_setting(&self) -> Result<Option<Attribute>> {
         let mut room = Bytes::default();
         let Some(bytes) = self.setting(&mut room)? else { return Ok(None) };
-        self.utf8(bytes)?;
+        self.or_forget(self.utf8(bytes))?;
         Ok(Some(Attribute::new(room)))
     }
 
@@ -170,7 +170,21 @@ impl<'a> Entry<'a> {
         parse: impl FnOnce(&str) -> Result<T, Malformed>,
     ) -> Result<Option<T>> {
         let mut room = Bytes::default();
-        self.setting(&mut room)?.map(|bytes| self.parsed(bytes, parse)).transpose()
+        let Some(bytes) = self.setting(&mut room)? else { return Ok(None) };
+        self.or_forget(self.parsed(bytes, parse)).map(Some)
+    }
+
+    /// Forgets a setting that turned out to be malformed: the fault must not outlast the file's.
+    fn or_forget<T>(&self, read: Result<T>) -> Result<T> {
+        if read.is_err() {
+            self.forget_setting();
+        }
+        read
+    }
+
+    /// Has the setting of that name read anew next time.
+    pub fn forget_setting(&self) {
+        self.at.forget_setting(self.name);
     }
 
     /// The content of the file of that name, which need not be UTF-8, read into `room`; `None` as

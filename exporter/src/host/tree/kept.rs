@@ -24,7 +24,7 @@
 //! descriptor, for [`SETTINGS_EVERY`] scrapes at most and while its directory is the same. Nothing
 //! of it remains in the kernel, and it is not in the budget. That a device lacks an attribute and
 //! the list of a directory's names are kept in the same way. Where an attribute has gone, all of
-//! these are asked for again in the next scrape.
+//! these are asked for again in the next scrape, and so is a setting that is malformed.
 
 mod budget;
 mod dir;
@@ -150,6 +150,13 @@ impl Handle {
         match self {
             Self::Own(_) => self.read(name, room),
             Self::Kept(dir) => dir.setting(name, room),
+        }
+    }
+
+    /// Has the setting of that name read anew next time.
+    pub(super) fn forget_setting(&self, name: &[u8]) {
+        if let Self::Kept(dir) = self {
+            dir.forget_setting(name);
         }
     }
 }

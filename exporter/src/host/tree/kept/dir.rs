@@ -251,6 +251,14 @@ impl Kept {
         }
         read
     }
+
+    /// Has the setting of that name read anew next time.
+    pub(super) fn forget_setting(&self, name: &[u8]) {
+        let mut files = lock(&self.files);
+        if files.settings.find(name).is_some() {
+            files.settings.remove_found();
+        }
+    }
 }
 
 /// Whether a setting's value is kept.
