@@ -1,7 +1,7 @@
 //! Size and use of mounted file systems, from statfs(2) on the mount points of process 1.
 //!
 //! statfs(2) may never return (a dead NFS server, a hung FUSE daemon), so it is called by the
-//! threads of a [`Crew`], but for file systems that always answer from memory: to wake a thread
+//! threads of a [`Crew`], but for file systems that answer from memory: to wake a thread
 //! takes longer than their answer. A mount that does not answer in time has `device_error` 1 until it
 //! answers. The time is `--collector.filesystem.mount-timeout`, or half of the time left to a
 //! scrape that must be answered earlier. Mountinfo is read at each scrape, since poll(2) does not
