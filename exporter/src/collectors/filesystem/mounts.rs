@@ -12,7 +12,8 @@ use crate::{
 use hashbrown::{HashMap, HashSet};
 use std::{
     borrow::Cow,
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsStr},
+    os::unix::ffi::OsStrExt as _,
     path::Path,
     sync::Arc,
 };
@@ -69,7 +70,7 @@ impl<T> Table<T> {
         // statfs(2) of a path asks the file system that was mounted there last.
         let mut places: Vec<(CString, u64)> = Vec::new();
         let mut known = HashMap::new();
-        let mut far = Vec::new();
+        let mut far = HashSet::new();
         for line in mounts::lines(text) {
             let line = match line {
                 Ok(line) => line,
@@ -80,7 +81,7 @@ impl<T> Table<T> {
             };
             let point = unescape(line.point);
             if !NEAR.contains(&line.kind) {
-                far.push(point.clone());
+                far.insert(point.clone());
             }
             let shown = strip(&point, root);
             let labels = Labels {
@@ -117,15 +118,14 @@ impl<T> Table<T> {
         mounts.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.mounts = mounts;
         let old = std::mem::take(&mut self.places);
-        let before: HashMap<(&CStr, u64), &Place<T>> = old
-            .iter()
-            .map(|place| ((place.question.subject().as_c_str(), place.id), place))
+        let before: HashMap<(&CStr, u64), &Arc<Question<CString, T>>> = (old.iter())
+            .map(|Place { question, id, .. }| ((question.subject().as_c_str(), *id), question))
             .collect();
         self.places = (places.into_iter())
             .map(|(path, id)| Place {
                 is_near: root == Path::new("/") && is_near(path.to_bytes(), &far),
                 question: match before.get(&(path.as_c_str(), id)) {
-                    Some(before) => Arc::clone(&before.question),
+                    Some(question) => Arc::clone(question),
                     None => Arc::new(Question::new(path)),
                 },
                 id,
@@ -142,11 +142,9 @@ const NEAR: [&[u8]; 5] = [b"ext2", b"ext3", b"ext4", b"tmpfs", b"ramfs"];
 
 /// Whether statfs(2) on that path needs no file system but those in [`NEAR`]: none of those that are
 /// mounted at the points in `far` is there, or on the way.
-fn is_near(path: &[u8], far: &[Cow<'_, [u8]>]) -> bool {
-    !far.iter().any(|point| {
-        let rest = path.strip_prefix(point.as_ref());
-        rest.is_some_and(|rest| point.ends_with(b"/") || matches!(rest, [] | [b'/', ..]))
-    })
+fn is_near(path: &[u8], far: &HashSet<Cow<'_, [u8]>>) -> bool {
+    let mut way = Path::new(OsStr::from_bytes(path)).ancestors();
+    !way.any(|point| far.contains(point.as_os_str().as_bytes()))
 }
 
 /// Marks the mounts whose series a later mount gives too.
