@@ -10,7 +10,10 @@ mod order;
 pub use order::RowOrder;
 
 use crate::error::{Faults, Malformed};
-use std::{ops::RangeInclusive, str::FromStr};
+use std::{
+    ops::{Range, RangeInclusive},
+    str::FromStr,
+};
 
 /// The words of a line, read one after the other; an error names the expected word.
 pub trait Words<'a>: Iterator<Item = &'a str> {
@@ -43,15 +46,22 @@ impl<'a, I: Iterator<Item = &'a str>> Words<'a> for I {}
 
 /// The lines of a text, as [`str::lines`] has them; memchr finds their ends faster.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
+    line_places(text).filter_map(|place| text.get(place))
+}
+
+/// The places of the lines of a text.
+fn line_places(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut begin = 0;
     std::iter::from_fn(move || {
-        let Some(end) = memchr::memchr(b'\n', rest.as_bytes()) else {
-            let last = std::mem::take(&mut rest);
-            return Some(last).filter(|last| !last.is_empty());
-        };
-        let (line, others) = (rest.get(..end)?, rest.get(end + 1..)?);
-        rest = others;
-        Some(line.strip_suffix('\r').unwrap_or(line))
+        let rest = bytes.get(begin..).filter(|rest| !rest.is_empty())?;
+        let found = memchr::memchr(b'\n', rest);
+        let line = found
+            .and_then(|end| rest.get(..end))
+            .map_or(rest, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        let place = begin..begin + line.len();
+        begin += found.map_or(rest.len(), |end| end + 1);
+        Some(place)
     })
 }
 

@@ -1,5 +1,6 @@
 //! The rows of a table in the order of their series.
 
+use super::line_places;
 use crate::error::Malformed;
 use std::ops::Range;
 
@@ -34,20 +35,14 @@ impl RowOrder {
         mut label: impl FnMut(usize, &'a str, &mut String),
         mut row: impl FnMut(usize, &'a str) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
-        let line = |place: &Range<usize>| {
-            let line = text.get(place.clone()).unwrap_or_default();
-            line.strip_suffix('\r').unwrap_or(line)
-        };
+        let line = |place: &Range<usize>| text.get(place.clone()).unwrap_or_default();
         let Self { rows, labels, order } = self;
         rows.clear();
         labels.clear();
-        let mut begin = 0;
-        while let Some(rest) = text.as_bytes().get(begin..).filter(|rest| !rest.is_empty()) {
-            let end = begin + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let of_row = labels.len();
-            label(rows.len(), line(&(begin..end)), labels);
-            rows.push(Row { line: begin..end, label: of_row..labels.len() });
-            begin = end + 1;
+        for place in line_places(text) {
+            let begin = labels.len();
+            label(rows.len(), line(&place), labels);
+            rows.push(Row { line: place, label: begin..labels.len() });
         }
         let key = |&number: &usize| {
             let label = rows.get(number).and_then(|row| labels.get(row.label.clone()));
