@@ -183,15 +183,20 @@ fn talk(times: usize) {
     echo.join().unwrap();
 }
 
+/// A network of this thread alone, and a folder with a sysfs, which shows the interfaces of the
+/// thread that mounts it.
+fn network_with_sysfs() -> Result<(Network, tempfile::TempDir), String> {
+    enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
+    let sys = tempfile::tempdir().unwrap();
+    mount(Some("sysfs"), sys.path(), Some("sysfs"), MsFlags::empty(), None::<&str>)
+        .map_err(|errno| format!("no sysfs: {errno}"))?;
+    Ok((Network::open()?, sys))
+}
+
 #[test]
 fn an_interface_that_comes_back_under_its_name_shows_its_own_attributes() {
     in_a_thread(REQUIRED, || {
-        enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
-        let sys = tempfile::tempdir().unwrap();
-        // A sysfs shows the interfaces of the thread that mounts it.
-        mount(Some("sysfs"), sys.path(), Some("sysfs"), MsFlags::empty(), None::<&str>)
-            .map_err(|errno| format!("no sysfs: {errno}"))?;
-        let network = Network::open()?;
+        let (network, sys) = network_with_sysfs()?;
         let budget = Budget::new(100, usize::MAX);
         let mut folder = Tree::new(sys.path()).keeping(budget.clone()).devices("class/net");
         for round in 0..3 {
@@ -214,11 +219,7 @@ fn an_interface_that_comes_back_under_its_name_shows_its_own_attributes() {
 #[test]
 fn a_directory_of_sysfs_that_is_made_anew_shows_its_own_attributes_and_names() {
     in_a_thread(REQUIRED, || {
-        enter(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
-        let sys = tempfile::tempdir().unwrap();
-        mount(Some("sysfs"), sys.path(), Some("sysfs"), MsFlags::empty(), None::<&str>)
-            .map_err(|errno| format!("no sysfs: {errno}"))?;
-        let network = Network::open()?;
+        let (network, sys) = network_with_sysfs()?;
         let budget = Budget::new(100, usize::MAX);
         // Directories, where a class has links.
         let mut folder =
