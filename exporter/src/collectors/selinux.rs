@@ -68,7 +68,6 @@ impl SeLinux {
     }
 
     fn configured(&mut self) -> f64 {
-        self.config.close();
         self.config.parse(|text| Ok(configured(text))).unwrap_or(DISABLED)
     }
 }

@@ -101,8 +101,8 @@ impl Host {
         let proc = Tree::new(flags.get(&PROC));
         let memory = limit::memory(&proc);
         let sys = Tree::new(flags.get(&SYS)).keeping(limit::attributes(memory));
-        let net = netns::files(&proc, flags, is(&proc, PROC_SUPER_MAGIC));
-        let bpf = if flags.get(&bpf::ENABLED) && is(&proc, PROC_SUPER_MAGIC) {
+        let net = netns::files(&proc, flags, proc.is_procfs());
+        let bpf = if flags.get(&bpf::ENABLED) && proc.is_procfs() {
             Bpf::new(&proc, &net, &sys, sizes(memory, flags))
         } else {
             Bpf::off()
@@ -133,7 +133,7 @@ impl Host {
     /// or the host's), and not a folder of files.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        is(&self.proc, PROC_SUPER_MAGIC)
+        self.proc.is_procfs()
     }
 
     /// `net/netstat` of this process, wherever `--path.procfs` leads (every procfs shows its readers
@@ -151,7 +151,7 @@ impl Host {
     /// than [`Host::links`]: a sysfs shows that of the process that mounted it.
     #[must_use]
     pub fn has_sysfs(&self) -> bool {
-        is(&self.sys, SYSFS_MAGIC)
+        self.sys.is_sysfs()
     }
 
     /// Whether `--path.sysfs` is a sysfs and shows the same interfaces as [`Host::links`].
@@ -180,13 +180,4 @@ fn sizes(memory: Option<u64>, flags: &Flags) -> Sizes {
         entries: given(&bpf::NEIGHBOUR_MAP_ENTRIES).or_else(allowed).unwrap_or(default.entries),
         interfaces: given(&bpf::INTERFACE_MAP_ENTRIES).unwrap_or(default.interfaces),
     }
-}
-
-/// `PROC_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-/// `SYSFS_MAGIC` of `include/uapi/linux/magic.h`.
-const SYSFS_MAGIC: u64 = 0x6265_6572;
-
-fn is(tree: &Tree, magic: u64) -> bool {
-    rustix::fs::statfs(tree.root()).is_ok_and(|at| u64::try_from(at.f_type) == Ok(magic))
 }

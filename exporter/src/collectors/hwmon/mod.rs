@@ -95,9 +95,9 @@ impl HwMon {
             if !self.chips.keeps(&name.label) {
                 continue;
             }
-            // The question is kept: while a thread hangs at a chip, no second thread may read that
-            // chip.
-            if let Some(old) = before.iter().find(|old| old.inode == name.inode) {
+            // While a thread hangs at a chip, no second thread may read that chip.
+            let is_open = |old: &&Name| old.inode == name.inode && old.question.answer().is_none();
+            if let Some(old) = before.iter().find(is_open) {
                 name.question = Arc::clone(&old.question);
             }
             self.known.push(name);
@@ -269,6 +269,63 @@ mod tests {
         assert_eq!(inputs(), ["sensor=\"temp3\"} 4"], "the chip is another one");
         std::fs::remove_dir_all(&chip).unwrap();
         assert!(inputs().is_empty(), "there is no chip");
+    }
+
+    #[test]
+    fn limits_that_were_malformed_at_first_are_read_again() {
+        let limits = (0..SETTINGS_EVERY).map(|n| format!("sys/class/hwmon/hwmon0/temp{n}_max"));
+        let limits: Vec<_> = limits.collect();
+        let with = |machine, content| {
+            limits.iter().fold(machine, |machine: Machine, limit| machine.with(limit, content))
+        };
+        let machine = with(Machine::new(), "none\n");
+        settle(&machine.path().join("sys"));
+        let flags = flags(&paths(machine.path()));
+        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut result = || {
+            let mut result = Ok(());
+            let _ = exposed(|out| result = collector.collect(out));
+            result
+        };
+        assert!(result().is_err());
+        let _machine = with(machine, "2000\n");
+        result().unwrap();
+    }
+
+    #[test]
+    fn a_chip_whose_name_or_device_is_another_shows_it() {
+        let machine = Machine::new()
+            .with("sys/devices/0/temp1_input", "1000\n")
+            .with("sys/devices/1/temp1_input", "2000\n")
+            .with("sys/class/hwmon/hwmon0/name", "first\n");
+        let chip = machine.path().join("sys/class/hwmon/hwmon0");
+        let link = |device: &str| {
+            let _ = std::fs::remove_file(chip.join("device"));
+            std::os::unix::fs::symlink(format!("../../../devices/{device}"), chip.join("device"))
+                .unwrap();
+        };
+        let flags = flags(&paths(machine.path()));
+        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut chips = || {
+            let text = exposed(|out| collector.collect(out).unwrap());
+            sample_lines(&text).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let named = |label: &str, name: &str| {
+            format!("node_hwmon_chip_names{{chip=\"{label}\",chip_name=\"{name}\"}} 1")
+        };
+        let temperature = |label: &str, value: u8| {
+            format!("node_hwmon_temp_celsius{{chip=\"{label}\",sensor=\"temp1\"}} {value}")
+        };
+        for (device, value) in [("0", 1), ("1", 2)] {
+            link(device);
+            let label = format!("devices_{device}");
+            assert_eq!(chips(), [named(&label, "first"), temperature(&label, value)]);
+        }
+        std::fs::write(chip.join("new"), "second\n").unwrap();
+        std::fs::rename(chip.join("new"), chip.join("name")).unwrap();
+        assert_eq!(chips()[0], named("devices_1", "second"));
+        std::fs::remove_file(chip.join("device")).unwrap();
+        assert_eq!(chips(), [named("second", "second")]);
     }
 
     /// A FIFO without a writer: opening it to read never returns.

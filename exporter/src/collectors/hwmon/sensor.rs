@@ -104,8 +104,8 @@ struct SensorFile {
     shown: Option<Arc<Shown>>,
     /// Whether it is read once in some scrapes.
     is_setting: bool,
-    /// Whether its last content was malformed: then a setting is read anew.
-    is_malformed: Cell<bool>,
+    /// Whether a setting is to be read anew: at first, and when it was malformed.
+    reads_anew: Cell<bool>,
     /// Its content is a range of [`Readings::content`]; `None` where it could not be read.
     content: Option<Range<usize>>,
     /// Whether this is the content of the file in the directory of the chip's device.
@@ -140,7 +140,7 @@ impl Readings {
         let Self { places, files, content, room, .. } = self;
         for ((entry, of_device), place) in entries.zip(places) {
             let Some(file) = place.and_then(|place| files.get_mut(place)) else { continue };
-            if file.is_malformed.take() {
+            if file.reads_anew.take() {
                 entry.forget_setting();
             }
             let read = if file.is_setting { entry.setting(room) } else { entry.content(room) };
@@ -201,7 +201,7 @@ impl Readings {
                     property: property.into(),
                     shown: (!TEXTS.contains(&property)).then(|| describe(kind, property)),
                     is_setting: TEXTS.contains(&property) || SETTINGS.contains(&property),
-                    is_malformed: Cell::new(false),
+                    reads_anew: Cell::new(true),
                     content: None,
                     of_device: false,
                 });
@@ -222,7 +222,7 @@ impl Readings {
             let files = files.get(sensor.files.clone()).unwrap_or_default();
             let read = Read { chip, sensor, files, content };
             read.put(label, out, &mut |file, error| {
-                file.is_malformed.set(true);
+                file.reads_anew.set(true);
                 let name = match (sensor.kind, &*file.property) {
                     (kind @ ("beep_enable" | "vrm" | "update_interval"), _) => kind.to_owned(),
                     (_, "") => sensor.name.clone(),

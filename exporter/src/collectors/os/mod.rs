@@ -50,7 +50,6 @@ struct Os([File; 2]);
 impl Collector for Os {
     fn collect(&mut self, out: &mut Sink) -> Result {
         for file in &mut self.0 {
-            file.close();
             let read = file.parse(|text| {
                 let mut release = Release::default();
                 let parsed = release.parse(text);

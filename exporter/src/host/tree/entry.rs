@@ -3,8 +3,11 @@
 use super::{
     attribute::{Attribute, Bytes, PAGE},
     dir::Dir,
+    identity::changed,
     kept::{Handle, Pool},
-    lossy, open, text,
+    lossy, open,
+    seen::Stamp,
+    text,
 };
 use crate::error::{Error, Malformed, Refusal, Result};
 use rustix::{
@@ -96,8 +99,15 @@ impl<'a> Entry<'a> {
         if self.listed.is_some() {
             return self.listed;
         }
+        self.stamp().map(|(inode, _)| inode)
+    }
+
+    /// The inode of the directory of that name, and its [`changed`]; `None` where there is no such
+    /// directory.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         let stat = rustix::fs::statat(self.at, self.name, AtFlags::empty()).ok()?;
-        FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino)
+        let is_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
+        is_dir.then(|| (stat.st_ino, changed(&stat)))
     }
 
     /// The bytes that one call reads into `room`, of `file` in the directory of that name; `None`

@@ -1,6 +1,6 @@
 //! Files that are read again and again.
 
-use super::{lossy, open, open_again, text};
+use super::{identity::Identity, lossy, open, open_again, text};
 use crate::{
     error::{Error, Faults, Malformed, Result},
     parse::{decimal, lines, number},
@@ -18,13 +18,19 @@ const ROOM: usize = 4096;
 /// A file that is read whole, again and again.
 #[derive(Debug)]
 pub struct File {
-    path: PathBuf,
-    fd: Option<OwnedFd>,
-    was_absent: bool,
+    location: Location,
     /// Whether a short read is the end.
     in_one_piece: bool,
     pub(super) bytes: Vec<u8>,
     len: usize,
+}
+
+/// The path of a file, and the file that was found there.
+#[derive(Debug)]
+struct Location {
+    path: PathBuf,
+    open: Option<(OwnedFd, Identity)>,
+    was_absent: bool,
 }
 
 /// A file whose content the kernel makes in one piece, at one read: a sysctl, or a file that
@@ -46,35 +52,54 @@ impl DerefMut for SingleFile {
     }
 }
 
+impl Location {
+    /// The file to read from that offset: the one that is open or, where the path leads to another by
+    /// now, that one. A reading that has begun goes on in the same file.
+    fn fd(&mut self, offset: u64) -> Result<&OwnedFd, Errno> {
+        let leads = |identity: &Identity| identity.ends || identity.is_at(&self.path);
+        let open = self.open.take().filter(|(_, identity)| offset > 0 || leads(identity));
+        let open = match open {
+            Some(open) => open,
+            None => {
+                let fd = open_again(&self.path, &mut self.was_absent, OFlags::empty())?;
+                let identity = Identity::of(&fd)?;
+                (fd, identity)
+            }
+        };
+        Ok(&self.open.insert(open).0)
+    }
+}
+
 impl File {
     pub(super) const fn new(path: PathBuf, in_one_piece: bool) -> Self {
-        Self { path, fd: None, was_absent: false, in_one_piece, bytes: Vec::new(), len: 0 }
+        let location = Location { path, open: None, was_absent: false };
+        Self { location, in_one_piece, bytes: Vec::new(), len: 0 }
     }
 
-    /// The same, opened at once: for a file that this process may not open later. Where it cannot
-    /// be opened, the first read tells.
+    /// The same, opened at once: for a file of procfs that this process may not open later. Where it
+    /// cannot be opened, the first read tells.
     #[must_use]
     pub fn opened(mut self) -> Self {
-        self.fd = open_again(&self.path, &mut self.was_absent, OFlags::empty()).ok();
+        let _ = self.location.fd(0);
         self
     }
 
     /// Where the file is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.location.path
     }
 
     /// Whether there is such a file.
     #[must_use]
     pub fn exists(&self) -> bool {
-        rustix::fs::access(&self.path, rustix::fs::Access::EXISTS).is_ok()
+        rustix::fs::access(&self.location.path, rustix::fs::Access::EXISTS).is_ok()
     }
 
     /// Opens the file and closes it again, for the sake of the kernel's actions when a file is
     /// opened. An absent file is no error.
     pub fn touch(&self) {
-        drop(open(rustix::fs::CWD, self.path.as_path(), OFlags::empty()));
+        drop(open(rustix::fs::CWD, self.location.path.as_path(), OFlags::empty()));
     }
 
     /// The whole file as it is now.
@@ -82,16 +107,16 @@ impl File {
     /// # Errors
     /// It cannot be opened or read. It is opened anew next time.
     pub fn bytes(&mut self) -> Result<&[u8]> {
-        let was_open = self.fd.is_some();
+        let was_open = self.location.open.is_some();
         let mut filled = self.fill();
         if filled.is_err() && was_open {
-            self.fd = None; // perhaps removed, and another put in its place
+            self.location.open = None; // perhaps removed, and another put in its place
             filled = self.fill();
         }
         if let Err(source) = filled {
-            self.fd = None;
+            self.location.open = None;
             self.len = 0;
-            return Err(Error::Read { path: self.path.clone(), source: source.into() });
+            return Err(Error::Read { path: self.location.path.clone(), source: source.into() });
         }
         Ok(self.last())
     }
@@ -102,7 +127,7 @@ impl File {
     /// As [`File::bytes`], or it is not UTF-8.
     pub fn read(&mut self) -> Result<&str> {
         self.bytes()?;
-        text(self.last(), &self.path)
+        text(self.last(), &self.location.path)
     }
 
     /// Reads and parses the file, and names it in errors. Bytes that are not UTF-8 become U+FFFD:
@@ -132,18 +157,13 @@ impl File {
         self.parse(|text| decimal("number", text.trim()))
     }
 
-    /// Closes the file: for one on disk, which an update replaces by another of the same name.
-    pub fn close(&mut self) {
-        self.fd = None;
-    }
-
     /// Parses the content that was read last, without reading again; see [`File::parse`].
     ///
     /// # Errors
     /// `parse` returns an error.
     pub fn parse_last<T>(&self, parse: impl FnOnce(&str) -> Result<T, Malformed>) -> Result<T> {
         parse(&lossy(self.last()))
-            .map_err(|source| Error::Parse { path: self.path.clone(), source })
+            .map_err(|source| Error::Parse { path: self.location.path.clone(), source })
     }
 
     /// Gives `each` the lines as they are now, reading piece by piece: for files that have a
@@ -169,14 +189,19 @@ impl File {
         let (mut faults, mut number) = (Faults::default(), 0);
         loop {
             let read = match self.fill_from(offset, kept) {
-                Err(_) if offset == 0 && self.fd.take().is_some() => self.fill_from(0, 0),
+                Err(_) if offset == 0 && self.location.open.take().is_some() => {
+                    self.fill_from(0, 0)
+                }
                 read => read,
             };
             let read = match read {
                 Ok(read) => read,
                 Err(source) => {
-                    self.fd = None;
-                    return Err(Error::Read { path: self.path.clone(), source: source.into() });
+                    self.location.open = None;
+                    return Err(Error::Read {
+                        path: self.location.path.clone(),
+                        source: source.into(),
+                    });
                 }
             };
             let filled = kept + read;
@@ -192,7 +217,7 @@ impl File {
             if is_last {
                 return faults
                     .end()
-                    .map_err(|source| Error::Parse { path: self.path.clone(), source });
+                    .map_err(|source| Error::Parse { path: self.location.path.clone(), source });
             }
             self.bytes.copy_within(whole..filled, 0);
             (offset, kept) = (offset + read as u64, filled - whole);
@@ -210,12 +235,9 @@ impl File {
         if self.bytes.len() - kept < ROOM {
             self.bytes.resize(kept + 2 * ROOM, 0);
         }
-        let fd = match &mut self.fd {
-            Some(fd) => fd,
-            none => none.insert(open_again(&self.path, &mut self.was_absent, OFlags::empty())?),
-        };
+        let fd = self.location.fd(offset)?;
         let room = self.bytes.get_mut(kept..).unwrap_or_default();
-        rustix::io::retry_on_intr(|| rustix::io::pread(&*fd, &mut *room, offset))
+        rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut *room, offset))
     }
 
     /// Reads until the kernel says 0: a short read is not the end of a sequence file, unless the
@@ -223,10 +245,7 @@ impl File {
     /// room for.
     fn fill(&mut self) -> Result<(), Errno> {
         let (first, least) = if self.in_one_piece { (1024, 1) } else { (ROOM, 1024) };
-        let fd = match &mut self.fd {
-            Some(fd) => fd,
-            none => none.insert(open_again(&self.path, &mut self.was_absent, OFlags::empty())?),
-        };
+        let fd = self.location.fd(0)?;
         let mut len = 0;
         loop {
             if self.bytes.len() - len < least {
@@ -234,7 +253,7 @@ impl File {
             }
             let Some(room) = self.bytes.get_mut(len..) else { break };
             let most = room.len();
-            match rustix::io::pread(&*fd, room, len as u64) {
+            match rustix::io::pread(fd, room, len as u64) {
                 Ok(0) => break,
                 Ok(n) => {
                     len += n;

@@ -3,13 +3,14 @@
 use super::{
     dir::Dir,
     entry::{Entry, Place},
+    identity::Identity,
     kept::{Budget, Handle, Pool},
     names::Names,
     open_again,
 };
 use crate::error::{Error, Result};
 use rustix::{
-    fs::{OFlags, SeekFrom, Stat},
+    fs::{OFlags, SeekFrom},
     io::Errno,
 };
 use std::{
@@ -22,7 +23,7 @@ use std::{
 pub struct Folder {
     path: PathBuf,
     /// Open once it could be listed.
-    at: Option<Handle>,
+    at: Option<(Handle, Identity)>,
     was_absent: bool,
     names: Arc<Names>,
     /// The attributes that stay open.
@@ -76,7 +77,7 @@ impl Folder {
     fn entries(&self, is_new: bool) -> impl Iterator<Item = Entry<'_>> + Clone {
         let Self { path, at, names, pool, .. } = self;
         let (place, pool) = (Place::Folder(path), pool.as_deref());
-        at.iter().flat_map(move |at| {
+        at.iter().flat_map(move |(at, _)| {
             names.with_inodes().map(move |(name, inode)| {
                 let listed = inode.filter(|_| is_new);
                 Entry { place, at, name, listed, pool }
@@ -112,10 +113,10 @@ impl Folder {
         if let Some(pool) = &mut self.pool {
             pool.begin();
         }
-        if let Some(at) = &self.at {
+        if let Some((at, identity)) = &self.at {
             rustix::fs::seek(at, SeekFrom::Start(0))?;
             let filled = Arc::make_mut(&mut self.names).fill(at);
-            if filled == Ok(()) && (!self.names.is_empty() || self.leads_to(at)) {
+            if filled == Ok(()) && self.is_still(identity) {
                 return self.pool.as_ref().map_or(Ok(()), |pool| pool.check(at));
             }
             self.at = None;
@@ -127,9 +128,9 @@ impl Folder {
     fn fill_or_keep(&mut self) -> Result<(), Errno> {
         let Some(pool) = &mut self.pool else { return self.fill() };
         pool.begin();
-        if let Some(at @ Handle::Kept(dir)) = &self.at {
+        if let Some((at @ Handle::Kept(dir), identity)) = &self.at {
             let listed = pool.check(at).and_then(|()| pool.names(dir, &mut self.names));
-            if listed.is_ok() && (!self.names.is_empty() || self.leads_to(at)) {
+            if listed.is_ok() && self.is_still(identity) {
                 return Ok(());
             }
             self.at = None;
@@ -137,11 +138,10 @@ impl Folder {
         self.open()
     }
 
-    /// Whether the path leads to the directory that is open: an empty one may have been removed.
-    fn leads_to(&self, at: &Handle) -> bool {
-        let key = |stat: Stat| (stat.st_dev, stat.st_ino);
-        let [there, here] = [rustix::fs::stat(&self.path), rustix::fs::fstat(at)];
-        there.is_ok_and(|there| here.is_ok_and(|here| key(there) == key(here)))
+    /// Whether the path leads to the directory that is open and was just listed. One that has names in
+    /// it was not removed.
+    fn is_still(&self, identity: &Identity) -> bool {
+        (identity.ends && !self.names.is_empty()) || identity.is_at(&self.path)
     }
 
     /// Opens the directory and lists it.
@@ -149,10 +149,12 @@ impl Folder {
         let fd = open_again(&self.path, &mut self.was_absent, OFlags::DIRECTORY)?;
         let names = Arc::make_mut(&mut self.names);
         names.fill(&fd)?;
-        self.at = Some(match &self.pool {
+        let identity = Identity::of(&fd)?;
+        let at = match &self.pool {
             Some(pool) => pool.folder(fd)?,
             None => Handle::Own(fd),
-        });
+        };
+        self.at = Some((at, identity));
         Ok(())
     }
 }

@@ -101,7 +101,7 @@ impl Pool {
         listed: Option<u64>,
     ) -> Result<Handle, Errno> {
         if let (Some(inode), Handle::Kept(above)) = (listed, at)
-            && let Some(dir) = lock(&self.dirs).get(&(above.key().0, inode))
+            && let Some(dir) = lock(&self.dirs).get(&(above.identity().key.0, inode))
             && dir.is_listed(self.scrape)?
         {
             return Ok(Handle::Kept(Arc::clone(dir)));
@@ -124,7 +124,7 @@ impl Pool {
         let Some(share) = self.budget.take(&fd) else { return Ok(Handle::Own(fd)) };
         // Perhaps it is another directory by now.
         let dir = Arc::new(Kept::new(fd, self.budget.clone(), Some(share), self.scrape)?);
-        dirs.insert(dir.key(), Arc::clone(&dir));
+        dirs.insert(dir.identity().key, Arc::clone(&dir));
         Ok(Handle::Kept(dir))
     }
 

@@ -9,6 +9,7 @@ mod dir;
 mod entry;
 mod file;
 mod folder;
+mod identity;
 mod kept;
 mod names;
 mod seen;
@@ -25,9 +26,10 @@ pub use names::Names;
 pub use seen::Seen;
 
 use crate::error::{Error, Malformed, Result};
+use identity::{PROC_SUPER_MAGIC, SYSFS_MAGIC};
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{Mode, OFlags},
+    fs::{FsWord, Mode, OFlags},
     io::Errno,
 };
 use std::{
@@ -59,6 +61,22 @@ impl Tree {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the root is that of a procfs.
+    #[must_use]
+    pub fn is_procfs(&self) -> bool {
+        self.is_of(PROC_SUPER_MAGIC)
+    }
+
+    /// Whether the root is that of a sysfs.
+    #[must_use]
+    pub fn is_sysfs(&self) -> bool {
+        self.is_of(SYSFS_MAGIC)
+    }
+
+    fn is_of(&self, magic: FsWord) -> bool {
+        rustix::fs::statfs(self.root()).is_ok_and(|root| root.f_type == magic)
     }
 
     /// The full path of `path`, which is below the root.

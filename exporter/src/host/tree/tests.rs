@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::settle;
 use std::fs;
 
 #[test]
@@ -52,18 +53,97 @@ fn lines_are_read_piece_by_piece() {
 }
 
 #[test]
-fn numbers_have_white_space_around_them_and_closed_files_are_opened_anew() {
+fn numbers_have_white_space_around_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
     let mut file = Tree::new(dir.path()).file("a");
     fs::write(&path, " 12\n").unwrap();
     assert_eq!(file.number::<u64>().unwrap(), 12);
-    fs::remove_file(&path).unwrap();
     fs::write(&path, "x\n").unwrap();
-    assert_eq!(file.number::<u64>().unwrap(), 12, "the removed file is still open");
-    file.close();
     let error = file.number::<u64>().unwrap_err().to_string();
     assert!(error.ends_with("/a: bad number: \"x\""), "{error}");
+}
+
+#[test]
+fn a_file_that_was_replaced_or_removed_is_not_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, new] = ["a", "new"].map(|name| dir.path().join(name));
+    let mut file = Tree::new(dir.path()).file("a");
+    let line = |file: &mut File| {
+        let mut seen = String::new();
+        file.lines(4096, |line| {
+            seen.push_str(line);
+            Ok(())
+        })
+        .map(|()| seen)
+    };
+    for value in ["1", "2", "3"] {
+        fs::write(&new, value).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(file.read().unwrap(), value);
+        fs::write(&new, format!("{value}0")).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert_eq!(line(&mut file).unwrap(), format!("{value}0"));
+        fs::remove_file(&path).unwrap();
+        assert!(file.read().unwrap_err().is_absent());
+        assert!(line(&mut file).unwrap_err().is_absent());
+    }
+}
+
+#[test]
+fn a_folder_that_was_replaced_is_listed_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let tree = Tree::new(dir.path()).keeping(Budget::new(10, usize::MAX));
+    let names = |list: Result<Vec<String>>| list.unwrap().join(" ");
+    for mut folder in [tree.folder("class"), tree.devices("class")] {
+        for name in ["a", "b", "c"] {
+            fs::create_dir_all(path("new").join(name)).unwrap();
+            fs::rename(path("new"), path("class")).unwrap();
+            let list = folder.list().map(|list| list.map(|entry| entry.name().into()).collect());
+            assert_eq!(names(list), name);
+            let list = folder.kept_list();
+            assert_eq!(
+                names(list.map(|(_, list)| list.map(|it| it.name().into()).collect())),
+                name
+            );
+            fs::rename(path("class"), path(name)).unwrap();
+            assert!(folder.list().err().unwrap().is_absent());
+        }
+        for name in ["a", "b", "c"] {
+            fs::remove_dir_all(path(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn entries_differ_when_a_directory_or_an_entry_of_it_was_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let class = root.path().join("class");
+    for file in ["a/name", "b/name"] {
+        fs::create_dir_all(class.join(file).parent().unwrap()).unwrap();
+        fs::write(class.join(file), "").unwrap();
+    }
+    settle(root.path());
+    let mut folder = Tree::new(root.path()).folder("class");
+    let mut seen = Seen::default();
+    let mut changed = || seen.changed(folder.list().unwrap());
+    assert_eq!([changed(), changed()], [true, false]);
+    fs::write(class.join("new"), "1").unwrap();
+    assert!(!changed(), "it is no directory");
+    fs::rename(class.join("new"), class.join("a/name")).unwrap();
+    assert_eq!([changed(), changed()], [true, true], "the time may be the same after a change");
+    settle(root.path());
+    assert_eq!([changed(), changed()], [true, false]);
+    fs::rename(class.join("b"), class.join("c")).unwrap();
+    fs::create_dir(class.join("b")).unwrap();
+    settle(root.path());
+    assert_eq!([changed(), changed()], [true, false]);
+    fs::remove_dir_all(&class).unwrap();
+    fs::create_dir(&class).unwrap();
+    assert_eq!([changed(), changed()], [true, false]);
+    seen.forget();
+    assert!(seen.changed(folder.list().unwrap()));
 }
 
 #[test]
@@ -256,18 +336,6 @@ fn the_folders_of_a_process_that_is_gone_are_absent() {
     assert!(dir.dir("task").unwrap().is_none());
     let mut names = Names::default();
     assert!(task.list(&mut names).err().unwrap().is_absent());
-}
-
-#[test]
-fn entries_are_new_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut folder = Tree::new(dir.path()).folder("");
-    let mut seen = Seen::default();
-    assert!(!seen.changed(folder.list().unwrap()));
-    fs::create_dir(dir.path().join("a")).unwrap();
-    assert!(seen.changed(folder.list().unwrap()) && !seen.changed(folder.list().unwrap()));
-    seen.forget();
-    assert!(seen.changed(folder.list().unwrap()));
 }
 
 #[test]

@@ -7,18 +7,16 @@ use super::{
 };
 use crate::host::tree::{
     attribute::{Bytes, read_page},
+    identity::{self, Identity, is_settled},
     names::Names,
     open,
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{FsWord, OFlags, Stat},
+    fs::{OFlags, Stat},
     io::Errno,
 };
-use std::{
-    sync::{Arc, Mutex},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, Mutex};
 
 /// A setting is read again after that many scrapes: two minutes at an interval of 15 seconds.
 pub const SETTINGS_EVERY: u64 = 8;
@@ -26,16 +24,11 @@ pub const SETTINGS_EVERY: u64 = 8;
 /// A setting that is longer is read at each scrape.
 const LONGEST_SETTING: usize = 256;
 
-/// The type that sysfs says of itself (`include/uapi/linux/magic.h`).
-const SYSFS_MAGIC: FsWord = 0x6265_6572;
-
 /// A directory that is kept, with the attributes in it that are.
 #[derive(Debug)]
 pub(in crate::host::tree) struct Kept {
     fd: OwnedFd,
-    /// The device number of its file system, and the inode.
-    key: (u64, u64),
-    is_sysfs: bool,
+    identity: Identity,
     budget: Budget,
     files: Mutex<Files>,
     _share: Option<Share>,
@@ -101,13 +94,12 @@ impl Kept {
         scrape: u64,
     ) -> Result<Self, Errno> {
         let stat = rustix::fs::fstat(&fd)?;
-        let is_sysfs = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type == SYSFS_MAGIC);
+        let identity = Identity::of(&fd)?;
         let turn = turn(stat.st_ino);
         let path_due = scrape + 1 + turn;
-        let files = Files { turn, path_due, is_settled: is_sysfs, ..Files::default() };
+        let files = Files { turn, path_due, is_settled: identity.is_sysfs, ..Files::default() };
         let files = Mutex::new(files);
-        let key = (stat.st_dev, stat.st_ino);
-        let dir = Self { fd, key, is_sysfs, budget, files, _share: share };
+        let dir = Self { fd, identity, budget, files, _share: share };
         dir.begin(&stat, scrape);
         Ok(dir)
     }
@@ -117,9 +109,9 @@ impl Kept {
         self.fd.as_fd()
     }
 
-    /// The device number of the directory's file system, and its inode.
-    pub(super) const fn key(&self) -> (u64, u64) {
-        self.key
+    /// The directory's inode.
+    pub(in crate::host::tree) const fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Closes the files that were not read in that scrape or later; says whether the directory itself
@@ -149,7 +141,7 @@ impl Kept {
 
     /// Uses the directory in a scrape, which has it open.
     pub(super) fn again(&self, scrape: u64) -> Result<(), Errno> {
-        if self.is_sysfs {
+        if self.identity.is_sysfs {
             lock(&self.files).scrape = scrape;
         } else {
             self.begin(&rustix::fs::fstat(&self.fd)?, scrape);
@@ -162,10 +154,10 @@ impl Kept {
     fn begin(&self, stat: &Stat, scrape: u64) {
         let mut files = lock(&self.files);
         files.scrape = scrape;
-        if self.is_sysfs {
+        if self.identity.is_sysfs {
             return;
         }
-        let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+        let changed = identity::changed(stat);
         if files.changed != changed {
             files.changed = changed;
             files.kept.clear();
@@ -173,7 +165,7 @@ impl Kept {
             files.is_settled = false;
         }
         if !files.is_settled {
-            files.is_settled = is_settled(stat.st_mtime);
+            files.is_settled = is_settled(changed);
         }
     }
 
@@ -321,11 +313,4 @@ impl Files {
 const fn turn(inode: u64) -> u64 {
     const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15; // of 2⁶⁴
     (inode.wrapping_mul(GOLDEN_RATIO) >> 32) * SETTINGS_EVERY / (1 << 32)
-}
-
-/// Whether a directory that changed at this second cannot have changed in the same tick as a file
-/// in it is opened now.
-fn is_settled(changed: i64) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).is_ok_and(|now| changed < now - 1)
 }
