@@ -62,7 +62,7 @@ impl Location {
             Some(open) => open,
             None => {
                 let fd = open_again(&self.path, &mut self.was_absent, OFlags::empty())?;
-                let identity = Identity::of(&fd)?;
+                let identity = Identity::of(&fd, &rustix::fs::fstat(&fd)?)?;
                 (fd, identity)
             }
         };

@@ -149,12 +149,17 @@ impl Folder {
         let fd = open_again(&self.path, &mut self.was_absent, OFlags::DIRECTORY)?;
         let names = Arc::make_mut(&mut self.names);
         names.fill(&fd)?;
-        let identity = Identity::of(&fd)?;
-        let at = match &self.pool {
-            Some(pool) => pool.folder(fd)?,
-            None => Handle::Own(fd),
-        };
-        self.at = Some((at, identity));
+        self.at = Some(match &self.pool {
+            Some(pool) => {
+                let dir = pool.folder(fd)?;
+                let identity = *dir.identity();
+                (Handle::Kept(dir), identity)
+            }
+            None => {
+                let identity = Identity::of(&fd, &rustix::fs::fstat(&fd)?)?;
+                (Handle::Own(fd), identity)
+            }
+        });
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub(super) const SYSFS_MAGIC: FsWord = 0x6265_6572;
 /// gets its inode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
-    /// The device number of the file system, and the inode.
+    /// As [`key`] has it.
     pub key: (u64, u64),
     pub is_sysfs: bool,
     /// Whether the kernel takes the file away from those who have it open once there is another one
@@ -27,11 +27,12 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(fd: impl AsFd) -> Result<Self, Errno> {
-        let file_system = rustix::fs::fstatfs(&fd)?.f_type;
+    /// That of an open file, about which `stat` tells.
+    pub(super) fn of(fd: impl AsFd, stat: &Stat) -> Result<Self, Errno> {
+        let file_system = rustix::fs::fstatfs(fd)?.f_type;
         let is_sysfs = file_system == SYSFS_MAGIC;
         let ends = is_sysfs || file_system == PROC_SUPER_MAGIC;
-        Ok(Self { key: key(&rustix::fs::fstat(fd)?), is_sysfs, ends })
+        Ok(Self { key: key(stat), is_sysfs, ends })
     }
 
     /// Whether the path leads here.
@@ -40,7 +41,8 @@ impl Identity {
     }
 }
 
-const fn key(stat: &Stat) -> (u64, u64) {
+/// The device number of the file system, and the inode.
+pub(super) const fn key(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 

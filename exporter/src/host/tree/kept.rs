@@ -35,6 +35,7 @@ pub use dir::SETTINGS_EVERY;
 
 use super::{
     attribute::{Bytes, read_page},
+    identity,
     names::Names,
     open,
 };
@@ -80,9 +81,8 @@ impl Pool {
     }
 
     /// The folder itself, which has just been opened.
-    pub(super) fn folder(&self, fd: OwnedFd) -> Result<Handle, Errno> {
-        let folder = Kept::new(fd, self.budget.clone(), None, self.scrape)?;
-        Ok(Handle::Kept(Arc::new(folder)))
+    pub(super) fn folder(&self, fd: OwnedFd) -> Result<Arc<Kept>, Errno> {
+        Kept::new(fd, self.budget.clone(), None, self.scrape).map(Arc::new)
     }
 
     /// Uses the folder itself in a scrape.
@@ -116,7 +116,7 @@ impl Pool {
             return Err(Errno::NOTDIR);
         }
         let mut dirs = lock(&self.dirs);
-        if let Some(dir) = dirs.get(&(stat.st_dev, stat.st_ino)) {
+        if let Some(dir) = dirs.get(&identity::key(&stat)) {
             dir.found(&stat, self.scrape);
             return Ok(Handle::Kept(Arc::clone(dir)));
         }

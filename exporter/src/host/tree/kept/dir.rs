@@ -94,7 +94,7 @@ impl Kept {
         scrape: u64,
     ) -> Result<Self, Errno> {
         let stat = rustix::fs::fstat(&fd)?;
-        let identity = Identity::of(&fd)?;
+        let identity = Identity::of(&fd, &stat)?;
         let turn = turn(stat.st_ino);
         let path_due = scrape + 1 + turn;
         let files = Files { turn, path_due, is_settled: identity.is_sysfs, ..Files::default() };
