@@ -7,7 +7,7 @@
 )]
 
 use crate::{
-    collector::Spec,
+    collector::{Collector, Spec},
     collectors::ALL,
     error::{Malformed, Result},
     exposition::{Sink, text},
@@ -141,6 +141,15 @@ impl Machine {
         self.0.path()
     }
 
+    /// A collector of this machine, for several scrapes.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn collector(&self, spec: &Spec) -> Box<dyn Collector> {
+        collector(spec, &flags(&paths(self.path())))
+    }
+
     /// The text that one collector exposes on this machine, and its result.
     ///
     /// # Panics
@@ -160,11 +169,14 @@ pub fn collect(spec: &Spec, root: &Path, args: &[&str]) -> (String, Result) {
     let mut all = paths(root);
     all.extend(args.iter().map(|&arg| arg.to_owned()));
     let flags = flags(&all);
-    let mut collector =
-        (spec.new)(&Host::new(&flags), &flags).expect("a collector that can be made");
+    let mut collector = collector(spec, &flags);
     let mut result = Ok(());
     let text = exposed(|sink| result = collector.collect(sink));
     (text, result)
+}
+
+fn collector(spec: &Spec, flags: &Flags) -> Box<dyn Collector> {
+    (spec.new)(&Host::new(flags), flags).expect("a collector that can be made")
 }
 
 /// The exposed text of the samples that `put` puts.

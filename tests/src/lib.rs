@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests run the program")]
 
 pub mod asleep;
+pub mod known;
 pub mod source;
 pub mod supervisord;
 pub mod thresholds;

@@ -6,19 +6,15 @@
 #![expect(clippy::disallowed_methods, reason = "the test makes the machine's files")]
 
 use exporter::{
-    collector::{Collector, Spec},
-    collectors::ALL,
-    exposition::{
-        Sink,
-        text::{self, Order},
-    },
-    host::{Host, tree::SETTINGS_EVERY},
-    testing::{fixture, flags, golden_flags, settle},
+    exposition::text::{self, Order},
+    host::tree::SETTINGS_EVERY,
+    testing::{fixture, golden_flags, settle},
 };
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+use tests::known::{Known, copy};
 
 /// Families that do not come from the files as they are: read once, at the start, as by node_exporter;
 /// counters of time, which do not fall; space on the disk of the test.
@@ -31,31 +27,24 @@ const OTHERS: [&str; 6] = [
     "node_filesystem_free_bytes",
 ];
 
-/// A collector and the buffers that it has from one scrape to the next.
-struct Known(&'static Spec, Box<dyn Collector>, Sink);
+/// The collectors that read files at each scrape.
+fn collectors(machine: &Path) -> Vec<Known> {
+    let mut all = Known::all(&golden_flags(machine));
+    all.retain(|known| !["dmi", "time"].contains(&known.spec.name));
+    all
+}
 
-impl Known {
-    /// All collectors that read files at each scrape, and only files.
-    fn all(machine: &Path) -> Vec<Self> {
-        let flags = flags(&golden_flags(machine));
-        let host = Host::new(&flags);
-        let others = ["dmi", "ntp", "perf", "supervisord", "time"];
-        (ALL.iter().filter(|spec| !others.contains(&spec.name)))
-            .map(|spec| Self(spec, (spec.new)(&host, &flags).unwrap(), Sink::default()))
-            .collect()
-    }
+/// The collector's result and its text.
+fn shown(known: &mut Known) -> String {
+    let mut shown = format!("{}: {:?}\n", known.spec.name, known.scrape()).into_bytes();
+    text::append(&[&known.sink], None, &mut Order::default(), &mut shown);
+    let shown = String::from_utf8(shown).unwrap();
+    let lines = shown.lines().filter(|line| !OTHERS.iter().any(|name| line.contains(name)));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
 
-    /// The collector's result and its text.
-    fn show(&mut self) -> String {
-        let Self(spec, collector, sink) = self;
-        sink.begin(sink.scrape() + 1);
-        let result = collector.collect(sink);
-        let mut shown = format!("{}: {result:?}\n", spec.name).into_bytes();
-        text::append(&[sink], None, &mut Order::default(), &mut shown);
-        let shown = String::from_utf8(shown).unwrap();
-        let lines = shown.lines().filter(|line| !OTHERS.iter().any(|name| line.contains(name)));
-        lines.flat_map(|line| [line, "\n"]).collect()
-    }
+fn put_baseline(machine: &Path) {
+    copy(&fixture("baseline"), machine, &|text| text);
 }
 
 /// A copy of the baseline whose collectors have known it for some scrapes.
@@ -67,9 +56,9 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let root = tests::folder();
-        copy(&fixture("baseline"), root.path());
+        put_baseline(root.path());
         settle(root.path());
-        let known = Known::all(root.path());
+        let known = collectors(root.path());
         let mut machine = Self { root, known };
         for _ in 0..3 {
             machine.compare("as it is");
@@ -79,10 +68,10 @@ impl Machine {
 
     /// Settings below a device's directory may be some scrapes old.
     fn compare(&mut self, change: &str) {
-        for (known, mut fresh) in self.known.iter_mut().zip(Known::all(self.root.path())) {
-            let wanted = fresh.show();
-            let shown = (0..=SETTINGS_EVERY).map(|_| known.show());
-            let others: Vec<_> = shown.take_while(|shown| *shown != wanted).collect();
+        for (known, mut fresh) in self.known.iter_mut().zip(collectors(self.root.path())) {
+            let wanted = shown(&mut fresh);
+            let scrapes = (0..=SETTINGS_EVERY).map(|_| shown(known));
+            let others: Vec<_> = scrapes.take_while(|shown| *shown != wanted).collect();
             let found = others.len() as u64 <= SETTINGS_EVERY;
             assert!(found, "{change}: {}\ninstead of\n{wanted}", others.concat());
         }
@@ -94,7 +83,7 @@ impl Machine {
             let tree = self.root.path().join(tree);
             fs::remove_dir_all(&tree).unwrap();
         }
-        copy(&fixture("baseline"), self.root.path());
+        put_baseline(self.root.path());
         self.replace_files(turn);
     }
 
@@ -134,22 +123,6 @@ fn turned(content: Vec<u8>, turn: u8) -> Vec<u8> {
         .collect()
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_symlink() {
-            if !to.is_symlink() {
-                std::os::unix::fs::symlink(fs::read_link(from).unwrap(), to).unwrap();
-            }
-        } else if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::write(to, fs::read(from).unwrap()).unwrap();
-        }
-    }
-}
-
 #[test]
 fn files_that_are_replaced() {
     let mut machine = Machine::new();
@@ -168,7 +141,7 @@ fn files_that_are_removed_and_come_back() {
             fs::remove_file(file).unwrap();
         }
         machine.compare("fewer files");
-        copy(&fixture("baseline"), machine.root.path());
+        put_baseline(machine.root.path());
         machine.compare("the files are back");
     }
 }
@@ -185,6 +158,6 @@ fn folders_that_are_replaced() {
         fs::rename(&tree, tree.with_extension("away")).unwrap();
     }
     machine.compare("nothing is there");
-    copy(&fixture("baseline"), machine.root.path());
+    put_baseline(machine.root.path());
     machine.compare("all is back");
 }

@@ -1,16 +1,14 @@
 //! No collector may panic, whatever the files contain; an error names the file.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::panic, reason = "a test that cannot go on panics")]
 
 use exporter::{
-    collector::{Collector, Spec},
     collectors::ALL,
     error::Error,
-    exposition::Sink,
-    host::Host,
-    testing::{collect, fixture, flags as parse_flags, golden_flags},
+    testing::{collect, fixture, golden_flags},
 };
-use std::{fs, path::Path};
+use std::path::Path;
+use tests::known::{Known, copy};
 
 type Spoil = fn(Vec<u8>) -> Vec<u8>;
 
@@ -62,12 +60,7 @@ fn lines(text: &[u8], replace: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
 struct Trial {
     machine: tempfile::TempDir,
     flags: Vec<String>,
-    known: Vec<(&'static Spec, Box<dyn Collector>, Sink)>,
-}
-
-/// The collectors that read files; the others ask servers or the kernel.
-fn readers() -> impl Iterator<Item = &'static Spec> {
-    ALL.iter().copied().filter(|spec| !["ntp", "perf", "supervisord"].contains(&spec.name))
+    known: Vec<Known>,
 }
 
 impl Trial {
@@ -75,11 +68,8 @@ impl Trial {
         let machine = tests::folder();
         copy(&fixture("baseline"), machine.path(), &|text| text);
         let flags = golden_flags(machine.path());
-        let parsed = parse_flags(&flags);
-        let host = Host::new(&parsed);
-        let new =
-            |spec: &'static Spec| (spec, (spec.new)(&host, &parsed).unwrap(), Sink::default());
-        let mut trial = Self { machine, flags, known: readers().map(new).collect() };
+        let known = Known::all(&flags);
+        let mut trial = Self { machine, flags, known };
         trial.recover("at first");
         trial
     }
@@ -89,11 +79,10 @@ impl Trial {
     fn run(&mut self, name: &str, spoil: &dyn Fn(Vec<u8>) -> Vec<u8>) {
         let machine = self.machine.path();
         copy(&fixture("baseline"), machine, spoil);
-        for (spec, collector, sink) in &mut self.known {
-            check(name, spec.name, machine, collect_into(collector.as_mut(), sink));
-        }
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        for spec in readers() {
+        for known in &mut self.known {
+            let spec = known.spec;
+            check(name, spec.name, machine, known.scrape());
             let (text, result) = collect(spec, machine, &flags);
             assert!(text.is_empty() || text.ends_with('\n'), "{name}: {}", spec.name);
             check(name, spec.name, machine, result);
@@ -103,18 +92,12 @@ impl Trial {
     /// Checks that the collectors are right again once the files are.
     fn recover(&mut self, name: &str) {
         copy(&fixture("baseline"), self.machine.path(), &|text| text);
-        for (spec, collector, sink) in &mut self.known {
-            let again = collect_into(collector.as_mut(), sink);
-            again.unwrap_or_else(|error| panic!("{name}: {}: {error}", spec.name));
-            assert!(sink.families().next().is_some(), "{name}: {} puts nothing", spec.name);
+        for known in &mut self.known {
+            let collector = known.spec.name;
+            known.scrape().unwrap_or_else(|error| panic!("{name}: {collector}: {error}"));
+            assert!(known.sink.families().next().is_some(), "{name}: {collector} puts nothing");
         }
     }
-}
-
-/// A new scrape, for which nothing was read yet.
-fn collect_into(collector: &mut dyn Collector, sink: &mut Sink) -> Result<(), Error> {
-    sink.begin(sink.scrape() + 1);
-    collector.collect(sink)
 }
 
 /// An error about a file names it.
@@ -158,25 +141,5 @@ fn a_machine_without_files_is_no_panic() {
     let machine = tests::folder();
     for spec in ALL {
         let _ = collect(spec, machine.path(), &[]);
-    }
-}
-
-fn copy(from: &Path, to: &Path, spoil: &dyn Fn(Vec<u8>) -> Vec<u8>) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if to.is_symlink() {
-            continue; // there already
-        }
-        if from.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(from).unwrap(), to).unwrap();
-        } else if from.is_dir() {
-            copy(&from, &to, spoil);
-        } else {
-            let mut text = Vec::new();
-            let mut file = fs::OpenOptions::new().read(true).open(from).unwrap();
-            std::io::Read::read_to_end(&mut file, &mut text).unwrap();
-            fs::write(to, spoil(text)).unwrap();
-        }
     }
 }

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::{
         host::tree::SETTINGS_EVERY,
-        testing::{Machine, exposed, flags, paths, sample_lines, settle},
+        testing::{Machine, exposed, sample_lines, settle},
     };
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::time::Instant;
@@ -244,8 +244,7 @@ mod tests {
             machine
         };
         let machine = settled(machine.with(&file("temp1_max"), "9000\n"));
-        let flags = flags(&paths(machine.path()));
-        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut collector = machine.collector(&SPEC);
         let mut inputs = || {
             let text = exposed(|out| collector.collect(out).unwrap());
             let lines = sample_lines(&text).filter(|line| line.contains("_temp_celsius{"));
@@ -280,8 +279,7 @@ mod tests {
         };
         let machine = with(Machine::new(), "none\n");
         settle(&machine.path().join("sys"));
-        let flags = flags(&paths(machine.path()));
-        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut collector = machine.collector(&SPEC);
         let mut result = || {
             let mut result = Ok(());
             let _ = exposed(|out| result = collector.collect(out));
@@ -304,8 +302,7 @@ mod tests {
             std::os::unix::fs::symlink(format!("../../../devices/{device}"), chip.join("device"))
                 .unwrap();
         };
-        let flags = flags(&paths(machine.path()));
-        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut collector = machine.collector(&SPEC);
         let mut chips = || {
             let text = exposed(|out| collector.collect(out).unwrap());
             sample_lines(&text).map(str::to_owned).collect::<Vec<_>>()
@@ -337,8 +334,7 @@ mod tests {
             .with("sys/class/hwmon/hwmon1/temp1_input", "40000\n");
         let sensor = machine.path().join("sys/class/hwmon/hwmon0/temp1_input");
         mknodat(CWD, &sensor, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let flags = flags(&paths(machine.path()));
-        let mut collector = (SPEC.new)(&Host::new(&flags), &flags).unwrap();
+        let mut collector = machine.collector(&SPEC);
         let mut temperatures = |due: Option<Duration>| {
             let text = exposed(|out| {
                 out.due(due.map(|after| Instant::now() + after));
